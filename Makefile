@@ -1,0 +1,30 @@
+# make study: run the first study on real data.   make test: run every check that CI runs.
+# Both make .venv first and install into it; running them again reuses it. Paths are relative: spaces in the folder's name are fine.
+
+PYTHON ?= python3.11
+RUN := .venv/bin/python
+INSTALLED := .venv/.installed
+
+.PHONY: study test install lint clean
+
+study: $(INSTALLED)
+	$(RUN) -m equipoise study run examples/digits.toml
+
+test: lint
+	$(RUN) -m pytest --durations=10
+
+lint: $(INSTALLED)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m pyright --pythonpath $(RUN)
+	$(RUN) -c "from importlinter.cli import lint_imports_command; lint_imports_command()" --no-logo
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --progress-bar on --constraint constraints.txt --editable ".[dev]"
+	touch $(INSTALLED)
+
+clean:
+	rm -rf .venv build src/*.egg-info

@@ -1,0 +1,137 @@
+r"""The update rule (E1 to E3 of the design), stated once for every kind of number.
+
+Everything here uses only ``+ - * / **`` and comparison, so the same functions run on Python floats, numpy arrays,
+torch tensors and under ``torch.compile``. Nothing is changed in place: new values are returned.
+
+E1, per element, at step t = 1, 2, ..., with x the gradient (negated to maximize), for every stage with betas (b1, b2) and
+exponent p::
+
+    m     <- b1 m + (1 - b1) x
+    v     <- b2 v + (1 - b2) x^2
+    x     <- m_hat / (S v_hat^p + eps),     m_hat = m / (1 - b1^t),  v_hat = v / (1 - b2^t)
+    theta <- theta (1 - lr wd) - lr x       with the x that left the last stage
+
+E3, the scale S: 1 without a reference, else R^(1/2 - p), where R is the mean of v_hat over the tensor.
+
+Sources: Kingma and Ba, arXiv 1412.6980 (Adam); Zhang and Liu, arXiv 2405.18498 (the exponent); Gould and Tanaka,
+arXiv 2411.05746 (stages). Where we deviate: the second moment is bias-corrected inside of the power, (1 - b2^t)^p,
+where implementations of partially adaptive rules use a square root for every p.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+Number: TypeAlias = Any
+"""A float, a numpy array or a torch tensor: whatever has + - * / **."""
+
+Reference: TypeAlias = Literal["none", "initial", "running"]
+
+
+class Stage(NamedTuple):
+    """The hyperparameters of one "moments, then normalize" block."""
+
+    beta1: float
+    beta2: float
+    exponent: float
+
+
+class Memory(NamedTuple):
+    """What one stage remembers between steps."""
+
+    m: Number
+    """First moment, the shape of the parameter."""
+    v: Number
+    """Second moment, the shape of the parameter."""
+    reference: Number = 0.0
+    """R of E3 for the next step: one number per tensor, 0 while no gradient was seen."""
+
+
+class Step(NamedTuple):
+    """Everything about one step that is the same for every element."""
+
+    number: int
+    """t, counted from 1."""
+    lr: Number
+    """Learning rate of this step."""
+    stages: Sequence[Stage]
+    """First to last."""
+    eps: float = 1e-8
+    """Added to every denominator, in the unit of the stage's input (of the gradient, for the first stage)."""
+    weight_decay: float = 0.0
+    """Decoupled: the parameter shrinks by lr * weight_decay per step."""
+    maximize: bool = False
+    """Ascend instead of descend."""
+    reference: Reference = "none"
+    """Which R of E3."""
+    reference_steps: int = 20
+    """The step at which the reference "initial" stops following v_hat."""
+
+
+def moments(x: Number, m: Number, v: Number, beta1: float, beta2: float) -> tuple[Number, Number]:
+    """The exponential moving averages of x and of x^2.
+
+    ``1 - beta`` is a double before it meets an array, so float32 state loses nothing to it.
+    """
+    return beta1 * m + (1 - beta1) * x, beta2 * v + (1 - beta2) * (x * x)
+
+
+def normalize(m_hat: Number, v_hat: Number, exponent: float, eps: float, scale: Number = 1.0) -> Number:
+    """``m_hat / (scale * v_hat**exponent + eps)`` with 0^0 = 1, 0^negative = inf, m/inf = 0 and 0/0 = 0.
+
+    An element that never saw a gradient (m_hat = v_hat = 0) is therefore 0 for every exponent and for eps = 0.
+    """
+    if exponent < 0:
+        # Multiplied through by v_hat^-p: a second moment of 0 would otherwise divide by zero, which Python floats refuse.
+        inverse = v_hat**-exponent
+        return m_hat * inverse / (scale + eps * inverse)
+    denominator = scale * v_hat**exponent + eps
+    if eps == 0:
+        denominator = denominator + (denominator == 0)
+    return m_hat / denominator
+
+
+def apply_stage(x: Number, memory: Memory, stage: Stage, step: Step) -> tuple[Number, Memory]:
+    """One stage: from its input x to its output, and the memory to keep for the next step."""
+    beta1, beta2, exponent = stage
+    m, v = moments(x, memory.m, memory.v, beta1, beta2)
+    m_hat = m / (1 - beta1**step.number)
+    v_hat = v / (1 - beta2**step.number)
+    if step.reference == "none":
+        return normalize(m_hat, v_hat, exponent, step.eps), Memory(m, v, memory.reference)
+
+    mean = v_hat if isinstance(v_hat, float) else v_hat.mean()
+    unseen = memory.reference == 0
+    # memory.reference, or the mean while that is 0; x**False is 1 even for an infinite x, so an overflow elsewhere
+    # in the tensor cannot turn a reference that is already set into NaN.
+    current = memory.reference + unseen * mean**unseen
+    # Where even the mean is 0 no gradient was seen, every m is 0, and any positive scale gives the update 0.
+    scale = (current + (current == 0)) ** (0.5 - exponent)
+    frozen = step.reference == "initial" and step.number >= step.reference_steps
+    return normalize(m_hat, v_hat, exponent, step.eps, scale), Memory(m, v, current if frozen else mean)
+
+
+def update(theta: Number, gradient: Number, memories: Sequence[Memory], step: Step) -> tuple[Number, list[Memory]]:
+    """One step of E1 with the reference of E3: the new parameter and the new memory of every stage.
+
+    Args:
+        theta: the parameter, any shape.
+        gradient: of the shape of theta.
+        memories: one per stage; ``Memory(0 * theta, 0 * theta)`` at the start.
+        step: the hyperparameters and the number of this step.
+
+    Example:
+        The first step of Adam moves by lr, whatever the size of the gradient:
+
+        >>> adam = Stage(beta1=0.9, beta2=0.999, exponent=0.5)
+        >>> theta, memories = update(1.0, 250.0, [Memory(0.0, 0.0)], Step(1, lr=0.01, stages=[adam]))
+        >>> round(theta, 9)
+        0.99
+    """
+    x = -gradient if step.maximize else gradient
+    kept: list[Memory] = []
+    for stage, memory in zip(step.stages, memories, strict=True):
+        x, memory = apply_stage(x, memory, stage, step)
+        kept.append(memory)
+    return theta * (1 - step.lr * step.weight_decay) - step.lr * x, kept

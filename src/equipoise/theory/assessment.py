@@ -1,0 +1,193 @@
+"""One verdict on a set of hyperparameters, with the numbers behind it (E4, E5) and a sentence for everybody."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from equipoise.errors import ArgumentError
+from equipoise.theory.region import (
+    NearestStable,
+    continuous_margin,
+    growth_rate,
+    margin,
+    max_update,
+    nearest_stable,
+)
+
+Pair: TypeAlias = tuple[float, float]
+
+
+class Verdict(Enum):
+    """What can happen to an update. The values are the words that users read."""
+
+    STABLE = "stable"
+    UNSTABLE = "unstable"
+    VANISHING = "unstable for vanishing gradients"
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """The verdict on one set of hyperparameters."""
+
+    verdict: Verdict
+    betas: tuple[Pair, ...]
+    """One pair per stage."""
+    exponents: tuple[float, ...]
+    """One per stage."""
+    deciding_stage: int
+    """Counted from 1; the numbers below are those of this stage."""
+    margin: float
+    """Nats per step, positive inside of the stable region (E4)."""
+    continuous_margin: float
+    """C_p of the continuous-time theory (E6), shown beside the margin, never decisive."""
+    growth_rate: float
+    """Nats per step by which the worst case grows; 0 inside."""
+    max_update: float
+    """Upper bound on |u| for gradients with |g| <= 1, whatever their sequence; exact for one stage. Infinite outside."""
+    scale_degree: float
+    """For |g| <= G the bound is max_update * G**scale_degree."""
+    nearest: NearestStable
+    """Stable values for the deciding stage, each with the other two kept."""
+    sentence: str
+    """The consequence, in one sentence for somebody who does not know the theory."""
+
+    @property
+    def stable(self) -> bool:
+        """Whether updates stay bounded for every sequence of gradients."""
+        return self.verdict is Verdict.STABLE
+
+
+def stage_pairs(betas: Sequence[float] | Sequence[Pair], stages: int) -> tuple[Pair, ...]:
+    """``betas`` as one pair per stage: a single pair serves every stage.
+
+    Raises:
+        ArgumentError: stages below 1, or betas that are neither one pair nor `stages` pairs of numbers in [0, 1).
+
+    Example:
+        >>> stage_pairs((0.9, 0.999), 2)
+        ((0.9, 0.999), (0.9, 0.999))
+    """
+    if isinstance(stages, bool) or not isinstance(stages, int) or stages < 1:
+        raise ArgumentError("stages", stages, "a whole number of at least 1")
+    accepted = f"one pair (beta1, beta2) of numbers in [0, 1), or {stages} such pairs, one per stage"
+    try:
+        entries: list[object] = list(betas)
+        if len(entries) == 2 and all(isinstance(entry, (int, float)) for entry in entries):
+            entries = [entries] * stages
+        pairs = tuple((float(first), float(second)) for first, second in entries)  # pyright: ignore
+    except (TypeError, ValueError):
+        raise ArgumentError("betas", betas, accepted) from None
+    if len(pairs) != stages or not all(0 <= beta < 1 for pair in pairs for beta in pair):
+        raise ArgumentError("betas", betas, accepted)
+    return pairs
+
+
+def stage_exponents(exponent: float | Sequence[float], stages: int) -> tuple[float, ...]:
+    """``exponent`` as one per stage: a single number serves every stage.
+
+    Raises:
+        ArgumentError: neither one finite number nor `stages` of them.
+    """
+    try:
+        if isinstance(exponent, (int, float)):
+            exponents = (float(exponent),) * stages
+        else:
+            exponents = tuple(float(value) for value in exponent)
+    except (TypeError, ValueError):
+        exponents = ()
+    if len(exponents) != stages or not all(math.isfinite(value) for value in exponents):
+        accepted = "a finite number" if stages == 1 else f"a finite number, or {stages} of them, one per stage"
+        raise ArgumentError("exponent", exponent, accepted)
+    return exponents
+
+
+def assess(betas: Sequence[float] | Sequence[Pair], exponent: float | Sequence[float] = 0.5, stages: int = 1) -> Assessment:
+    """Judge hyperparameters by E4: do updates stay bounded for every sequence of gradients?
+
+    With several stages and a last exponent of 1/2 the last stage alone decides, since whatever reaches it leaves it bounded;
+    otherwise every stage must be stable, and the bound is that of the chain.
+
+    Args:
+        betas: (beta1, beta2), or one such pair per stage.
+        exponent: p, or one per stage.
+        stages: k.
+
+    Raises:
+        ArgumentError: an argument outside of what is accepted.
+
+    Example:
+        >>> assess((0.9, 0.999)).sentence
+        'Safe: no sequence of gradients can make an update larger than 7.27 learning rates.'
+        >>> assess((0.95, 0.7)).verdict
+        <Verdict.UNSTABLE: 'unstable'>
+    """
+    pairs = stage_pairs(betas, stages)
+    exponents = stage_exponents(exponent, stages)
+    margins = [margin(*pair, p) for pair, p in zip(pairs, exponents, strict=True)]
+    # min() takes the first of equals, so that stages which share their values are judged by the first.
+    deciding = stages - 1 if exponents[-1] == 0.5 else min(range(stages), key=lambda i: (exponents[i] <= 0.5, margins[i]))
+    pair, p = pairs[deciding], exponents[deciding]
+    if p > 0.5:
+        verdict = Verdict.VANISHING
+    elif margins[deciding] > 0:
+        verdict = Verdict.STABLE
+    else:
+        verdict = Verdict.UNSTABLE
+    bound, degree = _chain_bound(pairs, exponents) if verdict is Verdict.STABLE else (math.inf, 1 - 2 * p)
+    rate = growth_rate(*pair, p)
+    return Assessment(
+        verdict=verdict,
+        betas=pairs,
+        exponents=exponents,
+        deciding_stage=deciding + 1,
+        margin=margins[deciding],
+        continuous_margin=continuous_margin(*pair, p),
+        growth_rate=rate,
+        max_update=bound,
+        scale_degree=degree,
+        nearest=nearest_stable(*pair, p),
+        sentence=_sentence(verdict, bound, degree, rate),
+    )
+
+
+def _chain_bound(pairs: Sequence[Pair], exponents: Sequence[float]) -> tuple[float, float]:
+    """The bound on the last stage's output for |g| <= 1, and its degree in G: each stage's input is the one before's output."""
+    bound, degree = 1.0, 1.0
+    for pair, p in zip(pairs, exponents, strict=True):
+        passes = 1 - 2 * p
+        # At p = 1/2 the size of the input is lost, even if it was unbounded.
+        bound = max_update(*pair, p) * (bound**passes if passes else 1.0)
+        degree *= passes
+    return bound, degree
+
+
+def _sentence(verdict: Verdict, bound: float, degree: float, rate: float) -> str:
+    if verdict is Verdict.STABLE:
+        if degree == 0:
+            return f"Safe: no sequence of gradients can make an update larger than {bound:.3g} learning rates."
+        return (
+            f"Safe: while no gradient exceeds 1, no update exceeds {bound:.3g} learning rates"
+            f" (for gradients up to G: times G^{degree:.3g})."
+        )
+    if verdict is Verdict.VANISHING:
+        return "Not safe: with an exponent above 1/2, updates grow without bound as gradients vanish; only eps caps them."
+    if rate == 0:
+        return "Not safe: exactly on the boundary, where the largest possible update grows without limit, though slowly."
+    return (
+        "Not safe: when a large gradient is followed by small ones, the update grows by up to"
+        f" {math.expm1(rate):.2%} per step, tenfold every {tenfold_steps(rate)} steps."
+    )
+
+
+def tenfold_steps(rate: float) -> str:
+    """In how many steps a growth of `rate` nats per step makes something ten times larger, for reading.
+
+    Example:
+        >>> tenfold_steps(0.127)
+        '18'
+    """
+    return f"{math.log(10) / rate:,.3g}" if rate > 1 else f"{math.log(10) / rate:,.0f}"

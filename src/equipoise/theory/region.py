@@ -1,0 +1,291 @@
+r"""Where updates stay bounded (E4), and how large they can become (E5).
+
+For gradients with |g| <= G and 0 < p <= 1/2 the update of E1 stays bounded for every sequence of gradients if and only
+if ``b2**p > b1``. Source: Gould and Tanaka, arXiv 2411.05746, for p = 1/2 in continuous time; the discrete boundary and
+every other exponent are derived in E4 and E5 of the design.
+
+All functions of ``(beta1, beta2, exponent)`` broadcast; floats in, a float out. eps is taken as 0 throughout: a positive
+eps only makes updates smaller.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from equipoise.errors import ArgumentError
+
+Floats: TypeAlias = NDArray[np.float64]
+
+STRETCH = 42.0
+"""e^-42 is below the rounding of a double: sums of geometric sequences end after this many time constants."""
+
+
+class NearestStable(NamedTuple):
+    """Stable values of each hyperparameter, the other two kept; NaN where no value of it alone would do."""
+
+    beta1: Any
+    beta2: Any
+    exponent: Any
+
+
+def margin(beta1: ArrayLike, beta2: ArrayLike, exponent: ArrayLike = 0.5) -> Any:
+    """Signed distance to the stability boundary, ``p ln b2 - ln b1`` in nats per step (E4). Positive is stable.
+
+    beta1 = 0 is infinitely far inside. For p <= 0 the margin is always positive: there is no boundary. For p > 1/2 it says
+    how an update evolves in silence, while :func:`max_update` is infinite for another reason.
+
+    Raises:
+        ArgumentError: a beta outside of [0, 1), or a value that is not finite.
+
+    Example:
+        >>> round(margin(0.9, 0.999), 4), round(margin(0.95, 0.7), 4)
+        (0.1049, -0.127)
+    """
+    b1, b2, p = _checked(beta1, beta2, exponent)
+    return _plain(_margin(b1, b2, p))
+
+
+def continuous_margin(beta1: ArrayLike, beta2: ArrayLike, exponent: ArrayLike = 0.5) -> Any:
+    """The boundary of the continuous-time theory, ``C_p = (1-b1)/(p b1) - (1-b2)/b2`` (E6). Positive is stable.
+
+    At p = 1/2 this is the C(beta, gamma) of the paper. It approximates :func:`margin` while both betas are close to 1;
+    verdicts are decided by :func:`margin`. Infinite for p <= 0 and for beta1 = 0, where there is no boundary.
+
+    Example:
+        >>> round(continuous_margin(0.9, 0.999), 4)
+        0.2212
+    """
+    b1, b2, p = _checked(beta1, beta2, exponent)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = (1 - b1) / (p * b1) - (1 - b2) / b2
+    return _plain(np.where((p <= 0) | (b1 == 0), np.inf, value))
+
+
+def growth_rate(beta1: ArrayLike, beta2: ArrayLike, exponent: ArrayLike = 0.5) -> Any:
+    """How fast the worst case grows outside of the region, in nats per step: ``max(0, -margin)`` (E4).
+
+    Example:
+        >>> round(growth_rate(0.95, 0.7), 4), growth_rate(0.9, 0.999)
+        (0.127, 0.0)
+    """
+    b1, b2, p = _checked(beta1, beta2, exponent)
+    return _plain(np.maximum(0.0, -_margin(b1, b2, p)))
+
+
+def max_update(beta1: ArrayLike, beta2: ArrayLike, exponent: ArrayLike = 0.5, steps: ArrayLike | None = None) -> Any:
+    """The largest |u| that gradients with |g| <= 1 can cause after ``steps`` steps; for |g| <= G times G^(1 - 2p) (E5).
+
+    At p = 1/2 this is K_n in closed form. For 0 < p < 1/2 it is the exact supremum of
+    ``sum b1^j x_j / (sum b2^j x_j^2)^p`` over 0 <= x_j <= 1, bias-corrected, by a search over the number of gradients that sit
+    at the bound. For p <= 0 it is 1, and for p > 1/2 infinite, because gradients may vanish.
+
+    Args:
+        beta1, beta2: in [0, 1).
+        exponent: p.
+        steps: n >= 1; None is the limit, which is also the supremum over n: finite inside of the region only.
+
+    Example:
+        >>> round(max_update(0.9, 0.999), 4), max_update(0.95, 0.7)
+        (7.2703, inf)
+        >>> round(max_update(0.9, 0.999, 0.25), 4)
+        2.3992
+    """
+    b1, b2, p = _checked(beta1, beta2, exponent)
+    n = _checked_steps(steps)
+    b1, b2, p, n = np.broadcast_arrays(b1, b2, p, n)
+    bound = np.where(p > 0.5, np.inf, 1.0)
+    unbounded = (p > 0) & (p <= 0.5) & np.where(np.isinf(n), _margin(b1, b2, p) <= 0, (b2 == 0) & (b1 > 0) & (n > 1))
+    bound = np.where(unbounded, np.inf, bound)
+    half = (p == 0.5) & ~unbounded
+    general = (p > 0) & (p < 0.5) & ~unbounded
+    if half.any():
+        bound[half] = _closed_form(b1[half], b2[half], n[half])
+    if general.any():
+        logarithm, _, _ = _search(b1[general], b2[general], p[general], n[general])
+        bound[general] = np.exp(logarithm)
+    return _plain(bound)
+
+
+def worst_case_gradients(beta1: float, beta2: float, exponent: float, steps: int) -> Floats:
+    """Gradients with |g| <= 1, oldest first, whose last update is :func:`max_update` after that many steps.
+
+    At p = 1/2 they are proportional to (b1/b2)^j, j steps ago. For p < 1/2 they are ``min(1, kappa (b1/b2)^j)``.
+
+    Raises:
+        ArgumentError: an exponent above 1/2, for which no largest update exists, or beta2 = 0 < beta1 with an exponent in
+            (0, 1/2], for which it is infinite already after two steps.
+
+    Example:
+        >>> worst_case_gradients(0.5, 0.8, 0.5, 3)
+        array([0.390625, 0.625   , 1.      ])
+    """
+    b1, b2, p = (np.atleast_1d(value) for value in _checked(beta1, beta2, exponent))
+    n = np.atleast_1d(_checked_steps(steps))
+    if exponent > 0.5:
+        raise ArgumentError("exponent", exponent, "at most 0.5 (above, updates grow without bound as gradients vanish)")
+    if exponent > 0 and beta2 == 0 < beta1 and steps > 1:
+        raise ArgumentError("beta2", beta2, "positive (at 0 the second moment forgets at once, and m/0 is infinite)")
+    age = np.arange(steps)[::-1]
+    if exponent <= 0:
+        return np.ones(steps)
+    if beta1 == 0:
+        return np.where(age == 0, 1.0, 0.0)
+    ratio = np.log(beta1) - np.log(beta2)
+    if exponent == 0.5:
+        return np.exp(age * ratio - max(0.0, (steps - 1) * ratio))
+    _, count, edge = _search(b1, b2, p, n)
+    if ratio <= 0:  # the newest `count` gradients sit at the bound, the next one is `edge`
+        return np.where(age < count, 1.0, edge * np.exp(np.minimum(0.0, (age - count) * ratio)))
+    # the newest `count` gradients lie below the bound, the oldest of them is `edge`
+    return np.where(age >= count, 1.0, edge * np.exp(np.minimum(0.0, (age - count + 1) * ratio)))
+
+
+def nearest_stable(beta1: ArrayLike, beta2: ArrayLike, exponent: ArrayLike = 0.5, slack: float = 0.1) -> NearestStable:
+    """The nearest stable value of each of beta1, beta2 and the exponent, the other two kept.
+
+    Stable means here a margin of at least ``slack * -ln b1``: 0 is the boundary itself, 1 the margin at b2 = 1. Values that
+    already have that margin are returned as they are. Above an exponent of 1/2 no beta helps (NaN).
+
+    Example:
+        >>> [round(value, 3) for value in nearest_stable(0.95, 0.7)]
+        [0.82, 0.912, 0.129]
+    """
+    b1, b2, p = _checked(beta1, beta2, exponent)
+    if not 0 <= slack < 1:
+        raise ArgumentError("slack", slack, "in [0, 1)")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        safe = (p <= 0) | (b1 == 0) | (p * np.log(b2) >= (1 - slack) * np.log(b1))
+        safe &= p <= 0.5
+        beta1_alone = np.exp(p * np.log(b2) / (1 - slack))
+        beta2_alone = np.exp((1 - slack) * np.log(b1) / p)
+        exponent_alone = np.where(b1 == 0, 0.5, np.minimum(0.5, (1 - slack) * np.log(b1) / np.log(b2)))
+    return NearestStable(
+        _plain(np.where(safe, b1, np.where(p > 0.5, np.nan, beta1_alone))),
+        _plain(np.where(safe, b2, np.where(p > 0.5, np.nan, beta2_alone))),
+        _plain(np.where(safe, p, exponent_alone)),
+    )
+
+
+def _margin(b1: Floats, b2: Floats, p: Floats) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = np.where(p == 0, 0.0, p * np.log(b2)) - np.log(b1)
+    return np.where(b1 == 0, np.inf, value)
+
+
+def _geometric(log_ratio: Floats, count: Floats) -> Floats:
+    """``1 + r + ... + r^(count - 1)`` with r = exp(log_ratio), accurate where r is close to 1."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        value = np.expm1(count * log_ratio) / np.expm1(log_ratio)
+    return np.where(log_ratio == 0, count, value)
+
+
+def _log_bias_correction(b1: Floats, b2: Floats, p: Floats, n: Floats) -> Floats:
+    """ln of ``(1 - b2^n)^p / (1 - b1^n) * (1 - b1) / (1 - b2)^p``: what multiplies the ratio of the bare sums."""
+    return p * np.log1p(-(b2**n)) - np.log1p(-(b1**n)) + np.log1p(-b1) - p * np.log1p(-b2)
+
+
+def _closed_form(b1: Floats, b2: Floats, n: Floats) -> Floats:
+    """K_n of E5 at p = 1/2, where rho = b1^2 / b2."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_rho = 2 * np.log(b1) - np.log(b2)
+    # beta1 = 0: only the newest gradient counts (beta2 = 0 is only met here together with it, or at n = 1).
+    total = np.where((b1 == 0) | (n == 1), 1.0, _geometric(log_rho, n))
+    return np.exp(_log_bias_correction(b1, b2, np.asarray(0.5), n)) * np.sqrt(total)
+
+
+def _search(b1: Floats, b2: Floats, p: Floats, n: Floats) -> tuple[Floats, Floats, Floats]:
+    """The exact supremum of E5 for 0 < p < 1/2: its logarithm, and the optimum as (count, edge).
+
+    The optimum ``x_j = min(1, kappa (b1/b2)^j)`` splits the gradients into one block at the bound and one geometric block
+    below it. `count` is the length of the newest block, `edge` in [0, 1] the largest element of the geometric one. For a
+    given count the best edge solves a quadratic; over count the value has one maximum, found by bisection.
+    """
+    with np.errstate(divide="ignore"):
+        log_b1, log_b2 = np.log(b1), np.log(b2)
+    live = b1 > 0
+    log_b1, log_b2 = np.where(live, log_b1, -1.0), np.where(live, log_b2, -1.0)
+
+    last = _last_count(log_b1, log_b2, p, n)
+    low, high = np.zeros_like(last), last
+    while np.any(high > low):
+        middle = np.floor((low + high) / 2)
+        here, _ = _best_edge(log_b1, log_b2, p, n, middle)
+        there, _ = _best_edge(log_b1, log_b2, p, n, middle + 1)
+        rising = (there > here + 1e-14) & (middle < high)
+        low = np.where(rising, middle + 1, low)
+        high = np.where(rising, high, middle)
+    ratio, edge = _best_edge(log_b1, log_b2, p, n, low)
+    correction = _log_bias_correction(b1, b2, p, n)
+    # beta1 = 0: one gradient, now.
+    return correction + np.where(live, ratio, 0.0), np.where(live, low, 1.0), np.where(live, edge, 0.0)
+
+
+def _last_count(log_b1: Floats, log_b2: Floats, p: Floats, n: Floats) -> Floats:
+    """A length of the newest block beyond which longer ones cannot matter; n when n is shorter."""
+    log_r = 2 * log_b1 - log_b2
+    inside = p * log_b2 - log_b1
+    with np.errstate(divide="ignore"):
+        memory = STRETCH * np.maximum(-1 / log_b1, 1 / np.abs(log_r))
+        below_bound = np.where(inside > 0, np.minimum(memory, STRETCH / inside), np.inf)
+    newest = np.where(log_b1 <= log_b2, STRETCH / -log_b1, below_bound)
+    return np.minimum(n, np.ceil(newest))
+
+
+def _best_edge(log_b1: Floats, log_b2: Floats, p: Floats, n: Floats, count: Floats) -> tuple[Floats, Floats]:
+    """For a given count: the largest ln of ``sum b1^j x_j / (sum b2^j x_j^2)^p``, and the edge that attains it.
+
+    With the block at the bound summing to (B, V) and the geometric one, at edge s, to (s H, s^2 W), the value
+    (B + s H) / (V + s^2 W)^p is stationary where s^2 H W (1 - 2p) - 2p W B s + H V = 0; the smaller root is the maximum.
+    """
+    count = np.minimum(count, n)
+    rest = n - count
+    log_r = 2 * log_b1 - log_b2
+    bound_is_newest = log_b1 <= log_b2
+
+    # In units of b1^count and b2^count, which would underflow: they return as `offset` below.
+    with np.errstate(over="ignore"):
+        up1, up2 = np.exp(-count * log_b1), np.exp(-count * log_b2)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        tail = _geometric(log_r, rest)
+        head = _geometric(-log_r, count)
+        B = np.where(bound_is_newest, _geometric(log_b1, count), _geometric(log_b1, rest))
+        V = np.where(bound_is_newest, _geometric(log_b2, count), _geometric(log_b2, rest))
+        H = np.where(bound_is_newest, tail / up1, head * np.exp(-log_b1))
+        W = np.where(bound_is_newest, tail / up2, head * np.exp(-log_b2))
+        offset = np.where(bound_is_newest, 0.0, count * (log_b1 - p * log_b2))
+
+        linear = 2 * p * W * B
+        discriminant = linear * linear - 4 * H * W * (1 - 2 * p) * H * V
+        root = 2 * H * V / (linear + np.sqrt(np.maximum(discriminant, 0.0)))
+        edge = np.where((discriminant > 0) & (root < 1), root, 1.0)
+        value = np.log(B + edge * H) - p * np.log(V + edge * edge * W)
+    return value + offset, edge
+
+
+def _checked(beta1: ArrayLike, beta2: ArrayLike, exponent: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    checked: list[Floats] = []
+    for name, value in (("beta1", beta1), ("beta2", beta2)):
+        array = np.asarray(value, dtype=np.float64)
+        if not np.all((array >= 0) & (array < 1)):
+            raise ArgumentError(name, value, "in [0, 1)")
+        checked.append(array)
+    p = np.asarray(exponent, dtype=np.float64)
+    if not np.all(np.isfinite(p)):
+        raise ArgumentError("exponent", exponent, "a finite number")
+    return checked[0], checked[1], p
+
+
+def _checked_steps(steps: ArrayLike | None) -> Floats:
+    if steps is None:
+        return np.asarray(np.inf)
+    n = np.asarray(steps, dtype=np.float64)
+    if not np.all((n >= 1) & (n == np.floor(n))):
+        raise ArgumentError("steps", steps, "a whole number of at least 1, or None for the limit")
+    return n
+
+
+def _plain(value: Floats) -> Any:
+    return float(value) if value.ndim == 0 else value
