@@ -176,7 +176,9 @@ def read_study(path: Path) -> Study:
 
 
 def _place(location: tuple[int | str, ...]) -> str:
-    return "".join(f"[{part + 1}]" if isinstance(part, int) else f" {part}" for part in location).strip() + ": " if location else ""
+    """Where a fault is, as ``arm[2] optimizer: ``; entries of lists are counted from 1."""
+    parts = [f"[{part + 1}]" if isinstance(part, int) else f" {part}" for part in location]
+    return f"{''.join(parts).strip()}: " if parts else ""
 
 
 def locate_task(study: Study, folder: Path) -> TaskSource:
@@ -192,7 +194,8 @@ def locate_task(study: Study, folder: Path) -> TaskSource:
     module, separator, function = BUILT_IN_TASKS.get(study.task, study.task).rpartition(":")
     if not separator or not function.isidentifier():
         raise UnusableInputError(
-            f"task = {study.task!r}: must be one of {', '.join(BUILT_IN_TASKS)}, 'file.py:function' or 'package.module:function'"
+            f"task = {study.task!r}: must be one of {', '.join(map(repr, BUILT_IN_TASKS))}, 'file.py:function' or"
+            " 'package.module:function'"
         )
     if module.endswith(".py"):
         file = (folder / module).resolve()

@@ -10,8 +10,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, DateTime, Engine, Float, ForeignKey, Integer, MetaData, String, Table, Text
-from sqlalchemy import create_engine, event, insert, select
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Engine,
+    Float,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    create_engine,
+    event,
+    insert,
+    select,
+)
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from equipoise.errors import UnusableInputError
@@ -36,7 +50,7 @@ TRIALS = Table(
 READINGS = Table(
     "reading",
     METADATA,
-    Column("trial", ForeignKey("trial.key"), primary_key=True),
+    Column("trial", String(64), ForeignKey("trial.key"), primary_key=True),
     Column("epoch", Integer, primary_key=True),
     Column("name", String(255), primary_key=True),
     Column("value", Float),  # NULL is NaN, which SQLite does not have

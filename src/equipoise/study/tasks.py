@@ -6,7 +6,10 @@ draws its own 1,200 images for training, the initial weights and the order of th
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
+from numpy.typing import NDArray
 from sklearn.datasets import load_digits  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 from torch import Tensor, nn
 from torch.nn import functional
@@ -36,9 +39,9 @@ def _network(*, normalize: bool) -> nn.Module:
 
 
 def _train(trial: Trial, network: nn.Module) -> None:
-    data = load_digits()
-    images = torch.tensor(data.images, dtype=torch.float32).unsqueeze(1) / 16  # (1797, 1, 8, 8) in [0, 1]
-    labels = torch.tensor(data.target)
+    pixels, target = cast(tuple[NDArray[Any], NDArray[Any]], load_digits(return_X_y=True))
+    images = torch.tensor(pixels, dtype=torch.float32).reshape(-1, 1, 8, 8) / 16  # in [0, 1]
+    labels = torch.tensor(target)
     shuffled = torch.randperm(len(images))
     training, test = shuffled[:TRAINING_IMAGES], shuffled[TRAINING_IMAGES:]
 
@@ -48,7 +51,7 @@ def _train(trial: Trial, network: nn.Module) -> None:
     for _ in trial.epochs():
         network.train()
         total = 0.0
-        for batch in training[torch.randperm(TRAINING_IMAGES)].split(BATCH):
+        for batch in torch.split(training[torch.randperm(TRAINING_IMAGES)], BATCH):
             loss = functional.cross_entropy(network(images[batch]), labels[batch])
             optimizer.zero_grad()
             loss.backward()  # pyright: ignore[reportUnknownMemberType]

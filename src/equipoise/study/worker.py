@@ -10,19 +10,22 @@ import os
 import pkgutil
 import random
 import signal
+import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from equipoise.errors import EquipoiseError
+from equipoise.errors import EquipoiseError, StabilityWarning
 from equipoise.study.spec import Assignment, TaskSource
 
 
@@ -96,19 +99,20 @@ class Trial:
 
     def epochs(self) -> Iterator[int]:
         """Count the epochs, from 1: ``for epoch in trial.epochs()``."""
-        for self._epoch in range(1, self.total_epochs + 1):
-            yield self._epoch
+        for epoch in range(1, self.total_epochs + 1):
+            self._epoch = epoch
+            yield epoch
 
-    def report(self, **metrics: float) -> None:
+    def report(self, **metrics: float | torch.Tensor) -> None:
         """Report numbers for the present epoch; the last value of the study's metric decides.
 
         Args:
-            metrics: any named numbers; anything that ``float()`` takes.
+            metrics: any named numbers, or tensors of one element.
 
         Raises:
             DivergedError: one of them is not finite; the trial ends as diverged.
         """
-        numbers = {name: float(value) for name, value in metrics.items()}
+        numbers = {name: float(value.item() if isinstance(value, torch.Tensor) else value) for name, value in metrics.items()}
         self._send(Report(max(self._epoch, 1), numbers))
         self.reported |= numbers.keys()
         broken = [name for name, value in numbers.items() if not math.isfinite(value)]
@@ -117,9 +121,7 @@ class Trial:
             raise DivergedError(f"epoch {self._epoch}: {', '.join(f'{name} = {numbers[name]}' for name in broken)}")
 
 
-def build_optimizer(
-    name: str, params: Iterable[Any], learning_rate: float, arguments: dict[str, Any]
-) -> torch.optim.Optimizer:
+def build_optimizer(name: str, params: Iterable[Any], learning_rate: float, arguments: dict[str, Any]) -> torch.optim.Optimizer:
     """The optimizer class of that dotted name, called with `lr` and the arm's other keys.
 
     Raises:
@@ -136,8 +138,10 @@ def load_task(source: TaskSource) -> Callable[[Trial], None]:
         AttributeError: it defines no such function.
     """
     if source.module.endswith(".py"):
+        sys.path.insert(0, str(Path(source.module).parent))  # its neighbours can be imported, as if it were run by itself
         spec = importlib.util.spec_from_file_location("equipoise_task", source.module)
-        assert spec is not None and spec.loader is not None  # both follow from the ending
+        assert spec is not None  # both follow from the ending
+        assert spec.loader is not None
         module: ModuleType = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     else:
@@ -150,6 +154,7 @@ def work(connection: Connection, assignment: Assignment, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the runner decides
     _end_with_the_runner()
     torch.set_num_threads(threads)
+    warnings.simplefilter("ignore", StabilityWarning)  # the runner has said it, once for the whole study
     started = time.monotonic()
     trial = Trial(assignment, connection.send)
     status, reason = "finished", ""

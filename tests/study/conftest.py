@@ -1,0 +1,79 @@
+"""A small study with a real task that takes milliseconds, so that tests can run whole studies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+TASK = '''
+import os
+from pathlib import Path
+
+import torch
+
+LOG = Path(__file__).with_name("executed.log")
+
+
+def train(trial):
+    """Minimise a quadratic whose centre is drawn by the seed."""
+    with LOG.open("a") as log:
+        log.write(f"{trial.learning_rate} {trial.seed}\\n")
+    centre = torch.randn(5)
+    weight = torch.nn.Parameter(torch.zeros(5))
+    optimizer = trial.optimizer([weight])
+    for epoch in trial.epochs():
+        loss = ((weight - centre) ** 2).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        trial.report(loss=loss)
+'''
+
+STUDY = """
+name = "quadratic"
+task = "task.py:train"
+metric = "loss"
+goal = "minimize"
+epochs = 3
+seeds = 3
+tuning_seeds = 2
+learning_rates = [0.01, 0.1]
+
+[[arm]]
+name = "adamw"
+optimizer = "torch.optim.AdamW"
+baseline = true
+
+[[arm]]
+name = "quarter"
+optimizer = "equipoise.SMES"
+exponent = 0.25
+"""
+
+WriteStudy = Callable[..., Path]
+
+
+@pytest.fixture
+def write_study(tmp_path: Path) -> WriteStudy:
+    """Write the study above, with parts of its text replaced, and return the path of its TOML file."""
+
+    def write(*replacements: tuple[str, str], task: str = TASK) -> Path:
+        text = STUDY
+        for old, new in replacements:
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / "task.py").write_text(task)
+        path = tmp_path / "study.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def executed(tmp_path: Path) -> Callable[[], list[str]]:
+    """The trials that were executed so far, each as "learning-rate seed", in the order of their start."""
+    log = tmp_path / "executed.log"
+    return lambda: log.read_text().splitlines() if log.exists() else []

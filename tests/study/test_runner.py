@@ -1,0 +1,205 @@
+"""Whole studies in real processes: complete, paired, resumable after any end, and honest about failures."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from equipoise.errors import StudyStoppedError, UnusableInputError
+from equipoise.study.runner import Cell, run_study
+from equipoise.study.store import Result, Store, sqlite_url
+
+ALL_TRIALS = 2 * 2 * 2 + 2 * 3  # arms x learning rates x tuning seeds, then arms x seeds
+
+
+@dataclass
+class Recorder:
+    """Keeps what a run tells."""
+
+    phases: list[tuple[str, int, int]] = field(default_factory=list)
+    cells: list[Cell] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def phase(self, name: str, total: int, done: int) -> None:
+        self.phases.append((name, total, done))
+
+    def finished(self, cell: Cell, result: Result) -> None:
+        self.cells.append(cell)
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def run(path: Path, **arguments):
+    store = Store(sqlite_url(path.with_name("store.db")))
+    recorder = Recorder()
+    try:
+        return run_study(path, store, recorder, **arguments), recorder
+    finally:
+        store.close()
+
+
+def test_every_trial_runs_once_and_a_second_run_repeats_none(write_study, executed):
+    path = write_study()
+    first, recorder = run(path)
+    assert recorder.phases == [("tuning", 8, 0), ("comparison", 6, 0)]
+    assert len(executed()) == ALL_TRIALS
+    second, recorder = run(path)
+    assert recorder.phases == [("tuning", 8, 8), ("comparison", 6, 6)]
+    assert len(executed()) == ALL_TRIALS
+    assert first == second
+
+
+def test_every_arm_meets_the_same_fresh_seeds(write_study):
+    path = write_study()
+    _, recorder = run(path)
+    compared = recorder.cells[8:]
+    seeds = {arm: {cell.assignment.seed for cell in compared if cell.arm == arm} for arm in ("adamw", "quarter")}
+    assert seeds["adamw"] == seeds["quarter"] == {1000, 1001, 1002}
+
+
+def test_the_learning_rate_with_the_best_tuning_mean_is_compared(write_study):
+    analysis, _ = run(write_study())
+    for arm in analysis.arms:
+        assert arm.tuned.chosen == arm.tuned.rates[arm.tuned.means.index(min(arm.tuned.means))]
+
+
+def test_the_number_of_workers_does_not_change_the_outcome(write_study, executed):
+    path = write_study()
+    one, _ = run(path, workers=1)
+    path.with_name("store.db").unlink()
+    several, _ = run(path, workers=3)
+    assert len(executed()) == 2 * ALL_TRIALS
+    assert [arm.values for arm in one.arms] == [arm.values for arm in several.arms]
+
+
+def test_more_seeds_run_only_what_is_new(write_study, executed):
+    run(write_study())
+    run(write_study(("\nseeds = 3", "\nseeds = 5")))
+    assert len(executed()) == ALL_TRIALS + 2 * 2
+
+
+def test_a_changed_task_starts_anew(write_study, executed):
+    run(write_study())
+    task = Path(write_study()).with_name("task.py")
+    run(write_study(task=task.read_text() + "\n# another version"))
+    assert len(executed()) == 2 * ALL_TRIALS
+
+
+def test_a_failing_trial_stops_the_study_with_its_traceback_and_keeps_what_was_finished(write_study, executed):
+    task = write_study().with_name("task.py").read_text()
+    failing = task + "        if trial.seed == 1001:\n            raise RuntimeError('out of luck')\n"
+    path = write_study(task=failing)
+    with pytest.raises(StudyStoppedError, match=r"(?s)seed=1001 failed.*out of luck"):
+        run(path, workers=1)
+    before = executed()
+    assert before[-1].endswith(" 1001")
+    with pytest.raises(StudyStoppedError):
+        run(path, workers=1)
+    assert len(executed()) == len(before) + 1
+
+
+def test_a_trial_whose_process_dies_is_a_failure_with_its_exit_code(write_study):
+    path = write_study(task="import os\ndef train(trial): os.kill(os.getpid(), 9)\n")
+    with pytest.raises(StudyStoppedError, match="exit code -9"):
+        run(path)
+
+
+def test_a_task_that_never_reports_the_metric_is_told_so(write_study):
+    path = write_study(task="def train(trial): trial.report(accuracy=1.0)\n")
+    with pytest.raises(StudyStoppedError, match=r"never reported 'loss'; it reported \['accuracy'\]"):
+        run(path)
+
+
+def test_a_diverged_seed_counts_with_the_worst_value_seen_and_is_said(write_study):
+    task = """
+def train(trial):
+    diverges = trial.seed == 1001 and trial.learning_rate == 0.1
+    for epoch in trial.epochs():
+        trial.report(loss=float("nan") if diverges and epoch == 2 else (1 + trial.seed / 1000) / trial.learning_rate)
+"""
+    analysis, _ = run(write_study(task=task))
+    assert [arm.diverged for arm in analysis.arms] == [1, 1]
+    # The worst of the whole study is a tuning trial at the lower learning rate: (1 + 1/1000) / 0.01.
+    assert analysis.arms[0].values == pytest.approx((20.0, 100.1, 20.02))
+    assert "adamw: 1 of 3 seeds diverged, each counted as loss = 100.1, the worst value seen." in analysis.remarks
+
+
+def test_a_study_file_may_say_what_divergence_counts(write_study):
+    task = "def train(trial): trial.report(loss=float('inf') if trial.seed == 1001 else 1.0)\n"
+    analysis, _ = run(write_study(('goal = "minimize"', 'goal = "minimize"\ndiverged = 9.0'), task=task))
+    assert analysis.arms[0].values == (1.0, 9.0, 1.0)
+
+
+def test_a_learning_rate_that_diverges_is_not_chosen(write_study):
+    task = "def train(trial): trial.report(loss=float('inf') if trial.learning_rate > 0.05 else 1.0)\n"
+    analysis, _ = run(write_study(task=task))
+    assert [arm.tuned.chosen for arm in analysis.arms] == [0.01, 0.01]
+    assert analysis.arms[0].tuned.diverged == (0, 2)
+
+
+def test_a_study_in_which_everything_diverges_says_so(write_study):
+    with pytest.raises(StudyStoppedError, match="every one diverged"):
+        run(write_study(task="def train(trial): trial.report(loss=float('nan'))\n"))
+
+
+def test_an_optimizer_that_cannot_be_made_is_refused_before_any_trial(write_study, executed):
+    with pytest.raises(UnusableInputError, match=r"arm 'quarter': equipoise.SMES cannot be made: .*exponentt"):
+        run(write_study(("exponent = ", "exponentt = ")))
+    assert executed() == []
+
+
+def test_an_arm_outside_of_the_stable_region_is_warned_about_once(write_study):
+    _, recorder = run(write_study(("exponent = 0.25", "exponent = 0.5\nbetas = [0.95, 0.7]")))
+    assert len(recorder.warnings) == 1
+    assert "arm 'quarter'" in recorder.warnings[0]
+    assert "-0.1270 nats per step" in recorder.warnings[0]
+
+
+def test_too_few_seeds_are_said_to_be_too_few(write_study):
+    analysis, _ = run(write_study())
+    assert "significance is out of reach: no p value can fall below 0.25. Use seeds = 6 or more." in analysis.remarks[0]
+
+
+def test_a_killed_run_leaves_no_process_and_the_next_one_continues(write_study, executed):
+    slow = write_study().with_name("task.py").read_text() + "        import time; time.sleep(0.1)\n"
+    path = write_study(task=slow)
+    command = [sys.executable, "-m", "equipoise", "study", "run", str(path), "--workers", "2", "--store"]
+    command.append(sqlite_url(path.with_name("store.db")))
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    while len(executed()) < 6:
+        time.sleep(0.02)
+        assert process.poll() is None
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    while _members(process.pid):  # ends: every trial's process goes with the runner
+        time.sleep(0.05)
+    begun = executed()
+    analysis, recorder = run(path)
+    already = recorder.phases[0][2]
+    assert 0 < already < 8
+    # What had finished is not executed again; what was cut short is.
+    assert len(executed()) - len(begun) == ALL_TRIALS - already
+    path.with_name("store.db").unlink()
+    uninterrupted, _ = run(path)
+    assert [arm.values for arm in analysis.arms] == [arm.values for arm in uninterrupted.arms]
+
+
+def _members(session: int) -> list[int]:
+    """The live processes of a session."""
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        try:
+            state, _, _, own = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+        except (OSError, ValueError):
+            continue
+        if entry.name.isdigit() and int(own) == session and state != "Z":
+            found.append(int(entry.name))
+    return found

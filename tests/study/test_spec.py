@@ -1,0 +1,121 @@
+"""A study file is read whole or refused with every fault, and a trial's identity is what determines its outcome."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from equipoise.errors import UnusableInputError
+from equipoise.study.spec import LearningRateRange, assignment, locate_task, read_study
+
+
+def test_a_study_file_becomes_arms_rates_and_seeds(write_study):
+    study = read_study(write_study())
+    assert [arm.name for arm in study.arms] == ["adamw", "quarter"]
+    assert study.baseline.name == "adamw"
+    assert study.arms[1].arguments == {"exponent": 0.25}
+    assert study.rates_of(study.arms[1]) == [0.01, 0.1]
+
+
+def test_no_comparison_seed_is_a_tuning_seed(write_study):
+    study = read_study(write_study(("tuning_seeds = 2", "tuning_seeds = 1000"), ("seeds = 3", "seeds = 50")))
+    assert not set(study.seeds_for_tuning) & set(study.seeds_for_comparison)
+    assert len(study.seeds_for_comparison) == 50
+
+
+def test_a_range_of_learning_rates_is_even_on_a_logarithmic_axis():
+    rates = LearningRateRange(low=1e-4, high=1.0, count=9).values()
+    assert (rates[0], rates[-1], len(rates)) == (1e-4, 1.0, 9)
+    assert all(later / earlier == pytest.approx(10**0.5, rel=1e-5) for earlier, later in zip(rates, rates[1:], strict=False))
+
+
+def test_an_arm_may_have_its_own_learning_rates(write_study):
+    path = write_study(("exponent = 0.25", "exponent = 0.25\nlearning_rates = { low = 1.0, high = 2.0, count = 2 }"))
+    study = read_study(path)
+    assert study.rates_of(study.arms[1]) == [1.0, 2.0]
+
+
+FAULTS = {
+    "an unknown key": (('metric = "loss"', 'metric = "loss"\nmetrik = "x"'), "metrik"),
+    "a missing key": (('task = "task.py:train"', ""), "task"),
+    "no baseline": (("baseline = true", "baseline = false"), "exactly one arm must have baseline = true; none have it"),
+    "two baselines": (("exponent = 0.25", "baseline = true"), "exactly one arm"),
+    "equal names": (('name = "quarter"', 'name = "adamw"'), "arm names must differ"),
+    "another number of learning rates": (("exponent = 0.25", "learning_rates = [1.0]"), "same number of learning rates"),
+    "a repeated learning rate": (("[0.01, 0.1]", "[0.1, 0.1]"), "repeat"),
+    "a learning rate of zero": (("[0.01, 0.1]", "[0.0, 0.1]"), "greater than 0"),
+    "one seed": (("seeds = 3", "seeds = 1"), "seeds"),
+    "an lr among the arguments": (("exponent = 0.25", "lr = 0.1"), "learning_rates"),
+    "another goal": (('"minimize"', '"smallest"'), "goal"),
+    "an optimizer that is no dotted name": (('"equipoise.SMES"', '"import os; os.abort()"'), "optimizer"),
+    "a name that is a path": (('"quadratic"', '"../quadratic"'), "name"),
+    "no TOML": (('name = "quadratic"', "name = "), "is not TOML"),
+}
+
+
+@pytest.mark.parametrize(("replacement", "said"), FAULTS.values(), ids=FAULTS.keys())
+def test_a_faulty_study_file_is_refused_with_what_is_wrong(write_study, replacement, said):
+    with pytest.raises(UnusableInputError) as refused:
+        read_study(write_study(replacement))
+    assert said in str(refused.value)
+    assert "study.toml" in str(refused.value)
+
+
+def test_every_fault_is_named_at_once(write_study):
+    with pytest.raises(UnusableInputError) as refused:
+        read_study(write_study(("epochs = 3", "epochs = 0"), ('metric = "loss"', "metric = 3")))
+    assert "epochs" in str(refused.value)
+    assert "metric" in str(refused.value)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(UnusableInputError, match=r"absent\.toml: cannot be read: No such file"):
+        read_study(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("digit", "'digits'"),
+        ("absent.py:train", "cannot be read"),
+        ("no_such_package:train", "there is no module"),
+        ("task.py:not a name", "must be one of"),
+    ],
+)
+def test_a_task_that_cannot_be_found_is_refused(write_study, task, said):
+    path = write_study(("task.py:train", task))
+    with pytest.raises(UnusableInputError) as refused:
+        locate_task(read_study(path), path.parent)
+    assert said in str(refused.value)
+
+
+@pytest.fixture
+def identity(write_study):
+    """The key of one trial of the study with replacements; the task may be changed as well."""
+
+    def key(*replacements, learning_rate: float = 0.1, seed: int = 0, **task: str) -> str:
+        path: Path = write_study(*replacements, **task)
+        study = read_study(path)
+        return assignment(study, locate_task(study, path.parent), study.arms[1], learning_rate, seed).key
+
+    return key
+
+
+def test_what_determines_the_outcome_determines_the_identity(identity):
+    changed = {
+        identity(),
+        identity(learning_rate=0.2),
+        identity(seed=1),
+        identity(("epochs = 3", "epochs = 4")),
+        identity(("exponent = 0.25", "exponent = 0.125")),
+        identity(("equipoise.SMES", "equipoise.Equipoise")),
+        identity(task="def train(trial): ..."),
+    }
+    assert len(changed) == 7
+
+
+def test_what_cannot_change_the_outcome_does_not_change_the_identity(identity):
+    same = identity(('"quarter"', '"other"'), ("seeds = 3", "seeds = 9"), ("[0.01, 0.1]", "[0.01, 0.1, 1.0]"))
+    assert same == identity()
+    assert identity(('metric = "loss"', 'metric = "accuracy"')) == identity()

@@ -1,0 +1,72 @@
+"""What a task sees of its trial, and what comes home from it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from equipoise.study.spec import Assignment, TaskSource
+from equipoise.study.worker import DivergedError, Report, Trial, build_optimizer, load_task
+
+
+def make_trial(**changes) -> tuple[Trial, list[Report]]:
+    values = {
+        "task": TaskSource("task.py", "train", ""),
+        "metric": "loss",
+        "epochs": 3,
+        "optimizer": "torch.optim.SGD",
+        "arguments": {"momentum": 0.5},
+        "learning_rate": 0.25,
+        "seed": 7,
+    }
+    sent: list[Report] = []
+    return Trial(Assignment(**{**values, **changes}), sent.append), sent
+
+
+def test_the_optimizer_is_the_arms_at_the_trials_learning_rate():
+    trial, _ = make_trial()
+    optimizer = trial.optimizer([torch.nn.Parameter(torch.zeros(2))])
+    assert type(optimizer) is torch.optim.SGD
+    assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"]) == (0.25, 0.5)
+
+
+def test_epochs_are_counted_from_one_and_reports_carry_them():
+    trial, sent = make_trial()
+    for epoch in trial.epochs():
+        trial.report(loss=1 / epoch)
+    assert sent == [Report(1, {"loss": 1.0}), Report(2, {"loss": 0.5}), Report(3, {"loss": 1 / 3})]
+
+
+def test_a_task_without_epochs_reports_for_the_first():
+    trial, sent = make_trial()
+    trial.report(score=1)
+    assert sent == [Report(1, {"score": 1.0})]
+
+
+def test_a_tensor_is_reported_as_its_number():
+    trial, sent = make_trial()
+    trial.report(loss=torch.tensor(0.5, requires_grad=True))
+    assert sent == [Report(1, {"loss": 0.5})]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_ends_the_trial_as_diverged_after_it_was_sent(value):
+    trial, sent = make_trial()
+    with pytest.raises(DivergedError, match="loss"):
+        trial.report(loss=value, accuracy=0.5)
+    assert trial.diverged
+    assert sent[0].metrics.keys() == {"loss", "accuracy"}
+
+
+def test_an_optimizer_that_does_not_exist_is_an_error_of_its_name():
+    with pytest.raises(AttributeError, match="AdamWW"):
+        build_optimizer("torch.optim.AdamWW", [], 0.1, {})
+
+
+def test_a_task_file_can_import_its_neighbours(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.path", ["unchanged"])
+    (tmp_path / "neighbour_of_task.py").write_text("ANSWER = 42\n")
+    (tmp_path / "task.py").write_text("from neighbour_of_task import ANSWER\ndef train(trial): return ANSWER\n")
+    assert load_task(TaskSource(str(tmp_path / "task.py"), "train", ""))(make_trial()[0]) == 42
