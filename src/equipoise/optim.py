@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Real
 from typing import Any, TypeAlias, overload
 
 import torch
@@ -115,10 +116,11 @@ class Equipoise(torch.optim.Optimizer):
         Raises:
             ArgumentError: a value outside of what is accepted.
         """
-        if isinstance(param_group, dict):  # else torch says so
+        if isinstance(param_group, dict):  # else torch says so  # pyright: ignore[reportUnnecessaryIsInstance]
             _check_group({**self.defaults, **param_group})
         super().add_param_group(param_group)
         added = self.param_groups[-1]
+        added.update({name: _plain(added[name]) for name in self.defaults})
         for parameter in added["params"]:
             if not (parameter.is_floating_point() or parameter.is_complex()):
                 self.param_groups.pop()
@@ -146,20 +148,22 @@ class Equipoise(torch.optim.Optimizer):
         Raises:
             GradientError: a sparse gradient; nothing was updated.
             ArgumentError: a scheduled value that left what is accepted; nothing was updated.
+            StateDictError: the number of stages is not that of the state any more; nothing was updated.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        work = [(group, _stages(group), self._with_gradient(group)) for group in self.param_groups]
+        work = [(group, _check_group(group), self._with_gradient(group)) for group in self.param_groups]
         for group, stages, parameters in work:
             execute = kernels.KERNELS[kernels.resolve(group["kernel"])]
+            lr = float(group["lr"])  # a tensor would bring its own shape and precision into the rule
             for parameter, gradient in parameters:
                 state = self._state(parameter, group)
                 state["step"] += 1
                 step = rules.Step(
                     number=int(state["step"].item()),
-                    lr=group["lr"],
+                    lr=lr,
                     stages=stages,
                     eps=group["eps"],
                     weight_decay=group["weight_decay"],
@@ -167,7 +171,8 @@ class Equipoise(torch.optim.Optimizer):
                     reference=group["reference"],
                     reference_steps=group["reference_steps"],
                 )
-                execute(_real(parameter), _real(gradient), _memories(state, len(stages)), step)
+                if parameter.numel():  # the mean of nothing, as a reference, is not a number
+                    execute(_real(parameter), _real(gradient), _memories(state, len(stages)), step)
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -179,6 +184,7 @@ class Equipoise(torch.optim.Optimizer):
         Raises:
             StateDictError: the state lacks a stage, has other shapes, or comes from AMSGrad or from an Adam with coupled
                 weight decay, which this rule cannot continue; nothing was loaded.
+            ArgumentError: a saved hyperparameter outside of what is accepted; nothing was loaded.
             ValueError: other parameter groups than this optimizer's (from torch).
         """
         loaded: dict[str, Any] = {}
@@ -214,6 +220,8 @@ class Equipoise(torch.optim.Optimizer):
                     f"a gradient of shape {tuple(parameter.shape)} has layout {parameter.grad.layout}: {type(self).__name__}"
                     " accepts dense gradients (for an embedding, sparse=False)"
                 )
+            if self.state.get(parameter):
+                _check_stages(self.state[parameter], group["stages"])
             found.append((parameter, parameter.grad))
         return found
 
@@ -226,7 +234,6 @@ class Equipoise(torch.optim.Optimizer):
                 for key in ("exp_avg", "exp_avg_sq"):
                     dtype = _state_dtype(parameter)
                     state[key + suffix] = torch.zeros_like(parameter, dtype=dtype, memory_format=torch.preserve_format)
-        _check_stages(state, group["stages"])
         if group["reference"] != "none":
             for suffix in _suffixes(group["stages"]):
                 if "reference" + suffix not in state:
@@ -317,6 +324,8 @@ class KAdam(Equipoise):
         kernel: str = kernels.AUTO,
         rounding: str = "nearest",
     ) -> None:
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ArgumentError("k", k, "a whole number of at least 1")
         super().__init__(params, lr, betas, eps, weight_decay, stages=k, maximize=maximize, kernel=kernel, rounding=rounding)
 
 
@@ -350,16 +359,27 @@ def _stages(group: dict[str, Any]) -> tuple[rules.Stage, ...]:
     return tuple(rules.Stage(*pair, exponent) for pair, exponent in zip(pairs, exponents, strict=True))
 
 
-def _check_group(group: dict[str, Any]) -> None:
-    """Refuse a value outside of what is accepted."""
+def _plain(value: Any) -> Any:
+    """Numbers and sequences of them as Python's own: numpy's do not survive a load with ``weights_only=True``."""
+    if isinstance(value, Real) and not isinstance(value, int):
+        return float(value)
+    if isinstance(value, Iterable) and not isinstance(value, (str, Tensor)):
+        return tuple(_plain(entry) for entry in value)  # pyright: ignore[reportUnknownVariableType]
+    return value
+
+
+def _check_group(group: dict[str, Any]) -> tuple[rules.Stage, ...]:
+    """Refuse a value outside of what is accepted; return the stages."""
     lr = group["lr"]
     if isinstance(lr, Tensor) and lr.numel() != 1:
         raise ArgumentError("lr", lr, "a number, or a tensor of one element")
-    for name in ("lr", "eps", "weight_decay"):
+    # A linear schedule that ends at 0 may end at -1e-18, by rounding: no reason to stop a run in its last step.
+    for name, least in (("lr", -1e-12), ("eps", 0.0), ("weight_decay", -1e-12)):
         value = group[name]
-        if not isinstance(value, (int, float, Tensor)) or not 0 <= float(value) < math.inf:
+        number = isinstance(value, Real) or (name == "lr" and isinstance(value, Tensor) and not value.is_complex())
+        if not number or not least <= value < math.inf:  # pyright: ignore[reportOperatorIssue]
             raise ArgumentError(name, value, "a finite number of at least 0")
-    _stages(group)
+    stages = _stages(group)
     if group["reference"] not in REFERENCES:
         raise ArgumentError("reference", group["reference"], f"one of {REFERENCES}")
     steps = group["reference_steps"]
@@ -370,6 +390,7 @@ def _check_group(group: dict[str, Any]) -> None:
     kernels.resolve(group["kernel"])
     if group["rounding"] not in ROUNDINGS:
         raise ArgumentError("rounding", group["rounding"], f"one of {ROUNDINGS}")
+    return stages
 
 
 def _warn_if_unstable(group: dict[str, Any]) -> None:
@@ -405,7 +426,9 @@ def _completed(saved: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
             " decoupled_weight_decay = False); accepted are decoupled decay (AdamW) or weight_decay = 0"
         )
     own = {key: value for key, value in group.items() if key not in ("params", "param_names")}
-    return {**own, **{key: value for key, value in saved.items() if key not in _TORCH_SWITCHES}}
+    completed = {**own, **{key: value for key, value in saved.items() if key not in _TORCH_SWITCHES}}
+    _check_group(completed)
+    return completed
 
 
 def _copied(key: str, value: Any, parameter: Tensor) -> Any:

@@ -1,0 +1,82 @@
+"""The table: every optimizer class with the arguments that it is tested with. Another suite may run over it too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+
+from equipoise import SMES, Equipoise, KAdam
+
+
+@dataclass(frozen=True)
+class OptimizerCase:
+    """One class with one set of constructor arguments, and what its state must then hold."""
+
+    name: str
+    cls: type[Equipoise]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    stages: int = 1
+    reference: bool = False
+    """Whether E3 has a scale to remember."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    def make(self, params: Iterable[Any], **changed: Any) -> Equipoise:
+        """The optimizer of this case on `params`, with some arguments changed."""
+        return self.cls(params, **{**self.arguments, **changed})
+
+    @property
+    def weight_decay(self) -> float:
+        """Of the constructor."""
+        return self.arguments.get("weight_decay", 0.0)
+
+    @property
+    def state_keys(self) -> set[str]:
+        """The documented names of what is remembered per parameter."""
+        keys = ("exp_avg", "exp_avg_sq", *(["reference"] if self.reference else []))
+        suffixes = ["", *(f"_{stage}" for stage in range(2, self.stages + 1))]
+        return {"step", *(key + suffix for key in keys for suffix in suffixes)}
+
+
+_TWO_STAGES = {"stages": 2, "betas": ((0.9, 0.999), (0.8, 0.99)), "exponent": (0.25, 0.5)}
+
+CASES = (
+    OptimizerCase("adam", Equipoise),
+    OptimizerCase("adamw-maximize", Equipoise, {"lr": 0.01, "weight_decay": 0.1, "maximize": True}),
+    OptimizerCase("ema-sgd", Equipoise, {"lr": 0.01, "exponent": 0.0, "weight_decay": 0.01}),
+    OptimizerCase("negative", Equipoise, {"lr": 0.01, "exponent": -0.25}),
+    OptimizerCase("running", Equipoise, {"lr": 0.01, "exponent": 0.125, "reference": "running"}, reference=True),
+    OptimizerCase("two-stage", Equipoise, {"lr": 0.01, "weight_decay": 0.1, **_TWO_STAGES}, stages=2),
+    OptimizerCase(
+        "two-stage-initial", Equipoise, {**_TWO_STAGES, "reference": "initial", "reference_steps": 3}, stages=2, reference=True
+    ),
+    OptimizerCase("smes", SMES, {}, reference=True),
+    OptimizerCase("smes-paper", SMES, {"lr": 0.1, "exponent": 0.125, "reference": "none", "weight_decay": 0.1}),
+    OptimizerCase("smes-maximize", SMES, {"maximize": True, "reference_steps": 2, "eps": 1e-4}, reference=True),
+    OptimizerCase("kadam", KAdam, {"lr": 0.01}, stages=2),
+    OptimizerCase("kadam-1", KAdam, {"k": 1, "weight_decay": 0.1}),
+    OptimizerCase("kadam-3", KAdam, {"k": 3, "betas": (0.8, 0.99), "weight_decay": 0.1}, stages=3),
+)
+
+CLASSES = tuple(case for case in CASES if case.name in ("adam", "smes", "kadam"))
+"""One case per class, for what cannot depend on the hyperparameters."""
+
+every_case = pytest.mark.parametrize("case", CASES, ids=str)
+every_class = pytest.mark.parametrize("case", CLASSES, ids=str)
+
+STATE_DTYPES = {
+    torch.float16: torch.float32,
+    torch.bfloat16: torch.float32,
+    torch.float32: torch.float32,
+    torch.float64: torch.float64,
+    torch.complex64: torch.complex64,
+    torch.complex128: torch.complex128,
+}
+"""The dtype of a parameter, and that of its state."""
+
+every_dtype = pytest.mark.parametrize("dtype", STATE_DTYPES, ids=lambda dtype: str(dtype).removeprefix("torch."))
