@@ -12,27 +12,22 @@ values.
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Callable, Iterable, Sequence
-from numbers import Real
 from typing import Any, TypeAlias, overload
 
 import torch
 from torch import Tensor
 
-from equipoise import kernels, rules
-from equipoise.errors import ArgumentError, GradientError, StabilityWarning, StateDictError
-from equipoise.theory.assessment import Pair, Verdict, assess, stage_exponents, stage_pairs
+from equipoise import groups, kernels, rules
+from equipoise import state as states
+from equipoise.errors import ArgumentError, GradientError
+from equipoise.theory.assessment import Pair
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 Betas: TypeAlias = Pair | Sequence[Pair]
 
-REFERENCES: tuple[rules.Reference, ...] = ("none", "initial", "running")
-ROUNDINGS = ("nearest",)
-
-# What torch's own Adam and AdamW write into a group and what has no meaning here: dropped when their state is loaded.
-_TORCH_SWITCHES = ("amsgrad", "foreach", "capturable", "differentiable", "fused", "decoupled_weight_decay")
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.complex64, torch.complex128)
+"""Of parameters."""
 
 
 class Equipoise(torch.optim.Optimizer):
@@ -107,7 +102,7 @@ class Equipoise(torch.optim.Optimizer):
             "kernel": kernel,
             "rounding": rounding,
         }
-        _check_group(defaults)
+        groups.check(defaults)
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -116,17 +111,17 @@ class Equipoise(torch.optim.Optimizer):
         Raises:
             ArgumentError: a value outside of what is accepted.
         """
-        if isinstance(param_group, dict):  # else torch says so  # pyright: ignore[reportUnnecessaryIsInstance]
-            _check_group({**self.defaults, **param_group})
+        if isinstance(param_group, dict):  # else torch says so
+            groups.check({**self.defaults, **param_group})
         super().add_param_group(param_group)
         added = self.param_groups[-1]
-        added.update({name: _plain(added[name]) for name in self.defaults})
+        added.update({name: groups.plain(added[name]) for name in self.defaults})
         for parameter in added["params"]:
-            if not (parameter.is_floating_point() or parameter.is_complex()):
+            if parameter.dtype not in DTYPES:
                 self.param_groups.pop()
-                raise ArgumentError("params", parameter.dtype, "tensors of a floating-point or complex dtype")
-        if all(_stages(added) != _stages(group) for group in self.param_groups[:-1]):
-            _warn_if_unstable(added)
+                raise ArgumentError("params", parameter.dtype, f"tensors of one of the dtypes {', '.join(map(str, DTYPES))}")
+        if all(groups.stages_of(added) != groups.stages_of(group) for group in self.param_groups[:-1]):
+            groups.warn_if_unstable(added)
 
     def __repr__(self) -> str:
         names = sorted({kernels.resolve(group["kernel"]) for group in self.param_groups})
@@ -154,12 +149,13 @@ class Equipoise(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        work = [(group, _check_group(group), self._with_gradient(group)) for group in self.param_groups]
+        work = [(group, groups.check(group), self._with_gradient(group)) for group in self.param_groups]
         for group, stages, parameters in work:
             execute = kernels.KERNELS[kernels.resolve(group["kernel"])]
             lr = float(group["lr"])  # a tensor would bring its own shape and precision into the rule
             for parameter, gradient in parameters:
-                state = self._state(parameter, group)
+                state = self.state[parameter]
+                states.prepare(state, parameter, group)
                 state["step"] += 1
                 step = rules.Step(
                     number=int(state["step"].item()),
@@ -172,7 +168,7 @@ class Equipoise(torch.optim.Optimizer):
                     reference_steps=group["reference_steps"],
                 )
                 if parameter.numel():  # the mean of nothing, as a reference, is not a number
-                    execute(_real(parameter), _real(gradient), _memories(state, len(stages)), step)
+                    execute(states.as_real(parameter), states.as_real(gradient), states.memories(state, len(stages)), step)
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -193,9 +189,12 @@ class Equipoise(torch.optim.Optimizer):
             loaded.update(given)
             if len(given["param_groups"]) != len(self.param_groups):
                 return given  # torch says so
-            groups = [_completed(saved, group) for saved, group in zip(given["param_groups"], self.param_groups, strict=True)]
-            loaded["state"] = self._copied_state(given["state"], groups)
-            return {**given, "param_groups": groups}
+            completed = [
+                states.completed_group(saved, group)
+                for saved, group in zip(given["param_groups"], self.param_groups, strict=True)
+            ]
+            loaded["state"] = self._copied_state(given["state"], completed)
+            return {**given, "param_groups": completed}
 
         def restore(_: torch.optim.Optimizer) -> None:
             # torch has just cast the state to the dtype of the parameters, and aliased it where that changed nothing.
@@ -221,33 +220,18 @@ class Equipoise(torch.optim.Optimizer):
                     " accepts dense gradients (for an embedding, sparse=False)"
                 )
             if self.state.get(parameter):
-                _check_stages(self.state[parameter], group["stages"])
+                states.check_stages(self.state[parameter], group["stages"])
             found.append((parameter, parameter.grad))
         return found
 
-    def _state(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
-        """The state of a parameter, made at its first gradient."""
-        state = self.state[parameter]
-        if not state:
-            state["step"] = torch.tensor(0.0, dtype=torch.float32)
-            for suffix in _suffixes(group["stages"]):
-                for key in ("exp_avg", "exp_avg_sq"):
-                    dtype = _state_dtype(parameter)
-                    state[key + suffix] = torch.zeros_like(parameter, dtype=dtype, memory_format=torch.preserve_format)
-        if group["reference"] != "none":
-            for suffix in _suffixes(group["stages"]):
-                if "reference" + suffix not in state:
-                    state["reference" + suffix] = _real(state["exp_avg" + suffix]).new_zeros(())
-        return state
-
-    def _copied_state(self, saved: dict[Any, Any], groups: Sequence[dict[str, Any]]) -> dict[Tensor, dict[str, Any]]:
-        """The saved state by parameter, in the dtypes and on the devices that belong here, sharing no memory with `saved`."""
+    def _copied_state(self, saved: dict[Any, Any], saved_groups: Sequence[dict[str, Any]]) -> dict[Tensor, dict[str, Any]]:
+        """The saved state by parameter."""
         copied: dict[Tensor, dict[str, Any]] = {}
-        for saved_group, group in zip(groups, self.param_groups, strict=True):
+        for saved_group, group in zip(saved_groups, self.param_groups, strict=True):
             for identifier, parameter in zip(saved_group["params"], group["params"], strict=False):
                 if identifier in saved:
-                    state = {key: _copied(key, value, parameter) for key, value in saved[identifier].items()}
-                    _check_stages(state, saved_group["stages"])
+                    state = {key: states.copied(key, value, parameter) for key, value in saved[identifier].items()}
+                    states.check_stages(state, saved_group["stages"])
                     copied[parameter] = state
         return copied
 
@@ -324,123 +308,6 @@ class KAdam(Equipoise):
         kernel: str = kernels.AUTO,
         rounding: str = "nearest",
     ) -> None:
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise ArgumentError("k", k, "a whole number of at least 1")
         super().__init__(params, lr, betas, eps, weight_decay, stages=k, maximize=maximize, kernel=kernel, rounding=rounding)
-
-
-def _real(tensor: Tensor) -> Tensor:
-    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
-
-
-def _state_dtype(parameter: Tensor) -> torch.dtype:
-    """At least float32 (complex64 for complex parameters)."""
-    return torch.promote_types(parameter.dtype, torch.float32)
-
-
-def _suffixes(stages: int) -> list[str]:
-    return ["", *(f"_{number}" for number in range(2, stages + 1))]
-
-
-def _memories(state: dict[str, Tensor], stages: int) -> list[rules.Memory]:
-    return [
-        rules.Memory(
-            _real(state["exp_avg" + suffix]),
-            _real(state["exp_avg_sq" + suffix]),
-            state.get("reference" + suffix, 0.0),
-        )
-        for suffix in _suffixes(stages)
-    ]
-
-
-def _stages(group: dict[str, Any]) -> tuple[rules.Stage, ...]:
-    count = group["stages"]
-    pairs, exponents = stage_pairs(group["betas"], count), stage_exponents(group["exponent"], count)
-    return tuple(rules.Stage(*pair, exponent) for pair, exponent in zip(pairs, exponents, strict=True))
-
-
-def _plain(value: Any) -> Any:
-    """Numbers and sequences of them as Python's own: numpy's do not survive a load with ``weights_only=True``."""
-    if isinstance(value, Real) and not isinstance(value, int):
-        return float(value)
-    if isinstance(value, Iterable) and not isinstance(value, (str, Tensor)):
-        return tuple(_plain(entry) for entry in value)  # pyright: ignore[reportUnknownVariableType]
-    return value
-
-
-def _check_group(group: dict[str, Any]) -> tuple[rules.Stage, ...]:
-    """Refuse a value outside of what is accepted; return the stages."""
-    lr = group["lr"]
-    if isinstance(lr, Tensor) and lr.numel() != 1:
-        raise ArgumentError("lr", lr, "a number, or a tensor of one element")
-    # A linear schedule that ends at 0 may end at -1e-18, by rounding: no reason to stop a run in its last step.
-    for name, least in (("lr", -1e-12), ("eps", 0.0), ("weight_decay", -1e-12)):
-        value = group[name]
-        number = isinstance(value, Real) or (name == "lr" and isinstance(value, Tensor) and not value.is_complex())
-        if not number or not least <= value < math.inf:  # pyright: ignore[reportOperatorIssue]
-            raise ArgumentError(name, value, "a finite number of at least 0")
-    stages = _stages(group)
-    if group["reference"] not in REFERENCES:
-        raise ArgumentError("reference", group["reference"], f"one of {REFERENCES}")
-    steps = group["reference_steps"]
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ArgumentError("reference_steps", steps, "a whole number of at least 1")
-    if not isinstance(group["maximize"], bool):
-        raise ArgumentError("maximize", group["maximize"], "True or False")
-    kernels.resolve(group["kernel"])
-    if group["rounding"] not in ROUNDINGS:
-        raise ArgumentError("rounding", group["rounding"], f"one of {ROUNDINGS}")
-    return stages
-
-
-def _warn_if_unstable(group: dict[str, Any]) -> None:
-    found = assess(group["betas"], group["exponent"], group["stages"])
-    if found.stable:
-        return
-    remedy = ""
-    if found.verdict is Verdict.UNSTABLE:
-        nearest = found.nearest
-        remedy = f" Stable, each alone: beta1 <= {nearest.beta1:.4g}, beta2 >= {nearest.beta2:.4g}"
-        remedy += f", or exponent <= {nearest.exponent:.3g}."
-    warnings.warn(
-        f"betas = {group['betas']}, exponent = {group['exponent']}, stages = {group['stages']}:"
-        f" margin {found.margin:+.4f} nats per step. {found.sentence}{remedy}",
-        StabilityWarning,
-        stacklevel=2,
-    )
-
-
-def _check_stages(state: dict[str, Any], stages: int) -> None:
-    have = sum(key.startswith("exp_avg_sq") for key in state)
-    if have != stages:
-        raise StateDictError(f"the state has {have} stage(s) and the parameter group {stages}: they must agree")
-
-
-def _completed(saved: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
-    """A saved group with the hyperparameters that it lacks taken from the present one."""
-    if saved.get("amsgrad"):
-        raise StateDictError("the state dict is AMSGrad's (amsgrad = True), whose running maximum this rule does not have")
-    if saved.get("decoupled_weight_decay") is False and saved.get("weight_decay"):
-        raise StateDictError(
-            f"the state dict is that of an Adam with coupled weight decay (weight_decay = {saved['weight_decay']},"
-            " decoupled_weight_decay = False); accepted are decoupled decay (AdamW) or weight_decay = 0"
-        )
-    own = {key: value for key, value in group.items() if key not in ("params", "param_names")}
-    completed = {**own, **{key: value for key, value in saved.items() if key not in _TORCH_SWITCHES}}
-    _check_group(completed)
-    return completed
-
-
-def _copied(key: str, value: Any, parameter: Tensor) -> Any:
-    if key == "step":
-        return torch.tensor(float(value), dtype=torch.float32)
-    if not isinstance(value, Tensor):
-        return value
-    if not key.startswith("reference") and value.shape != parameter.shape:
-        raise StateDictError(
-            f"{key} has shape {tuple(value.shape)} and its parameter {tuple(parameter.shape)}: they must be equal"
-        )
-    dtype = _state_dtype(parameter)
-    if key.startswith("reference"):
-        dtype = dtype.to_real()
-    return torch.empty_like(value, dtype=dtype, device=parameter.device).copy_(value)

@@ -181,3 +181,14 @@ def test_a_sparse_gradient_is_refused_before_anything_is_updated(case):
     with pytest.raises(GradientError, match=rf"shape \(5, 2\) has layout torch.sparse_coo: {case.cls.__name__} accepts dense"):
         optimizer.step()
     assert same((optimizer.state_dict(), [group["params"] for group in optimizer.param_groups]), before)
+
+
+@every_class
+def test_a_lazily_conjugated_gradient_is_the_conjugate(case):
+    lazy, resolved = parameters(torch.complex64), parameters(torch.complex64)
+    for params, resolve in ((lazy, False), (resolved, True)):
+        optimizer = case.make(params)
+        for parameter, gradient in zip(params, gradients(params, 0), strict=True):
+            parameter.grad = gradient.conj().resolve_conj() if resolve else gradient.conj()
+        optimizer.step()
+    assert same(lazy, resolved)

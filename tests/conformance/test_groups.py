@@ -159,10 +159,11 @@ REFUSED = {
         ValueError,
         "with/without names",
     ),
-    "integers": (
-        lambda: [torch.ones(2, dtype=torch.int64)],
+    "integers": (lambda: [torch.ones(2, dtype=torch.int64)], ArgumentError, r"params = torch.int64 .* torch.float32, "),
+    "eight bits": (
+        lambda: [torch.ones(2).to(torch.float8_e5m2)],
         ArgumentError,
-        r"params = torch.int64 .* floating-point or complex",
+        r"params = torch.float8_e5m2 .* torch.float32, ",
     ),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def test_no_comparison_seed_is_a_tuning_seed(write_study):
 def test_a_range_of_learning_rates_is_even_on_a_logarithmic_axis():
     rates = LearningRateRange(low=1e-4, high=1.0, count=9).values()
     assert (rates[0], rates[-1], len(rates)) == (1e-4, 1.0, 9)
-    assert all(later / earlier == pytest.approx(10**0.5, rel=1e-5) for earlier, later in zip(rates, rates[1:], strict=False))
+    assert all(later / earlier == pytest.approx(10**0.5, rel=1e-5) for earlier, later in itertools.pairwise(rates))
 
 
 def test_an_arm_may_have_its_own_learning_rates(write_study):

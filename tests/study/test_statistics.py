@@ -90,7 +90,7 @@ def test_what_a_seed_does_to_both_arms_cancels(differences):
 def test_a_clear_difference_on_enough_seeds_is_called():
     base = np.arange(9.0)
     values = {"base": list(base), "up": list(base + 1), "down": list(base - 1), "same": list(base)}
-    assert [c.verdict for c in compare(values, "base", "maximize")] == ["better", "worse", "no difference shown"]
+    assert [c.verdict for c in compare(values, "base", "maximize")] == ["better", "worse", "not shown"]
 
 
 def test_studies_without_differences_call_one_at_most_as_often_as_the_level():
@@ -99,5 +99,5 @@ def test_studies_without_differences_call_one_at_most_as_often_as_the_level():
     called = 0
     for _ in range(studies):
         values = {f"arm {arm}": list(rng.standard_t(3, size=seeds)) for arm in range(arms)}
-        called += any(c.verdict != "no difference shown" for c in compare(values, "arm 0", "maximize"))
+        called += any(c.verdict != "not shown" for c in compare(values, "arm 0", "maximize"))
     assert called / studies <= LEVEL + 3 * math.sqrt(LEVEL * (1 - LEVEL) / studies)

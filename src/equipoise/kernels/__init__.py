@@ -37,6 +37,6 @@ def resolve(name: str) -> str:
     """
     if name == AUTO:
         return "eager"
-    if not isinstance(name, str) or name not in KERNELS:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(name, str) or name not in KERNELS:
         raise ArgumentError("kernel", name, f"one of {', '.join(repr(known) for known in (AUTO, *KERNELS))}")
     return name

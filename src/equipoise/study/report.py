@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
-import plotly.graph_objects as go  # pyright: ignore[reportMissingTypeStubs]
 from plotly.offline import get_plotlyjs  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from torch.optim import Adam, AdamW, Optimizer
 
 import equipoise
-from equipoise.figures import COLOURS, RegionPoint, region_figure
-from equipoise.optim import Equipoise
-from equipoise.study.analysis import Analysis, Compared, decimals
-from equipoise.study.runner import make_optimizer
-from equipoise.theory.assessment import stage_exponents, stage_pairs
+from equipoise.figures import region_figure
+from equipoise.study.analysis import Analysis, decimals
+from equipoise.study.charts import curve_figure, learning_rate_figure, region_points
 
-HEADINGS = ("arm", "learning rate", "{metric}", "difference", "95 % interval", "p (Holm)", "verdict")
+HEADINGS = ("arm", "lr", "{metric}", "gain", "95 % interval", "p", "verdict")
 
 
 def rows(analysis: Analysis) -> list[tuple[str, ...]]:
-    """The table of the verdict, one row per arm, best first; the baseline has no difference."""
+    """The table of the verdict, one row per arm, best first; the baseline has no gain."""
     contrasts = {contrast.arm: contrast for contrast in analysis.contrasts}
-    spread = max((c.interval[1] - c.interval[0] for c in analysis.contrasts), default=0.0)
-    digits = decimals(spread / 2)
+    digits = max(decimals((c.interval[1] - c.interval[0]) / 2) for c in analysis.contrasts)
     sign = -1.0 if analysis.study.goal == "maximize" else 1.0
     table: list[tuple[str, ...]] = []
     for arm in sorted(analysis.arms, key=lambda arm: sign * arm.mean):
-        value = f"{arm.mean:.{digits}f}" + (f" ({arm.diverged} diverged)" if arm.diverged else "")
-        rate = f"{arm.tuned.chosen:g}" + (" (edge)" if arm.tuned.at_edge else "")
+        rate, value = f"{arm.tuned.chosen:g}", f"{arm.mean:.{digits}f}"
         if arm.name not in contrasts:
             table.append((arm.name, rate, value, "", "", "", "baseline"))
             continue
@@ -67,9 +59,10 @@ def caption(analysis: Analysis) -> str:
     tried = len(analysis.arms[0].tuned.rates)
     return (
         f"{study.metric} ({study.goal}) after {study.epochs} epochs of {study.task}: mean of {study.seeds} fresh seeds, the"
-        f" same for every arm; learning rate chosen from {tried} on {study.tuning_seeds} other seed(s). Differences from"
-        f" {study.baseline.name}, positive is better; paired t interval; exact sign-flip test, Holm's correction for"
-        f" {len(analysis.contrasts)} comparison(s)."
+        f" same for every arm; learning rate (lr) chosen from {tried} on {study.tuning_seeds} other seed(s). Gain over"
+        f" {study.baseline.name}, positive is better, with its paired t interval. What decides is p, of the exact sign-flip"
+        f" test after Holm's correction for {len(analysis.contrasts)} comparison(s); unlike the interval it assumes no normal"
+        " distribution."
     )
 
 
@@ -156,97 +149,11 @@ def write_html(analysis: Analysis, path: Path) -> None:
     Path(temporary).replace(path)
 
 
-def curve_figure(analysis: Analysis, name: str) -> go.Figure:
-    """A reported number over epochs: the mean over seeds, and a band from the lowest to the highest."""
-    figure = go.Figure()
-    for index, arm in enumerate(analysis.arms):
-        epochs, low, mean, high = _band(arm, name)
-        colour = COLOURS[index % len(COLOURS)]
-        figure.add_scatter(
-            x=[*epochs, *reversed(epochs)],
-            y=[*high, *reversed(low)],
-            fill="toself",
-            fillcolor=colour,
-            opacity=0.15,
-            line={"width": 0},
-            hoverinfo="skip",
-            showlegend=False,
-            legendgroup=arm.name,
-        )
-        figure.add_scatter(x=epochs, y=mean, mode="lines", line={"color": colour}, name=arm.name, legendgroup=arm.name)
-    figure.update_xaxes(title="epoch")
-    figure.update_yaxes(title=name)
-    return figure
-
-
-def learning_rate_figure(analysis: Analysis) -> go.Figure:
-    """The metric on the tuning seeds over the learning rate; a ring marks what was chosen."""
-    figure = go.Figure()
-    for index, arm in enumerate(analysis.arms):
-        tuned, colour = arm.tuned, COLOURS[index % len(COLOURS)]
-        figure.add_scatter(
-            x=tuned.rates,
-            y=tuned.means,
-            mode="lines+markers",
-            line={"color": colour},
-            name=arm.name,
-            legendgroup=arm.name,
-            text=[f"{count} of {analysis.study.tuning_seeds} diverged" if count else "" for count in tuned.diverged],
-        )
-        figure.add_scatter(
-            x=[tuned.chosen],
-            y=[tuned.means[tuned.rates.index(tuned.chosen)]],
-            mode="markers",
-            marker={"color": colour, "size": 14, "symbol": "circle-open", "line": {"width": 2}},
-            hoverinfo="skip",
-            showlegend=False,
-            legendgroup=arm.name,
-        )
-    figure.update_xaxes(title="learning rate", type="log")
-    figure.update_yaxes(title=analysis.study.metric)
-    return figure
-
-
-def region_points(analysis: Analysis) -> tuple[list[RegionPoint], list[str]]:
-    """Where each arm lies on the stability map, and the names of the arms that have no place on it."""
-    points: list[RegionPoint] = []
-    absent: list[str] = []
-    for arm in analysis.arms:
-        place = _place(make_optimizer(arm.tuned.arm, analysis.study))
-        if place is None:
-            absent.append(arm.name)
-        else:
-            points.append(RegionPoint(arm.name, *place))
-    return points, absent
-
-
-def _place(optimizer: Optimizer) -> tuple[float, float, float] | None:
-    """beta1, beta2 and exponent of the last stage, for the optimizers whose rule is E1."""
-    group = optimizer.param_groups[0]
-    if isinstance(optimizer, Equipoise):
-        pair = stage_pairs(group["betas"], group["stages"])[-1]
-        return (*pair, stage_exponents(group["exponent"], group["stages"])[-1])
-    if type(optimizer) in (Adam, AdamW):
-        return (*group["betas"], 0.5)
-    return None
-
-
-def _band(arm: Compared, name: str) -> tuple[list[int], list[float], list[float], list[float]]:
-    """Per epoch that any seed reached: lowest, mean and highest finite value over the seeds that got there."""
-    epochs = sorted({epoch for result in arm.results for epoch in result.curves.get(name, {})})
-    kept: list[int] = []
-    low, mean, high = list[float](), list[float](), list[float]()
-    for epoch in epochs:
-        values = [result.curves[name][epoch] for result in arm.results if epoch in result.curves.get(name, {})]
-        finite = [value for value in values if math.isfinite(value)]
-        if finite:
-            kept.append(epoch)
-            low.append(min(finite))
-            mean.append(float(np.mean(finite)))
-            high.append(max(finite))
-    return kept, low, mean, high
-
-
-def _fragment(figure: go.Figure) -> str:
-    figure.update_layout(margin={"l": 60, "r": 20, "t": 20, "b": 50}, height=420, template="plotly_white")
-    return figure.to_html(full_html=False, include_plotlyjs=False, config={"responsive": True, "displaylogo": False})
+def _fragment(figure: Any) -> str:
+    figure.update_layout(
+        template="plotly_white",
+        height=460,
+        margin={"l": 60, "r": 20, "t": 20, "b": 50},
+        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
+    )
+    return figure.to_html(full_html=False, include_plotlyjs=False, config={"responsive": True, "displayModeBar": False})

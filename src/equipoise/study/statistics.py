@@ -36,10 +36,10 @@ class Contrast:
     """The same after Holm's correction for all comparisons of the study; this one decides."""
 
     @property
-    def verdict(self) -> Literal["better", "worse", "no difference shown"]:
+    def verdict(self) -> Literal["better", "worse", "not shown"]:
         """Decided by the adjusted p value."""
         if self.adjusted_p_value > LEVEL:
-            return "no difference shown"
+            return "not shown"
         return "better" if self.mean > 0 else "worse"
 
 

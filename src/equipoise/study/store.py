@@ -26,7 +26,8 @@ from sqlalchemy import (
     insert,
     select,
 )
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from equipoise.errors import UnusableInputError
 from equipoise.study.spec import Assignment
@@ -85,12 +86,17 @@ class Store:
             UnusableInputError: the database cannot be opened.
         """
         try:
-            self._engine = create_engine(url)
+            address = make_url(url)
+        except SQLAlchemyError:
+            raise UnusableInputError("the store is not a URL of SQLAlchemy, as sqlite:///study.db") from None
+        try:
+            self._engine = create_engine(address)
             if self._engine.dialect.name == "sqlite":
                 event.listen(self._engine, "connect", _configure_sqlite)
             METADATA.create_all(self._engine)
-        except (DBAPIError, ValueError) as error:
-            raise UnusableInputError(f"the store {url} cannot be opened: {error}") from error
+        except (SQLAlchemyError, ImportError) as error:
+            reason = error.orig if isinstance(error, DBAPIError) else error
+            raise UnusableInputError(f"the store {address} cannot be opened: {reason}") from error  # hides a password
 
     @property
     def engine(self) -> Engine:

@@ -1,0 +1,84 @@
+"""The values of a parameter group: what is accepted, and what is made of them."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable
+from numbers import Real
+from typing import Any
+
+from torch import Tensor
+
+from equipoise import kernels, rules
+from equipoise.errors import ArgumentError, StabilityWarning
+from equipoise.theory.assessment import Verdict, assess, rounded_towards_stability, stage_exponents, stage_pairs
+
+REFERENCES: tuple[rules.Reference, ...] = ("none", "initial", "running")
+ROUNDINGS = ("nearest",)
+
+
+def check(group: dict[str, Any]) -> tuple[rules.Stage, ...]:
+    """The stages of a group, all of whose values are checked.
+
+    Raises:
+        ArgumentError: a value outside of what is accepted.
+    """
+    lr = group["lr"]
+    if isinstance(lr, Tensor) and lr.numel() != 1:
+        raise ArgumentError("lr", lr, "a number, or a tensor of one element")
+    # A linear schedule that ends at 0 may end at -1e-18, by rounding: no reason to stop a run in its last step.
+    for name, least in (("lr", -1e-12), ("eps", 0.0), ("weight_decay", -1e-12)):
+        value = group[name]
+        number = isinstance(value, Real) or (name == "lr" and isinstance(value, Tensor) and not value.is_complex())
+        if not number or not least <= value < math.inf:  # pyright: ignore[reportOperatorIssue]
+            raise ArgumentError(name, value, "a finite number of at least 0")
+    stages = stages_of(group)
+    if group["reference"] not in REFERENCES:
+        raise ArgumentError("reference", group["reference"], f"one of {REFERENCES}")
+    steps = group["reference_steps"]
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise ArgumentError("reference_steps", steps, "a whole number of at least 1")
+    if not isinstance(group["maximize"], bool):
+        raise ArgumentError("maximize", group["maximize"], "True or False")
+    kernels.resolve(group["kernel"])
+    if group["rounding"] not in ROUNDINGS:
+        raise ArgumentError("rounding", group["rounding"], f"one of {ROUNDINGS}")
+    return stages
+
+
+def stages_of(group: dict[str, Any]) -> tuple[rules.Stage, ...]:
+    """The hyperparameters of every stage.
+
+    Raises:
+        ArgumentError: betas, exponent and stages do not fit together.
+    """
+    count = group["stages"]
+    pairs, exponents = stage_pairs(group["betas"], count), stage_exponents(group["exponent"], count)
+    return tuple(rules.Stage(*pair, exponent) for pair, exponent in zip(pairs, exponents, strict=True))
+
+
+def plain(value: Any) -> Any:
+    """Numbers and sequences of them as Python's own: numpy's do not survive a load with ``weights_only=True``."""
+    if isinstance(value, Real) and not isinstance(value, int):
+        return float(value)
+    if isinstance(value, Iterable) and not isinstance(value, (str, Tensor)):
+        return tuple(plain(entry) for entry in value)  # pyright: ignore[reportUnknownVariableType]
+    return value
+
+
+def warn_if_unstable(group: dict[str, Any]) -> None:
+    """Say it, with numbers, where updates can grow without bound (E4)."""
+    found = assess(group["betas"], group["exponent"], group["stages"])
+    if found.stable:
+        return
+    remedy = ""
+    if found.verdict is Verdict.UNSTABLE:
+        nearest = rounded_towards_stability(found.nearest)
+        remedy = f" Stable, each alone: beta1 <= {nearest.beta1}, beta2 >= {nearest.beta2}, or exponent <= {nearest.exponent}."
+    warnings.warn(
+        f"betas = {group['betas']}, exponent = {group['exponent']}, stages = {group['stages']}:"
+        f" margin {found.margin:+.4f} nats per step. {found.sentence}{remedy}",
+        StabilityWarning,
+        stacklevel=2,
+    )

@@ -1,0 +1,149 @@
+"""What a person sees of a study: the verdict and its table first, the same numbers everywhere, nothing from a network."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from equipoise.study.analysis import Analysis, Compared, Tuned
+from equipoise.study.report import as_json, print_report, rows, write_html
+from equipoise.study.spec import Study
+from equipoise.study.statistics import compare
+from equipoise.study.store import Result
+
+EVIL = "<script>alert('arm')</script>"
+
+
+def make_study(seeds: int = 8, names: tuple[str, str, str] = ("adamw", "sgd", "quarter")) -> Study:
+    optimizers = ("torch.optim.AdamW", "torch.optim.SGD", "equipoise.SMES")
+    return Study.model_validate(
+        {
+            "name": "widgets",
+            "task": "digits",
+            "metric": "accuracy",
+            "goal": "maximize",
+            "epochs": 3,
+            "seeds": seeds,
+            "tuning_seeds": 1,
+            "learning_rates": [0.01, 0.1, 1.0],
+            "arm": [
+                {"name": name, "optimizer": optimizer, "baseline": index == 0}
+                for index, (name, optimizer) in enumerate(zip(names, optimizers, strict=True))
+            ],
+        }
+    )
+
+
+def make_analysis(study: Study, effects: tuple[float, float, float], diverged: int = 0) -> Analysis:
+    """An analysis of made-up curves: `effects` are the arms' means, the last `diverged` seeds of the second arm diverged."""
+    rng = np.random.default_rng(1)
+    noise = rng.normal(0, 0.01, size=(len(effects), study.seeds))
+    arms = []
+    for index, (arm, effect) in enumerate(zip(study.arms, effects, strict=True)):
+        tuned = Tuned(arm, (0.01, 0.1, 1.0), ((0.5,), (0.9,), (0.4,)), (0, 0, 1), 0.1)
+        lost = [index == 1 and seed >= study.seeds - diverged for seed in range(study.seeds)]
+        values = [0.1 if gone else effect + shift for gone, shift in zip(lost, noise[index], strict=True)]
+        results = [
+            Result(gone, 1.0, {"loss": {1: 1.0}, "accuracy": {1: 0.2} if gone else {1: 0.2, 2: 0.4, 3: value}})
+            for gone, value in zip(lost, values, strict=True)
+        ]
+        arms.append(Compared(tuned, tuple(results), tuple(values)))
+    contrasts = compare({arm.name: arm.values for arm in arms}, study.baseline.name, study.goal)
+    return Analysis(study, tuple(arms), tuple(contrasts), 0.1)
+
+
+def printed(analysis: Analysis, width: int) -> str:
+    stream = io.StringIO()
+    print_report(analysis, Console(file=stream, width=width))
+    return stream.getvalue()
+
+
+class Page(HTMLParser):
+    """Tags, text outside of scripts, and everything that a browser would load."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text: list[str] = []
+        self.loads: list[str] = []
+        self.feed(source)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.loads += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data):
+        if self.tags and self.tags[-1] not in ("script", "style"):
+            self.text.append(data.strip())
+
+
+def test_the_verdict_names_the_best_arm_with_its_interval():
+    analysis = make_analysis(make_study(), (0.8, 0.7, 0.9))
+    number = r"\+0\.\d+"
+    expected = rf"quarter beats adamw: accuracy better by {number} \(95 % interval {number} to {number}, p = 0\.016\)\."
+    assert re.fullmatch(expected, analysis.headline)
+    assert "Shown to be worse than adamw: sgd." in analysis.remarks
+
+
+def test_without_a_difference_the_verdict_says_that_none_was_shown():
+    assert make_analysis(make_study(), (0.8, 0.8, 0.8)).headline == "No arm is shown to beat adamw."
+
+
+def test_the_table_is_sorted_by_the_metric_and_marks_the_baseline():
+    table = rows(make_analysis(make_study(), (0.8, 0.7, 0.9)))
+    assert [row[0] for row in table] == ["quarter", "adamw", "sgd"]
+    assert [row[-1] for row in table] == ["better", "baseline", "worse"]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_terminal_shows_verdict_and_table_within_its_width(width):
+    analysis = make_analysis(make_study(), (0.8, 0.7, 0.9), diverged=1)
+    text = printed(analysis, width)
+    assert text.index("quarter beats adamw") < text.index("95 % interval")
+    assert "sgd: 1 of 8 seeds diverged" in text
+    # One line per arm: nothing is folded.
+    assert sum(line.split()[0] in ("adamw", "quarter", "sgd") and " 0.1 " in line for line in text.splitlines() if line) == 3
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_json_holds_the_numbers_of_the_table():
+    analysis = make_analysis(make_study(), (0.8, 0.7, 0.9))
+    entries = json.loads(json.dumps(as_json(analysis), allow_nan=False))
+    assert entries["headline"] == analysis.headline
+    assert [arm["mean"] for arm in entries["arms"]] == [arm.mean for arm in analysis.arms]
+    assert entries["arms"][2]["adjusted_p_value"] == analysis.contrasts[1].adjusted_p_value
+
+
+def test_the_page_loads_nothing_and_has_verdict_and_table_before_any_figure(tmp_path):
+    analysis = make_analysis(make_study(), (0.8, 0.7, 0.9), diverged=2)
+    path = tmp_path / "report.html"
+    write_html(analysis, path)
+    source = path.read_text()
+    page = Page(source)
+    assert page.loads == []
+    assert source.count("plotly.js v") == 1
+    body = source.index("<body>")
+    assert source.index(analysis.headline, body) < source.index("<table>", body) < source.index("plotly-graph-div", body)
+    for row in rows(analysis):
+        assert set(row) - {""} <= set(page.text)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_text_from_the_study_file_is_escaped(tmp_path):
+    path = tmp_path / "report.html"
+    write_html(make_analysis(make_study(names=("adamw", "sgd", EVIL)), (0.8, 0.7, 0.9)), path)
+    source = path.read_text()
+    assert EVIL not in source
+    assert EVIL in " ".join(Page(source).text)
+
+
+def test_an_arm_without_a_place_on_the_map_is_named(tmp_path):
+    path = tmp_path / "report.html"
+    write_html(make_analysis(make_study(), (0.8, 0.7, 0.9)), path)
+    assert "Without a place on this map: sgd." in path.read_text()
