@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from equipoise.study.analysis import Analysis, Compared, Tuned
-from equipoise.study.report import as_json, print_report, rows, write_html
+from equipoise.study.report import as_plain, print_report, rows, write_html
 from equipoise.study.spec import Study
 from equipoise.study.statistics import compare
 from equipoise.study.store import Result
@@ -114,7 +114,7 @@ def test_the_terminal_shows_verdict_and_table_within_its_width(width):
 
 def test_json_holds_the_numbers_of_the_table():
     analysis = make_analysis(make_study(), (0.8, 0.7, 0.9))
-    entries = json.loads(json.dumps(as_json(analysis), allow_nan=False))
+    entries = json.loads(json.dumps(as_plain(analysis), allow_nan=False))
     assert entries["headline"] == analysis.headline
     assert [arm["mean"] for arm in entries["arms"]] == [arm.mean for arm in analysis.arms]
     assert entries["arms"][2]["adjusted_p_value"] == analysis.contrasts[1].adjusted_p_value

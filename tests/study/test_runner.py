@@ -14,6 +14,7 @@ import pytest
 
 from equipoise.errors import StudyStoppedError, UnusableInputError
 from equipoise.study.runner import Cell, run_study
+from equipoise.study.spec import read_study
 from equipoise.study.store import Result, Store, sqlite_url
 
 ALL_TRIALS = 2 * 2 * 2 + 2 * 3  # arms x learning rates x tuning seeds, then arms x seeds
@@ -41,7 +42,7 @@ def run(path: Path, **arguments):
     store = Store(sqlite_url(path.with_name("store.db")))
     recorder = Recorder()
     try:
-        return run_study(path, store, recorder, **arguments), recorder
+        return run_study(read_study(path), path.parent, store, recorder, **arguments), recorder
     finally:
         store.close()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from rich.text import Text
 
 import equipoise
 from equipoise.figures import region_figure
+from equipoise.files import replace_file
 from equipoise.study.analysis import Analysis, decimals
 from equipoise.study.charts import curve_figure, learning_rate_figure, region_points
 
@@ -82,7 +81,7 @@ def print_report(analysis: Analysis, console: Console) -> None:
     console.print(Text(caption(analysis), style="dim"))
 
 
-def as_json(analysis: Analysis) -> dict[str, Any]:
+def as_plain(analysis: Analysis) -> dict[str, Any]:
     """The same as plain values."""
     contrasts = {contrast.arm: contrast for contrast in analysis.contrasts}
     arms: list[dict[str, Any]] = []
@@ -120,7 +119,8 @@ def as_json(analysis: Analysis) -> dict[str, Any]:
 def write_html(analysis: Analysis, path: Path) -> None:
     """Write the report: verdict and table, then curves, learning rates and the stability map. It needs no network.
 
-    The file is written under a temporary name and renamed, so that a reader never sees half of it.
+    Raises:
+        UnusableInputError: the place cannot be written to.
     """
     names = sorted({name for arm in analysis.arms for result in arm.results for name in result.curves})
     names.sort(key=lambda name: name != analysis.study.metric)
@@ -136,23 +136,17 @@ def write_html(analysis: Analysis, path: Path) -> None:
         plotly=get_plotlyjs(),
         curves=[(name, _fragment(curve_figure(analysis, name))) for name in names],
         rates=_fragment(learning_rate_figure(analysis)),
-        region=_fragment(region_figure(points)) if points else "",
+        region=_fragment(region_figure(points), height=600) if points else "",
         absent=absent,
         version=equipoise.__version__,
     )
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(page)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(temporary).chmod(0o644)
-    Path(temporary).replace(path)
+    replace_file(path, page.encode())
 
 
-def _fragment(figure: Any) -> str:
+def _fragment(figure: Any, height: int = 460) -> str:
     figure.update_layout(
         template="plotly_white",
-        height=460,
+        height=height,
         margin={"l": 60, "r": 20, "t": 20, "b": 50},
         legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
     )

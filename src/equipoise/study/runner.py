@@ -16,7 +16,7 @@ import torch
 
 from equipoise.errors import StabilityWarning, StudyStoppedError, UnusableInputError
 from equipoise.study.analysis import Analysis, Tuned, analyse, tune
-from equipoise.study.spec import Arm, Assignment, Study, TaskSource, assignment, locate_task, read_study
+from equipoise.study.spec import Arm, Assignment, Study, TaskSource, assignment, locate_task
 from equipoise.study.store import Result, Store
 from equipoise.study.worker import Finished, Report, build_optimizer, work
 
@@ -53,21 +53,21 @@ class Progress(Protocol):
         ...
 
 
-def run_study(path: Path, store: Store, progress: Progress, workers: int | None = None) -> Analysis:
+def run_study(study: Study, folder: Path, store: Store, progress: Progress, workers: int | None = None) -> Analysis:
     """Run what is missing of a study, then analyse it.
 
     Args:
-        path: the study file.
+        study: what to run.
+        folder: of the study file; a task's file is relative to it.
         store: finished trials are read from it and written to it.
         progress: is told what happens.
         workers: how many trials run at once; by default one per usable core.
 
     Raises:
-        UnusableInputError: the study file, its task or an arm's optimizer cannot be used; nothing was run.
+        UnusableInputError: the task or an arm's optimizer cannot be used; nothing was run.
         StudyStoppedError: a trial failed; those that had finished are kept, and another run continues there.
     """
-    study = read_study(path)
-    task = locate_task(study, path.parent)
+    task = locate_task(study, folder)
     for arm in study.arms:
         make_optimizer(arm, study, progress.warn)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import decimal
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from numbers import Real
 from typing import TypeAlias
 
 from equipoise.errors import ArgumentError
@@ -19,6 +21,9 @@ from equipoise.theory.region import (
 )
 
 Pair: TypeAlias = tuple[float, float]
+
+NUMBER = (int, float, Real)
+"""Real covers the scalars of numpy."""
 
 
 class Verdict(Enum):
@@ -73,10 +78,12 @@ def stage_pairs(betas: Sequence[float] | Sequence[Pair], stages: int) -> tuple[P
     """
     if isinstance(stages, bool) or not isinstance(stages, int) or stages < 1:
         raise ArgumentError("stages", stages, "a whole number of at least 1")
-    accepted = f"one pair (beta1, beta2) of numbers in [0, 1), or {stages} such pairs, one per stage"
+    accepted = "one pair (beta1, beta2) of numbers in [0, 1)" + (
+        f", or {stages} such pairs, one per stage" if stages > 1 else ""
+    )
     try:
         entries: list[object] = list(betas)
-        if len(entries) == 2 and all(isinstance(entry, (int, float)) for entry in entries):
+        if len(entries) == 2 and all(isinstance(entry, NUMBER) for entry in entries):
             entries = [entries] * stages
         pairs = tuple((float(first), float(second)) for first, second in entries)  # pyright: ignore
     except (TypeError, ValueError):
@@ -93,10 +100,7 @@ def stage_exponents(exponent: float | Sequence[float], stages: int) -> tuple[flo
         ArgumentError: neither one finite number nor `stages` of them.
     """
     try:
-        if isinstance(exponent, (int, float)):
-            exponents = (float(exponent),) * stages
-        else:
-            exponents = tuple(float(value) for value in exponent)
+        exponents = (float(exponent),) * stages if isinstance(exponent, NUMBER) else tuple(float(value) for value in exponent)
     except (TypeError, ValueError):
         exponents = ()
     if len(exponents) != stages or not all(math.isfinite(value) for value in exponents):
@@ -108,8 +112,8 @@ def stage_exponents(exponent: float | Sequence[float], stages: int) -> tuple[flo
 def assess(betas: Sequence[float] | Sequence[Pair], exponent: float | Sequence[float] = 0.5, stages: int = 1) -> Assessment:
     """Judge hyperparameters by E4: do updates stay bounded for every sequence of gradients?
 
-    With several stages and a last exponent of 1/2 the last stage alone decides, since whatever reaches it leaves it bounded;
-    otherwise every stage must be stable, and the bound is that of the chain.
+    Whatever reaches a stage with an exponent of 1/2 leaves it bounded: with 1/2 in the last stage, that stage alone decides.
+    Otherwise every stage must be stable (from the last one with 1/2 on, if there is one), and the bound is that of the chain.
 
     Args:
         betas: (beta1, beta2), or one such pair per stage.
@@ -128,8 +132,9 @@ def assess(betas: Sequence[float] | Sequence[Pair], exponent: float | Sequence[f
     pairs = stage_pairs(betas, stages)
     exponents = stage_exponents(exponent, stages)
     margins = [margin(*pair, p) for pair, p in zip(pairs, exponents, strict=True)]
+    counts_from = max((i for i in range(stages) if exponents[i] == 0.5), default=0)
     # min() takes the first of equals, so that stages which share their values are judged by the first.
-    deciding = stages - 1 if exponents[-1] == 0.5 else min(range(stages), key=lambda i: (exponents[i] <= 0.5, margins[i]))
+    deciding = min(range(counts_from, stages), key=lambda i: (exponents[i] <= 0.5, margins[i]))
     pair, p = pairs[deciding], exponents[deciding]
     if p > 0.5:
         verdict = Verdict.VANISHING
@@ -159,35 +164,62 @@ def _chain_bound(pairs: Sequence[Pair], exponents: Sequence[float]) -> tuple[flo
     bound, degree = 1.0, 1.0
     for pair, p in zip(pairs, exponents, strict=True):
         passes = 1 - 2 * p
-        # At p = 1/2 the size of the input is lost, even if it was unbounded.
-        bound = max_update(*pair, p) * (bound**passes if passes else 1.0)
+        try:
+            # At p = 1/2 the size of the input is lost, even if it was unbounded.
+            bound = max_update(*pair, p) * (bound**passes if passes else 1.0)
+        except OverflowError:
+            bound = math.inf
         degree *= passes
     return bound, degree
 
 
 def _sentence(verdict: Verdict, bound: float, degree: float, rate: float) -> str:
     if verdict is Verdict.STABLE:
+        largest = "1 learning rate" if bound == 1 else f"{bound:.3g} learning rates"
         if degree == 0:
-            return f"Safe: no sequence of gradients can make an update larger than {bound:.3g} learning rates."
-        return (
-            f"Safe: while no gradient exceeds 1, no update exceeds {bound:.3g} learning rates"
-            f" (for gradients up to G: times G^{degree:.3g})."
-        )
+            return f"Safe: no sequence of gradients can make an update larger than {largest}."
+        times = "G" if degree == 1 else f"G^{degree:.3g}"
+        return f"Safe: while no gradient exceeds 1, no update exceeds {largest} (for gradients up to G: times {times})."
     if verdict is Verdict.VANISHING:
         return "Not safe: with an exponent above 1/2, updates grow without bound as gradients vanish; only eps caps them."
     if rate == 0:
         return "Not safe: exactly on the boundary, where the largest possible update grows without limit, though slowly."
-    return (
-        "Not safe: when a large gradient is followed by small ones, the update grows by up to"
-        f" {math.expm1(rate):.2%} per step, tenfold every {tenfold_steps(rate)} steps."
+    if math.isinf(rate):
+        return "Not safe: with beta2 = 0 a single gradient of 0 makes the update infinite; only eps caps it."
+    return f"Not safe: when a large gradient is followed by small ones, the update {growth(rate)}."
+
+
+def growth(rate: float) -> str:
+    """A growth of `rate` nats per step, for reading.
+
+    Example:
+        >>> growth(0.127)
+        'grows by up to 13.5% per step, tenfold every 18 steps'
+        >>> growth(2.0)
+        'grows up to 7.39-fold per step'
+    """
+    if rate > math.log(2):
+        return f"grows up to {math.exp(rate):.3g}-fold per step"
+    return f"grows by up to {100 * math.expm1(rate):.3g}% per step, tenfold every {math.log(10) / rate:,.0f} steps"
+
+
+def rounded_towards_stability(nearest: NearestStable) -> NearestStable:
+    """`nearest` with three digits, counted from the closer of 0 and 1, each rounded to the side that is stable.
+
+    Example:
+        >>> rounded_towards_stability(NearestStable(beta1=0.81962, beta2=0.99991234, exponent=0.12944))
+        NearestStable(beta1=0.819, beta2=0.9999124, exponent=0.129)
+    """
+    return NearestStable(
+        _three_digits(nearest.beta1, decimal.ROUND_FLOOR),
+        _three_digits(nearest.beta2, decimal.ROUND_CEILING),
+        _three_digits(nearest.exponent, decimal.ROUND_FLOOR),
     )
 
 
-def tenfold_steps(rate: float) -> str:
-    """In how many steps a growth of `rate` nats per step makes something ten times larger, for reading.
-
-    Example:
-        >>> tenfold_steps(0.127)
-        '18'
-    """
-    return f"{math.log(10) / rate:,.3g}" if rate > 1 else f"{math.log(10) / rate:,.0f}"
+def _three_digits(value: float, rounding: str) -> float:
+    if not value or math.isnan(value):
+        return value
+    exact = decimal.Decimal(value)
+    closer = min(abs(exact), abs(1 - exact))
+    return float(exact.quantize(decimal.Decimal(1).scaleb(closer.adjusted() - 2), rounding))

@@ -22,6 +22,9 @@ Floats: TypeAlias = NDArray[np.float64]
 STRETCH = 42.0
 """e^-42 is below the rounding of a double: sums of geometric sequences end after this many time constants."""
 
+DEEPEST = 340.0
+"""The square of e^-340 is still a normal double."""
+
 
 class NearestStable(NamedTuple):
     """Stable values of each hyperparameter, the other two kept; NaN where no value of it alone would do."""
@@ -59,7 +62,7 @@ def continuous_margin(beta1: ArrayLike, beta2: ArrayLike, exponent: ArrayLike = 
         0.2212
     """
     b1, b2, p = _checked(beta1, beta2, exponent)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         value = (1 - b1) / (p * b1) - (1 - b2) / b2
     return _plain(np.where((p <= 0) | (b1 == 0), np.inf, value))
 
@@ -99,13 +102,15 @@ def max_update(beta1: ArrayLike, beta2: ArrayLike, exponent: ArrayLike = 0.5, st
     bound = np.where(p > 0.5, np.inf, 1.0)
     unbounded = (p > 0) & (p <= 0.5) & np.where(np.isinf(n), _margin(b1, b2, p) <= 0, (b2 == 0) & (b1 > 0) & (n > 1))
     bound = np.where(unbounded, np.inf, bound)
-    half = (p == 0.5) & ~unbounded
-    general = (p > 0) & (p < 0.5) & ~unbounded
+    several = ~unbounded & (n > 1)  # after one step it is 1, whatever the betas
+    half = several & (p == 0.5)
+    general = several & (p > 0) & (p < 0.5)
     if half.any():
         bound[half] = _closed_form(b1[half], b2[half], n[half])
     if general.any():
         logarithm, _, _ = _search(b1[general], b2[general], p[general], n[general])
-        bound[general] = np.exp(logarithm)
+        with np.errstate(over="ignore"):  # deep in the unstable region, after many steps: inf is the honest answer
+            bound[general] = np.exp(logarithm)
     return _plain(bound)
 
 
@@ -124,18 +129,23 @@ def worst_case_gradients(beta1: float, beta2: float, exponent: float, steps: int
     """
     b1, b2, p = (np.atleast_1d(value) for value in _checked(beta1, beta2, exponent))
     n = np.atleast_1d(_checked_steps(steps))
+    if np.isinf(n):
+        raise ArgumentError("steps", steps, "a whole number of at least 1: no finite sequence attains the limit")
     if exponent > 0.5:
         raise ArgumentError("exponent", exponent, "at most 0.5 (above, updates grow without bound as gradients vanish)")
     if exponent > 0 and beta2 == 0 < beta1 and steps > 1:
         raise ArgumentError("beta2", beta2, "positive (at 0 the second moment forgets at once, and m/0 is infinite)")
     age = np.arange(steps)[::-1]
-    if exponent <= 0:
-        return np.ones(steps)
+    if exponent <= 0 or steps == 1:
+        return np.ones(int(steps))
     if beta1 == 0:
         return np.where(age == 0, 1.0, 0.0)
     ratio = np.log(beta1) - np.log(beta2)
     if exponent == 0.5:
-        return np.exp(age * ratio - max(0.0, (steps - 1) * ratio))
+        largest = max(0.0, (steps - 1) * ratio)
+        if margin(beta1, beta2) > 0:  # the newest gradients decide: their squares must not underflow beside the oldest
+            largest = min(largest, DEEPEST)
+        return np.exp(np.minimum(0.0, age * ratio - largest))
     _, count, edge = _search(b1, b2, p, n)
     if ratio <= 0:  # the newest `count` gradients sit at the bound, the next one is `edge`
         return np.where(age < count, 1.0, edge * np.exp(np.minimum(0.0, (age - count) * ratio)))
@@ -156,11 +166,12 @@ def nearest_stable(beta1: ArrayLike, beta2: ArrayLike, exponent: ArrayLike = 0.5
     b1, b2, p = _checked(beta1, beta2, exponent)
     if not 0 <= slack < 1:
         raise ArgumentError("slack", slack, "in [0, 1)")
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         safe = (p <= 0) | (b1 == 0) | (p * np.log(b2) >= (1 - slack) * np.log(b1))
         safe &= p <= 0.5
         beta1_alone = np.exp(p * np.log(b2) / (1 - slack))
-        beta2_alone = np.exp((1 - slack) * np.log(b1) / p)
+        # At a tiny exponent this underflows, and a beta2 of 0 is never stable.
+        beta2_alone = np.maximum(np.exp((1 - slack) * np.log(b1) / p), np.finfo(np.float64).tiny)
         exponent_alone = np.where(b1 == 0, 0.5, np.minimum(0.5, (1 - slack) * np.log(b1) / np.log(b2)))
     return NearestStable(
         _plain(np.where(safe, b1, np.where(p > 0.5, np.nan, beta1_alone))),
@@ -183,16 +194,17 @@ def _geometric(log_ratio: Floats, count: Floats) -> Floats:
 
 
 def _log_bias_correction(b1: Floats, b2: Floats, p: Floats, n: Floats) -> Floats:
-    """ln of ``(1 - b2^n)^p / (1 - b1^n) * (1 - b1) / (1 - b2)^p``: what multiplies the ratio of the bare sums."""
-    return p * np.log1p(-(b2**n)) - np.log1p(-(b1**n)) + np.log1p(-b1) - p * np.log1p(-b2)
+    """ln of ``((1 - b2^n) / (1 - b2))^p (1 - b1) / (1 - b1^n)``: what multiplies the ratio of the bare sums."""
+    with np.errstate(divide="ignore"):
+        return p * np.log(_geometric(np.log(b2), n)) - np.log(_geometric(np.log(b1), n))
 
 
 def _closed_form(b1: Floats, b2: Floats, n: Floats) -> Floats:
     """K_n of E5 at p = 1/2, where rho = b1^2 / b2."""
     with np.errstate(divide="ignore", invalid="ignore"):
         log_rho = 2 * np.log(b1) - np.log(b2)
-    # beta1 = 0: only the newest gradient counts (beta2 = 0 is only met here together with it, or at n = 1).
-    total = np.where((b1 == 0) | (n == 1), 1.0, _geometric(log_rho, n))
+    # beta1 = 0: only the newest gradient counts (beta2 = 0 is only met here together with it).
+    total = np.where(b1 == 0, 1.0, _geometric(log_rho, n))
     return np.exp(_log_bias_correction(b1, b2, np.asarray(0.5), n)) * np.sqrt(total)
 
 

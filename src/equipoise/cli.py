@@ -1,0 +1,147 @@
+"""The ``equipoise`` command. Results go to stdout, messages to stderr.
+
+Exit codes: 0 done (for ``check``: stable), 1 a negative verdict of ``check``, 2 unusable input, 3 stopped before the end.
+
+Every command imports what it needs when it runs: ``check`` is for scripts and pre-commit hooks too, and answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from equipoise.errors import EquipoiseError, MissingExtraError, StudyStoppedError
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; errors that Equipoise raises on purpose become one line on stderr."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names in files are printed: never fail on one that the terminal's encoding lacks.
+        sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore[reportUnknownMemberType]
+    options = _parser().parse_args(arguments)
+    try:
+        raise SystemExit(options.run(options))
+    except EquipoiseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(3 if isinstance(error, StudyStoppedError) else 2) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    from equipoise import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="equipoise", description="Choose, check, run and defend an optimizer for deep learning.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"equipoise {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_check(commands)
+    study = commands.add_parser("study", help="compare optimizers on your own metric", allow_abbrev=False)
+    _add_study_run(study.add_subparsers(required=True, metavar="COMMAND"))
+    return parser
+
+
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]
+    question = "Are these hyperparameters safe: do updates stay bounded for every sequence of gradients?"
+    parser = commands.add_parser(
+        "check",
+        help="are these hyperparameters safe?",
+        description=question,
+        epilog="Exit code 0: stable, 1: unstable, 2: unusable input.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        help="JSON, YAML or TOML that holds betas, adam_beta1 and adam_beta2, or beta1 and beta2 at any depth; or a torch"
+        " checkpoint (.pt, .pth, .bin, .ckpt)",
+    )
+    parser.add_argument("--betas", nargs=2, type=float, metavar=("BETA1", "BETA2"), help="instead of a file")
+    parser.add_argument("--exponent", type=float, metavar="P", help="power of the second moment (default 0.5, Adam)")
+    parser.add_argument("--stages", type=int, metavar="K", help="how many times the update is normalized (default 1)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--plot", type=Path, metavar="PATH", help="draw the stable region with these values: .html or .png")
+
+    def run(options: argparse.Namespace) -> int:
+        if (options.file is None) == (options.betas is None):
+            parser.error("give either a FILE or --betas BETA1 BETA2")
+        if options.file is not None and (options.exponent is not None or options.stages is not None):
+            parser.error("--exponent and --stages go with --betas: a FILE is judged by what it says itself")
+        return _check(options)
+
+    parser.set_defaults(run=run)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from equipoise.check import check
+    from equipoise.settings import Settings, read_settings
+    from equipoise.theory.assessment import stage_exponents, stage_pairs
+
+    if options.file is not None:
+        settings = read_settings(options.file)
+    else:
+        stages = 1 if options.stages is None else options.stages
+        exponent = 0.5 if options.exponent is None else options.exponent
+        settings = [Settings("command line", stage_pairs(options.betas, stages), stage_exponents(exponent, stages), stages)]
+    return 0 if check(settings, name_places=options.file is not None, as_json=options.json, plot=options.plot) else 1
+
+
+def _add_study_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]
+    parser = commands.add_parser(
+        "run",
+        help="run what is missing of a study, print the verdict and write the report",
+        description="Run what is missing of a study, print the verdict and write the report.",
+        epilog="Exit code 0: completed, whichever arm won; 2: unusable input; 3: stopped before the end (run it again).",
+        allow_abbrev=False,
+    )
+    parser.add_argument("file", type=Path, help="the study, a TOML file")
+    parser.add_argument("--workers", type=_positive, metavar="N", help="trials at once (default: one per core)")
+    parser.add_argument("--store", metavar="URL", help="of a database, instead of NAME.db beside the file")
+    parser.add_argument(
+        "--report", type=Path, metavar="PATH", help="where to write it, instead of NAME.report.html beside the file"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=_study_run)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _study_run(options: argparse.Namespace) -> int:
+    try:
+        from rich.console import Console
+
+        from equipoise.study.progress import ConsoleProgress
+        from equipoise.study.report import as_plain, print_report, write_html
+        from equipoise.study.runner import run_study
+        from equipoise.study.spec import read_study
+        from equipoise.study.store import Store, sqlite_url
+    except ImportError as error:
+        raise MissingExtraError("a study", "study") from error
+
+    file: Path = options.file
+    study = read_study(file)
+    store = Store(options.store or sqlite_url(file.with_name(f"{study.name}.db")))
+    try:
+        with ConsoleProgress(Console(stderr=True), study.metric) as progress:
+            analysis = run_study(study, file.parent, store, progress, options.workers)
+    except KeyboardInterrupt:
+        raise StudyStoppedError("interrupted; finished trials are kept: run the same command again to continue") from None
+    finally:
+        store.close()
+    report: Path = options.report or file.with_name(f"{study.name}.report.html")
+    write_html(analysis, report)
+    if options.json:
+        print(json.dumps(as_plain(analysis) | {"report": str(report)}, indent=2, allow_nan=False))
+    else:
+        print_report(analysis, Console())
+        print(f"\nreport: {report}")
+    return 0

@@ -1,0 +1,87 @@
+"""``equipoise study run`` as a person meets it: output, exit codes, interruption."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+def run(path: Path | str, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "equipoise", "study", "run", str(path), *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_a_study_runs_from_the_command_line_in_a_folder_with_spaces(write_study, tmp_path):
+    folder = tmp_path / "a folder with spaces"
+    folder.mkdir()
+    for file in (write_study(), tmp_path / "task.py"):
+        file.rename(folder / file.name)
+    done = run(folder / "study.toml")
+    assert done.returncode == 0, done.stderr
+    assert "No arm is shown to beat adamw." in done.stdout
+    assert f"report: {folder / 'quadratic.report.html'}" in done.stdout
+    assert {file.name for file in folder.iterdir()} >= {"quadratic.db", "quadratic.report.html"}
+    # Plain lines where stderr is no terminal, one per trial.
+    assert "tuning: 8 trials" in done.stderr
+    assert done.stderr.count("loss = ") == 8 + 6
+
+
+def test_results_are_one_json_object_on_stdout(write_study):
+    done = run(write_study(), "--json", "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["baseline"] == "adamw"
+    assert Path(found["report"]).exists()
+
+
+@pytest.mark.parametrize(
+    ("replacement", "said"),
+    [
+        (("epochs = 3", "epochs = 0"), "epochs"),
+        (("task.py:train", "absent.py:train"), "absent.py cannot be read"),
+        (("torch.optim.AdamW", "torch.optim.AdamWW"), "arm 'adamw': torch.optim.AdamWW cannot be made"),
+    ],
+)
+def test_unusable_input_is_one_message_and_exit_code_2(write_study, replacement, said):
+    done = run(write_study(replacement))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_failing_task_shows_its_traceback_and_exit_code_3(write_study):
+    done = run(write_study(task="def train(trial):\n    raise RuntimeError('out of luck')\n"))
+    assert done.returncode == 3
+    assert "error: trial adamw lr=0.01 seed=0 failed" in done.stderr
+    assert "RuntimeError: out of luck" in done.stderr
+
+
+def test_an_interrupted_study_says_how_to_continue_and_continues(write_study, executed):
+    slow = write_study().with_name("task.py").read_text() + "        import time; time.sleep(0.1)\n"
+    path = write_study(task=slow)
+    command = [sys.executable, "-m", "equipoise", "study", "run", str(path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    while len(executed()) < 4:
+        time.sleep(0.02)
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "run the same command again to continue" in said
+    assert "Traceback" not in said
+    assert run(path).returncode == 0
+
+
+def test_a_missing_extra_is_said_with_the_command_that_installs_it(write_study):
+    script = "import sys; sys.modules['sqlalchemy'] = None; from equipoise.cli import main; "
+    script += f"main(['study', 'run', {str(write_study())!r}])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.strip() == "error: a study needs packages that are not installed: pip install 'equipoise[study]'"
