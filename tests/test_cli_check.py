@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
+from pathlib import Path
 
 import pytest
 import torch
@@ -207,3 +209,9 @@ def test_version_and_help(run):
     assert code == 0
     assert "--betas BETA1 BETA2" in out
     assert run("bogus")[0] == 2
+
+
+def test_the_readme_shows_what_check_prints(run):
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    _, out, _ = run("check", "--betas", 0.95, 0.7)
+    assert textwrap.indent(out, "    ") in readme

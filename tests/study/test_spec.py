@@ -19,6 +19,13 @@ def test_a_study_file_becomes_arms_rates_and_seeds(write_study):
     assert study.rates_of(study.arms[1]) == [0.01, 0.1]
 
 
+def test_the_study_file_of_the_readme_is_one(tmp_path):
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "study.toml").write_text(readme.partition("```toml")[2].partition("```")[0])
+    study = read_study(tmp_path / "study.toml")
+    assert [study.rates_of(arm) for arm in study.arms] == [[1e-4, 1e-3, 1e-2], [1e-2, 1e-1, 1.0]]
+
+
 def test_no_comparison_seed_is_a_tuning_seed(write_study):
     study = read_study(write_study(("tuning_seeds = 2", "tuning_seeds = 1000"), ("seeds = 3", "seeds = 50")))
     assert not set(study.seeds_for_tuning) & set(study.seeds_for_comparison)

@@ -169,3 +169,11 @@ def test_above_half_no_beta_helps_but_a_smaller_exponent_does():
 def test_errors_name_the_argument_the_value_and_what_is_accepted(call, message):
     with pytest.raises(ArgumentError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("beta1", "beta2", "exponent"), [(0.9, 0.81, 0.5), (0.3, 0.09, 0.5), (0.7, 0.7**4, 0.25), (0.99, 0.9801, 0.5)]
+)
+def test_betas_on_the_boundary_are_on_it_whatever_binary_makes_of_them(beta1, beta2, exponent):
+    assert margin(beta1, beta2, exponent) == 0
+    assert max_update(beta1, beta2, exponent) == math.inf

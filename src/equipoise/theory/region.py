@@ -22,6 +22,9 @@ Floats: TypeAlias = NDArray[np.float64]
 STRETCH = 42.0
 """e^-42 is below the rounding of a double: sums of geometric sequences end after this many time constants."""
 
+ROUNDING = 4 * np.finfo(np.float64).eps
+"""A margin that is smaller, relative to -ln b1, is that of the boundary itself."""
+
 DEEPEST = 340.0
 """The square of e^-340 is still a normal double."""
 
@@ -182,7 +185,10 @@ def nearest_stable(beta1: ArrayLike, beta2: ArrayLike, exponent: ArrayLike = 0.5
 
 def _margin(b1: Floats, b2: Floats, p: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
-        value = np.where(p == 0, 0.0, p * np.log(b2)) - np.log(b1)
+        log_b1 = np.log(b1)
+        value = np.where(p == 0, 0.0, p * np.log(b2)) - log_b1
+        # 0.9 and 0.81 lie on the boundary, though 0.9**2 is not 0.81 in binary.
+        value = np.where(np.abs(value) <= ROUNDING * np.abs(log_b1), 0.0, value)
     return np.where(b1 == 0, np.inf, value)
 
 
