@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from numbers import Real
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from equipoise.errors import ArgumentError
 from equipoise.theory.region import (
@@ -85,8 +85,8 @@ def stage_pairs(betas: Sequence[float] | Sequence[Pair], stages: int) -> tuple[P
         entries: list[object] = list(betas)
         if len(entries) == 2 and all(isinstance(entry, NUMBER) for entry in entries):
             entries = [entries] * stages
-        pairs = tuple((float(first), float(second)) for first, second in entries)  # pyright: ignore
-    except (TypeError, ValueError):
+        pairs = tuple((_number(first), _number(second)) for first, second in entries)  # pyright: ignore
+    except (TypeError, ValueError, OverflowError):
         raise ArgumentError("betas", betas, accepted) from None
     if len(pairs) != stages or not all(0 <= beta < 1 for pair in pairs for beta in pair):
         raise ArgumentError("betas", betas, accepted)
@@ -100,13 +100,20 @@ def stage_exponents(exponent: float | Sequence[float], stages: int) -> tuple[flo
         ArgumentError: neither one finite number nor `stages` of them.
     """
     try:
-        exponents = (float(exponent),) * stages if isinstance(exponent, NUMBER) else tuple(float(value) for value in exponent)
-    except (TypeError, ValueError):
+        exponents = (_number(exponent),) * stages if isinstance(exponent, NUMBER) else tuple(map(_number, exponent))
+    except (TypeError, ValueError, OverflowError):
         exponents = ()
     if len(exponents) != stages or not all(math.isfinite(value) for value in exponents):
         accepted = "a finite number" if stages == 1 else f"a finite number, or {stages} of them, one per stage"
         raise ArgumentError("exponent", exponent, accepted)
     return exponents
+
+
+def _number(value: Any) -> float:
+    """``float(value)``, but not of text: '1' for an exponent is a slip in a configuration, to be said."""
+    if isinstance(value, str):
+        raise TypeError
+    return float(value)
 
 
 def assess(betas: Sequence[float] | Sequence[Pair], exponent: float | Sequence[float] = 0.5, stages: int = 1) -> Assessment:
