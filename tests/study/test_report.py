@@ -98,7 +98,7 @@ def test_without_a_difference_the_verdict_says_that_none_was_shown():
 def test_the_table_is_sorted_by_the_metric_and_marks_the_baseline():
     table = rows(make_analysis(make_study(), (0.8, 0.7, 0.9)))
     assert [row[0] for row in table] == ["quarter", "adamw", "sgd"]
-    assert [row[-1] for row in table] == ["better", "baseline", "worse"]
+    assert [row[1] for row in table] == ["better", "baseline", "worse"]
 
 
 @pytest.mark.parametrize("width", [80, 120])

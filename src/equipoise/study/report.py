@@ -17,7 +17,9 @@ from equipoise.files import replace_file
 from equipoise.study.analysis import Analysis, decimals
 from equipoise.study.charts import curve_figure, learning_rate_figure, region_points
 
-HEADINGS = ("arm", "lr", "{metric}", "gain", "95 % interval", "p", "verdict")
+HEADINGS = ("arm", "verdict", "{metric}", "gain", "95 % interval", "p", "lr")
+TEXT_COLUMNS = 2
+"""The first columns hold words, the others numbers."""
 
 
 def rows(analysis: Analysis) -> list[tuple[str, ...]]:
@@ -29,19 +31,19 @@ def rows(analysis: Analysis) -> list[tuple[str, ...]]:
     for arm in sorted(analysis.arms, key=lambda arm: sign * arm.mean):
         rate, value = f"{arm.tuned.chosen:g}", f"{arm.mean:.{digits}f}"
         if arm.name not in contrasts:
-            table.append((arm.name, rate, value, "", "", "", "baseline"))
+            table.append((arm.name, "baseline", value, "", "", "", rate))
             continue
         found = contrasts[arm.name]
         low, high = found.interval
         table.append(
             (
                 arm.name,
-                rate,
+                found.verdict,
                 value,
                 f"{found.mean:+.{digits}f}",
                 f"{low:+.{digits}f} to {high:+.{digits}f}",
                 f"{found.adjusted_p_value:.2g}",
-                found.verdict,
+                rate,
             )
         )
     return table
@@ -69,7 +71,7 @@ def print_report(analysis: Analysis, console: Console) -> None:
     """The verdict and its table, for a terminal."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, heading in enumerate(headings(analysis)):
-        table.add_column(heading, justify="left" if index in (0, len(HEADINGS) - 1) else "right", overflow="fold")
+        table.add_column(heading, justify="left" if index < TEXT_COLUMNS else "right", overflow="fold")
     for row in rows(analysis):
         table.add_row(*map(Text, row))
     console.print(Text(analysis.headline, style="bold"))
