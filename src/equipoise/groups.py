@@ -41,7 +41,7 @@ def check(group: dict[str, Any]) -> tuple[rules.Stage, ...]:
         raise ArgumentError("reference_steps", steps, "a whole number of at least 1")
     if not isinstance(group["maximize"], bool):
         raise ArgumentError("maximize", group["maximize"], "True or False")
-    kernels.resolve(group["kernel"])
+    kernels.check(group["kernel"])
     if group["rounding"] not in ROUNDINGS:
         raise ArgumentError("rounding", group["rounding"], f"one of {ROUNDINGS}")
     return stages

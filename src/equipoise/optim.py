@@ -117,15 +117,21 @@ class Equipoise(torch.optim.Optimizer):
         added = self.param_groups[-1]
         added.update({name: groups.plain(added[name]) for name in self.defaults})
         for parameter in added["params"]:
-            if parameter.dtype not in DTYPES:
+            try:
+                if parameter.dtype not in DTYPES:
+                    raise ArgumentError(
+                        "params", parameter.dtype, f"tensors of one of the dtypes {', '.join(map(str, DTYPES))}"
+                    )
+                kernels.choose(added["kernel"], parameter)
+            except ArgumentError:
                 self.param_groups.pop()
-                raise ArgumentError("params", parameter.dtype, f"tensors of one of the dtypes {', '.join(map(str, DTYPES))}")
+                raise
         if all(groups.stages_of(added) != groups.stages_of(group) for group in self.param_groups[:-1]):
             groups.warn_if_unstable(added)
 
     def __repr__(self) -> str:
-        names = sorted({kernels.resolve(group["kernel"]) for group in self.param_groups})
-        return f"{super().__repr__()}\nkernel in use: {', '.join(names)}"
+        chosen = {kernels.choose(group["kernel"], p): None for group in self.param_groups for p in group["params"]}
+        return f"{super().__repr__()}\nkernel in use: {', '.join(chosen)}"
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -151,24 +157,24 @@ class Equipoise(torch.optim.Optimizer):
                 loss = closure()
         work = [(group, groups.check(group), self._with_gradient(group)) for group in self.param_groups]
         for group, stages, parameters in work:
-            execute = kernels.KERNELS[kernels.resolve(group["kernel"])]
-            lr = float(group["lr"])  # a tensor would bring its own shape and precision into the rule
+            step = rules.Step(
+                number=0,  # each parameter's own
+                lr=float(group["lr"]),  # a tensor would bring its own shape and precision into the rule
+                stages=stages,
+                eps=group["eps"],
+                weight_decay=group["weight_decay"],
+                maximize=group["maximize"],
+                reference=group["reference"],
+                reference_steps=group["reference_steps"],
+            )
+            batches: dict[str, list[kernels.Slot]] = {}
             for parameter, gradient in parameters:
                 state = self.state[parameter]
                 states.prepare(state, parameter, group)
-                state["step"] += 1
-                step = rules.Step(
-                    number=int(state["step"].item()),
-                    lr=lr,
-                    stages=stages,
-                    eps=group["eps"],
-                    weight_decay=group["weight_decay"],
-                    maximize=group["maximize"],
-                    reference=group["reference"],
-                    reference_steps=group["reference_steps"],
-                )
-                if parameter.numel():  # the mean of nothing, as a reference, is not a number
-                    execute(states.as_real(parameter), states.as_real(gradient), states.memories(state, len(stages)), step)
+                name = kernels.choose(group["kernel"], parameter)
+                batches.setdefault(name, []).append(states.slot(state, parameter, gradient, len(stages)))
+            for name, slots in batches.items():
+                kernels.KERNELS[name].execute(slots, step)
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from equipoise import groups, rules
 from equipoise.errors import StateDictError
+from equipoise.kernels import Slot
 
 # What torch's own Adam and AdamW write into a group and what has no meaning here: dropped when their state is loaded.
 TORCH_SWITCHES = ("amsgrad", "foreach", "capturable", "differentiable", "fused", "decoupled_weight_decay")
@@ -29,9 +30,9 @@ def prepare(state: dict[str, Any], parameter: Tensor, group: dict[str, Any]) -> 
                 state["reference" + suffix] = as_real(state["exp_avg" + suffix]).new_zeros(())
 
 
-def memories(state: dict[str, Tensor], stages: int) -> list[rules.Memory]:
-    """The state as the rule sees it: views, one per stage."""
-    return [
+def slot(state: dict[str, Tensor], parameter: Tensor, gradient: Tensor, stages: int) -> Slot:
+    """What a kernel works on: views of the state, no copies."""
+    memories = [
         rules.Memory(
             as_real(state["exp_avg" + suffix]),
             as_real(state["exp_avg_sq" + suffix]),
@@ -39,6 +40,7 @@ def memories(state: dict[str, Tensor], stages: int) -> list[rules.Memory]:
         )
         for suffix in _suffixes(stages)
     ]
+    return Slot(as_real(parameter), as_real(gradient), memories, state["step"])
 
 
 def as_real(tensor: Tensor) -> Tensor:
@@ -74,14 +76,14 @@ def copied(key: str, value: Any, parameter: Tensor) -> Any:
         return torch.tensor(float(value), dtype=torch.float32)
     if not isinstance(value, Tensor):
         return value
-    if not key.startswith("reference") and value.shape != parameter.shape:
+    dtype = _state_dtype(parameter)
+    if key.startswith("reference"):
+        return torch.empty_like(value, dtype=dtype.to_real(), device=parameter.device).copy_(value)
+    if value.shape != parameter.shape:
         raise StateDictError(
             f"{key} has shape {tuple(value.shape)} and its parameter {tuple(parameter.shape)}: they must be equal"
         )
-    dtype = _state_dtype(parameter)
-    if key.startswith("reference"):
-        dtype = dtype.to_real()
-    return torch.empty_like(value, dtype=dtype, device=parameter.device).copy_(value)
+    return torch.empty_like(parameter, dtype=dtype, requires_grad=False).copy_(value)  # laid out as the parameter
 
 
 def _state_dtype(parameter: Tensor) -> torch.dtype:

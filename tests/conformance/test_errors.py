@@ -69,9 +69,9 @@ BAD = (
     ("maximize", 1, "True or False"),
     ("maximize", "yes", "True or False"),
     ("maximize", None, "True or False"),
-    ("kernel", "warp", "one of 'auto', 'eager'"),
-    ("kernel", None, "one of 'auto', 'eager'"),
-    ("kernel", ["eager"], "one of 'auto', 'eager'"),
+    ("kernel", "warp", "one of 'auto', 'fused', 'eager'"),
+    ("kernel", None, "one of 'auto', 'fused', 'eager'"),
+    ("kernel", ["eager"], "one of 'auto', 'fused', 'eager'"),
     ("rounding", "up", "one of ('nearest',)"),
     ("rounding", None, "one of ('nearest',)"),
 )

@@ -7,15 +7,25 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from equipoise import rules
+from equipoise.kernels.slot import Slot
 
 
-def execute(theta: Tensor, gradient: Tensor, memories: Sequence[rules.Memory], step: rules.Step) -> None:
-    """One step of :func:`equipoise.rules.update`, computed in the dtype of the memories (float32 or float64)."""
-    dtype = memories[0].m.dtype
-    new_theta, new_memories = rules.update(theta.to(dtype), gradient.to(dtype), memories, step)
-    theta.copy_(new_theta)
-    for kept, new in zip(memories, new_memories, strict=True):
-        kept.m.copy_(new.m)
-        kept.v.copy_(new.v)
-        if step.reference != "none":
-            kept.reference.copy_(new.reference)
+def refusal(_: Tensor) -> None:
+    """It takes every parameter."""
+
+
+def execute(slots: Sequence[Slot], step: rules.Step) -> None:
+    """One step of :func:`equipoise.rules.update` on every slot, computed in the dtype of its memories."""
+    for slot in slots:
+        slot.steps.add_(1)
+        if not slot.theta.numel():
+            continue  # the mean of nothing, as a reference, is not a number
+        dtype = slot.memories[0].m.dtype
+        numbered = step._replace(number=int(slot.steps.item()))
+        theta, memories = rules.update(slot.theta.to(dtype), slot.gradient.to(dtype), slot.memories, numbered)
+        slot.theta.copy_(theta)
+        for kept, new in zip(slot.memories, memories, strict=True):
+            kept.m.copy_(new.m)
+            kept.v.copy_(new.v)
+            if step.reference != "none":
+                kept.reference.copy_(new.reference)

@@ -1,0 +1,19 @@
+"""Compiles the fused CPU kernel. Without a C compiler the package installs all the same and runs the eager one."""
+
+from setuptools import Extension, setup
+
+setup(
+    ext_modules=[
+        Extension(
+            "equipoise.kernels._cpu",
+            ["src/equipoise/kernels/cpu.c"],
+            # Never -ffast-math: linking with it makes the loader flush denormals in the whole process.
+            extra_compile_args=["-O3", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"],
+            extra_link_args=["-fopenmp"],
+            libraries=["m"],
+            optional=True,
+            py_limited_api=True,  # it uses nothing of Python: one build serves every version
+        )
+    ],
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)

@@ -1,0 +1,156 @@
+"""Every kernel of the table does what the rule says: against float64, for every shape, exponent, stage and reference."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from equipoise import Equipoise, kernels, rules
+from equipoise.errors import ArgumentError
+from equipoise.kernels import cpu
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "trajectories.json").read_text())
+EXPONENTS = (0.5, 0.25, 0.125, 0.0, 0.375, 0.3, 0.75, -0.25, -0.1)
+# Around the chunks of the fused kernel, which are worked on by different threads, and nothing at all.
+SIZES = (0, 1, 7, cpu.CHUNK - 1, cpu.CHUNK, cpu.CHUNK + 1, 3 * cpu.CHUNK + 5)
+
+# Exponents above 1/2 and unstable betas belong to the rule too.
+pytestmark = pytest.mark.filterwarnings("ignore::equipoise.StabilityWarning")
+
+every_kernel = pytest.mark.parametrize("kernel", kernels.KERNELS)
+
+
+def follow(kernel: str, steps: int, **arguments):
+    """Train the kernel in float32 and the rule in float64 on the same gradients.
+
+    Returns, per parameter: what the kernel made of it, what the rule did, and the larger of |parameter| and the way it went.
+    """
+    generator = torch.Generator().manual_seed(0)
+    sizes = [(size,) for size in SIZES] + [(3, 5, 2)]
+    # Elements, and so their gradients, of very different scale: 1e-6 to 1e2.
+    scales = [torch.logspace(-6, 2, math.prod(size), dtype=torch.float64).reshape(size) for size in sizes]
+    params = [torch.nn.Parameter(torch.randn(size, generator=generator)) for size in sizes]
+    optimizer = Equipoise(params, kernel=kernel, **arguments)
+    group = optimizer.param_groups[0]
+    stages = [rules.Stage(*group["betas"], group["exponent"])] * group["stages"]
+    exact = [parameter.detach().double() for parameter in params]
+    ways = [value.abs() for value in exact]
+    memories = [[rules.Memory(0 * value, 0 * value) for _ in stages] for value in exact]
+    for number in range(1, steps + 1):
+        step = rules.Step(
+            number, group["lr"], stages, group["eps"], group["weight_decay"], group["maximize"], group["reference"], 5
+        )
+        for index, (parameter, scale) in enumerate(zip(params, scales, strict=True)):
+            gradient = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * scale
+            parameter.grad = gradient.float()
+            if parameter.numel():
+                before = exact[index]
+                exact[index], memories[index] = rules.update(before, parameter.grad.double(), memories[index], step)
+                ways[index] = ways[index] + (exact[index] - before).abs()
+        optimizer.step()
+    return zip(params, exact, ways, strict=True)
+
+
+@every_kernel
+@pytest.mark.parametrize("stages", [1, 2, 3])
+@pytest.mark.parametrize("reference", ["none", "initial", "running"])
+@pytest.mark.parametrize("exponent", EXPONENTS)
+def test_thirty_steps_stay_within_two_millionths_of_the_rule(kernel, exponent, reference, stages):
+    arguments = {"exponent": exponent, "stages": stages, "reference": reference, "reference_steps": 5}
+    for own, expected, way in follow(kernel, 30, lr=0.01, weight_decay=0.1, **arguments):
+        assert (own.double() - expected).abs().le(2e-6 * way).all()
+
+
+@every_kernel
+def test_the_parameter_ascends_with_maximize(kernel):
+    for own, expected, way in follow(kernel, 5, lr=0.01, maximize=True, stages=2):
+        assert (own.double() - expected).abs().le(2e-6 * way).all()
+
+
+@every_kernel
+@pytest.mark.parametrize("case", GOLDEN, ids=[case["name"] for case in GOLDEN])
+def test_the_golden_trajectories_are_met_in_float32(case, kernel):
+    stages = len(case["betas"])
+    parameter = torch.nn.Parameter(torch.tensor(case["param"], dtype=torch.float32))
+    given = {key: case[key] for key in ("eps", "weight_decay", "maximize", "reference", "reference_steps")}
+    betas = case["betas"] if stages > 1 else case["betas"][0]
+    optimizer = Equipoise([parameter], betas=betas, stages=stages, kernel=kernel, **given)
+    start = np.array(case["param"])
+    steps = zip(case["grads"], case["lrs"], case["exponents"], case["expected"]["params"], strict=True)
+    for gradient, lr, exponents, expected in steps:
+        optimizer.param_groups[0] |= {"lr": lr, "exponent": tuple(exponents)}
+        parameter.grad = torch.tensor(gradient, dtype=torch.float32)
+        optimizer.step()
+        scale = np.maximum(np.abs(expected), np.abs(np.array(expected) - start))
+        assert np.max(np.abs(parameter.detach().double().numpy() - expected) / scale) < 2e-6
+
+
+def only_step(kernel: str, gradient: torch.Tensor, exponent: float, eps: float = 0.0) -> torch.Tensor:
+    """The update of one step with beta = 0: g / (g^2)^p + eps."""
+    parameter = torch.nn.Parameter(torch.zeros_like(gradient))
+    parameter.grad = gradient
+    optimizer = Equipoise([parameter], lr=1.0, betas=(0.0, 0.0), eps=eps, exponent=exponent, kernel=kernel, maximize=True)
+    optimizer.step()
+    return parameter.detach()
+
+
+# torch's own float32 power, which the eager kernel uses, is not as close.
+@pytest.mark.parametrize("exponent", [0.5, 0.25, 0.125, 0.3, 0.01, 0.499, 0.75, 1.5, -0.1, -0.25, -0.7])
+def test_powers_are_right_to_four_ten_millionths_over_the_whole_range(exponent):
+    # g^2 from the smallest to the largest normal number, where its power and the update are normal numbers too.
+    gradient = torch.logspace(-18.9, 19.2, 100_001, dtype=torch.float64).float()
+    second = (gradient * gradient).double()
+    power = second**exponent
+    expected = gradient.double() / power
+    inside = expected.lt(1e38) & expected.gt(1e-37) & power.lt(1e38) & power.gt(1e-37)
+    error = (only_step("fused", gradient, exponent).double() / expected - 1).abs()[inside]
+    assert inside.sum() > 10_000
+    assert error.max() < 4e-7
+
+
+@pytest.mark.parametrize("exponent", [0.5, 0.25, 0.125, 0.3])
+def test_denormal_second_moments_have_powers_too(exponent):
+    gradient = torch.logspace(-22.4, -19, 1001, dtype=torch.float64).float()
+    second = (gradient * gradient).double()  # 1e-45 to 1e-38, with as few as one significant bit
+    expected = gradient.double() / second**exponent
+    assert second.min() > 0
+    assert (only_step("fused", gradient, exponent).double() / expected - 1).abs().max() < 4e-7
+
+
+@every_kernel
+@pytest.mark.parametrize("eps", [0.0, 1e-8])
+@pytest.mark.parametrize("exponent", EXPONENTS)
+def test_zero_and_infinity_follow_the_conventions_of_the_rule(kernel, exponent, eps):
+    gradient = torch.tensor([0.0, -0.0, 1e30, -1e30, math.inf, math.nan])
+    with np.errstate(all="ignore"):
+        stage = rules.Stage(0.0, 0.0, exponent)
+        step = rules.Step(1, 1.0, [stage], eps)
+        expected, _ = rules.apply_stage(gradient, rules.Memory(0 * gradient.abs().nan_to_num(), 0.0), stage, step)
+    torch.testing.assert_close(only_step(kernel, gradient, exponent, eps), expected, rtol=1e-6, atol=0, equal_nan=True)
+
+
+def test_a_kernel_that_is_asked_for_and_cannot_says_why():
+    with pytest.raises(ArgumentError, match=r"kernel = 'fused' .* of shape \(2,\): it computes in float32, .* torch.float64"):
+        Equipoise([torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))], kernel="fused")
+
+
+def test_auto_takes_the_fastest_kernel_that_can():
+    params = [torch.nn.Parameter(torch.zeros(2, dtype=dtype)) for dtype in (torch.float32, torch.float64)]
+    assert "kernel in use: fused, eager" in repr(Equipoise(params))
+
+
+def test_without_a_compiler_the_eager_kernel_runs(monkeypatch):
+    monkeypatch.setattr(cpu, "library", lambda: None)
+    parameter = torch.nn.Parameter(torch.ones(2))
+    optimizer = Equipoise([parameter], lr=0.5)
+    parameter.grad = torch.ones(2)
+    optimizer.step()
+    assert "kernel in use: eager" in repr(optimizer)
+    assert parameter.tolist() == pytest.approx([0.5, 0.5])
+    with pytest.raises(ArgumentError, match="no C compiler"):
+        Equipoise([parameter], kernel="fused")
