@@ -1,11 +1,12 @@
 # make study: run the first study on real data.   make test: run every check that CI runs.
-# Both make .venv first and install into it; running them again reuses it. Paths are relative: spaces in the folder's name are fine.
+# make bench: the cost of a step against torch.
+# All make .venv first and install into it; running them again reuses it. Paths are relative: spaces in the folder's name are fine.
 
 PYTHON ?= python3.11
 RUN := .venv/bin/python
 INSTALLED := .venv/.installed
 
-.PHONY: study test install lint clean
+.PHONY: study test bench install lint clean
 
 study: $(INSTALLED)
 	$(RUN) -m equipoise study run examples/digits.toml
@@ -18,6 +19,9 @@ lint: $(INSTALLED)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m pyright --pythonpath $(RUN)
 	$(RUN) -c "from importlinter.cli import lint_imports_command; lint_imports_command()" --no-logo
+
+bench: $(INSTALLED)
+	$(RUN) benchmarks/step.py
 
 install: $(INSTALLED)
 

@@ -122,7 +122,7 @@ class Equipoise(torch.optim.Optimizer):
                     raise ArgumentError(
                         "params", parameter.dtype, f"tensors of one of the dtypes {', '.join(map(str, DTYPES))}"
                     )
-                kernels.choose(added["kernel"], parameter)
+                kernels.choose(added["kernel"], parameter.device, parameter.dtype)
             except ArgumentError:
                 self.param_groups.pop()
                 raise
@@ -130,7 +130,9 @@ class Equipoise(torch.optim.Optimizer):
             groups.warn_if_unstable(added)
 
     def __repr__(self) -> str:
-        chosen = {kernels.choose(group["kernel"], p): None for group in self.param_groups for p in group["params"]}
+        chosen = {
+            kernels.choose(group["kernel"], p.device, p.dtype): None for group in self.param_groups for p in group["params"]
+        }
         return f"{super().__repr__()}\nkernel in use: {', '.join(chosen)}"
 
     @overload
@@ -171,7 +173,7 @@ class Equipoise(torch.optim.Optimizer):
             for parameter, gradient in parameters:
                 state = self.state[parameter]
                 states.prepare(state, parameter, group)
-                name = kernels.choose(group["kernel"], parameter)
+                name = kernels.choose(group["kernel"], parameter.device, parameter.dtype)
                 batches.setdefault(name, []).append(states.slot(state, parameter, gradient, len(stages)))
             for name, slots in batches.items():
                 kernels.KERNELS[name].execute(slots, step)

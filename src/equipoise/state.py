@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -91,5 +92,6 @@ def _state_dtype(parameter: Tensor) -> torch.dtype:
     return torch.promote_types(parameter.dtype, torch.float32)
 
 
-def _suffixes(stages: int) -> list[str]:
-    return ["", *(f"_{number}" for number in range(2, stages + 1))]
+@cache
+def _suffixes(stages: int) -> tuple[str, ...]:
+    return ("", *(f"_{number}" for number in range(2, stages + 1)))

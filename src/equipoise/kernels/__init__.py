@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 
-from torch import Tensor
+import torch
 
 from equipoise import rules
 from equipoise.errors import ArgumentError
@@ -20,8 +21,8 @@ __all__ = ["AUTO", "KERNELS", "Kernel", "Slot", "check", "choose"]
 class Kernel:
     """One way to execute the rule."""
 
-    refusal: Callable[[Tensor], str | None]
-    """Why it cannot update a parameter; None if it can."""
+    refusal: Callable[[torch.device, torch.dtype], str | None]
+    """Why it cannot update parameters of that kind; None if it can."""
     execute: Callable[[Sequence[Slot], rules.Step], None]
     """One step, in place, on every slot; the number of the step is each slot's own."""
 
@@ -44,21 +45,21 @@ def check(name: object) -> None:
         raise ArgumentError("kernel", name, f"one of {', '.join(repr(known) for known in (AUTO, *KERNELS))}")
 
 
-def choose(name: str, parameter: Tensor) -> str:
-    """The kernel that updates a parameter: the one asked for, or with "auto" the first of the table that can.
+@cache
+def choose(name: str, device: torch.device, dtype: torch.dtype) -> str:
+    """The kernel that updates parameters of a kind: the one asked for, or with "auto" the first of the table that can.
 
     Raises:
-        ArgumentError: an unknown name, or a kernel that refuses the parameter; the message gives the reason.
+        ArgumentError: an unknown name, or a kernel that refuses them; the message gives the reason.
 
     Example:
-        >>> import torch
-        >>> choose("auto", torch.zeros(3, dtype=torch.float64))
+        >>> choose("auto", torch.device("cpu"), torch.float64)
         'eager'
     """
     check(name)
     if name == AUTO:
-        return next(known for known, kernel in KERNELS.items() if kernel.refusal(parameter) is None)
-    reason = KERNELS[name].refusal(parameter)
+        return next(known for known, kernel in KERNELS.items() if kernel.refusal(device, dtype) is None)
+    reason = KERNELS[name].refusal(device, dtype)
     if reason is not None:
-        raise ArgumentError("kernel", name, f"another one for a parameter of shape {tuple(parameter.shape)}: {reason}")
+        raise ArgumentError("kernel", name, f"another one for {dtype} on {device}: {reason}")
     return name

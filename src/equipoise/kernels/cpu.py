@@ -46,12 +46,12 @@ def library() -> ctypes.CDLL | None:
     return None
 
 
-def refusal(parameter: Tensor) -> str | None:
-    """Why a parameter cannot be updated by this kernel; None if it can."""
-    if parameter.device.type != "cpu":
-        return f"it runs on the CPU, and the parameter is on {parameter.device}"
-    if parameter.dtype not in DTYPES:
-        return f"it computes in float32, and the parameter is {parameter.dtype}"
+def refusal(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why such parameters cannot be updated by this kernel; None if they can."""
+    if device.type != "cpu":
+        return "it runs on the CPU"
+    if dtype not in DTYPES:
+        return "it computes in float32"
     if library() is None:
         return "it was not compiled: there was no C compiler when equipoise was installed"
     return None
