@@ -101,3 +101,14 @@ def test_many_tensors_are_each_updated_once():
     optimizer.step()
     assert all(torch.allclose(parameter, torch.tensor(0.75)) for parameter in params)
     assert all(state["step"].item() == 1 for state in optimizer.state.values())
+
+
+def test_it_stays_within_its_buffers_and_within_defined_behaviour(tmp_path):
+    kernels = Path(cpu.__file__).parent
+    flags = ["-O1", "-g", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fno-sanitize-recover=all"]
+    sanitizers = "-fsanitize=address,undefined,float-cast-overflow"
+    program = tmp_path / "sanitize"
+    source = Path(__file__).with_name("sanitize.c")
+    subprocess.run(["gcc", *flags, sanitizers, "-I", kernels, source, "-o", program, "-lm"], check=True)
+    done = subprocess.run([program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("clean\n", "")

@@ -76,7 +76,8 @@ INLINE float power_of(float v, float high, float low)
     /* 2^r on [-1/2, 1/2] */
     float y = 1.0f + r * (0.693147181f + r * (0.240226507f + r * (0.0555041087f + r * (0.00961812911f
             + r * (0.00133335581f + r * (0.000154035304f + r * 1.52527338e-5f))))));
-    n = n > 254.0f ? 254.0f : n < -280.0f ? -280.0f : n;
+    n = n > -252.0f ? n : -252.0f; /* also for NaN */
+    n = n < 254.0f ? n : 254.0f;
     int32_t shift = (int32_t)n, first = shift / 2, second = shift - first;
     int32_t one = (first + 127) << 23, two = (second + 127) << 23;
     float f1, f2;

@@ -8,11 +8,13 @@ import json
 import math
 import tomllib
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+import equipoise
 from equipoise.errors import UnusableInputError
 
 BUILT_IN_TASKS = {
@@ -153,6 +155,7 @@ class Assignment:
         # The same file in another folder is the same task, and every reported number is kept, whichever decides.
         identity["task"] = [self.task.function, self.task.sha256]
         del identity["metric"]
+        identity["software"] = [equipoise.__version__, version("torch")]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
