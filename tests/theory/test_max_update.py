@@ -67,6 +67,18 @@ def test_none_of_20000_sequences_of_gradients_exceeds_the_largest_update(beta1, 
     assert found.max() <= max_update(beta1, beta2, exponent, steps) * (1 + 1e-9)
 
 
+@settings(max_examples=10_000, deadline=None)
+@given(
+    beta1=st.floats(0, 0.999),
+    beta2=st.floats(0.01, 0.9999),
+    exponent=st.floats(-0.5, 0.5),
+    gradients=st.lists(st.floats(-1, 1), min_size=1, max_size=12).map(np.array),
+)
+def test_no_sequence_that_is_looked_for_exceeds_the_largest_update(beta1, beta2, exponent, gradients):
+    found = last_update(beta1, beta2, exponent, gradients)
+    assert found <= max_update(beta1, beta2, exponent, len(gradients)) * (1 + 1e-9)
+
+
 @pytest.mark.parametrize("exponent", [0.05, 0.125, 0.25, 0.4, 0.48])
 @pytest.mark.parametrize(("beta1", "beta2"), [(0.9, 0.99), (0.5, 0.9), (0.9, 0.6), (0.95, 0.85), (0.8, 0.8), (0.1, 0.95)])
 def test_a_search_over_all_gradients_finds_the_same_largest_update(beta1, beta2, exponent):
