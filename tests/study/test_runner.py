@@ -63,7 +63,7 @@ def test_every_arm_meets_the_same_fresh_seeds(write_study):
     _, recorder = run(path)
     compared = recorder.cells[8:]
     seeds = {arm: {cell.assignment.seed for cell in compared if cell.arm == arm} for arm in ("adamw", "quarter")}
-    assert seeds["adamw"] == seeds["quarter"] == {1000, 1001, 1002}
+    assert seeds["adamw"] == seeds["quarter"] == {10_000, 10_001, 10_002}
 
 
 def test_the_learning_rate_with_the_best_tuning_mean_is_compared(write_study):
@@ -96,12 +96,12 @@ def test_a_changed_task_starts_anew(write_study, executed):
 
 def test_a_failing_trial_stops_the_study_with_its_traceback_and_keeps_what_was_finished(write_study, executed):
     task = write_study().with_name("task.py").read_text()
-    failing = task + "        if trial.seed == 1001:\n            raise RuntimeError('out of luck')\n"
+    failing = task + "        if trial.seed == 10001:\n            raise RuntimeError('out of luck')\n"
     path = write_study(task=failing)
-    with pytest.raises(StudyStoppedError, match=r"(?s)seed=1001 failed.*out of luck"):
+    with pytest.raises(StudyStoppedError, match=r"(?s)seed=10001 failed.*out of luck"):
         run(path, workers=1)
     before = executed()
-    assert before[-1].endswith(" 1001")
+    assert before[-1].endswith(" 10001")
     with pytest.raises(StudyStoppedError):
         run(path, workers=1)
     assert len(executed()) == len(before) + 1
@@ -122,19 +122,19 @@ def test_a_task_that_never_reports_the_metric_is_told_so(write_study):
 def test_a_diverged_seed_counts_with_the_worst_value_seen_and_is_said(write_study):
     task = """
 def train(trial):
-    diverges = trial.seed == 1001 and trial.learning_rate == 0.1
+    diverges = trial.seed == 10001 and trial.learning_rate == 0.1
     for epoch in trial.epochs():
-        trial.report(loss=float("nan") if diverges and epoch == 2 else (1 + trial.seed / 1000) / trial.learning_rate)
+        trial.report(loss=float("nan") if diverges and epoch == 2 else (1 + trial.seed % 10_000 / 1000) / trial.learning_rate)
 """
     analysis, _ = run(write_study(task=task))
     assert [arm.diverged for arm in analysis.arms] == [1, 1]
     # The worst of the whole study is a tuning trial at the lower learning rate: (1 + 1/1000) / 0.01.
-    assert analysis.arms[0].values == pytest.approx((20.0, 100.1, 20.02))
+    assert analysis.arms[0].values == pytest.approx((10.0, 100.1, 10.02))
     assert "adamw: 1 of 3 seeds diverged, each counted as loss = 100.1, the worst value seen." in analysis.remarks
 
 
 def test_a_study_file_may_say_what_divergence_counts(write_study):
-    task = "def train(trial): trial.report(loss=float('inf') if trial.seed == 1001 else 1.0)\n"
+    task = "def train(trial): trial.report(loss=float('inf') if trial.seed == 10001 else 1.0)\n"
     analysis, _ = run(write_study(('goal = "minimize"', 'goal = "minimize"\ndiverged = 9.0'), task=task))
     assert analysis.arms[0].values == (1.0, 9.0, 1.0)
 

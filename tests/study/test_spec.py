@@ -27,7 +27,7 @@ def test_the_study_file_of_the_readme_is_one(tmp_path):
 
 
 def test_no_comparison_seed_is_a_tuning_seed(write_study):
-    study = read_study(write_study(("tuning_seeds = 2", "tuning_seeds = 1000"), ("seeds = 3", "seeds = 50")))
+    study = read_study(write_study(("tuning_seeds = 2", "tuning_seeds = 10000"), ("seeds = 3", "seeds = 50")))
     assert not set(study.seeds_for_tuning) & set(study.seeds_for_comparison)
     assert len(study.seeds_for_comparison) == 50
 

@@ -22,7 +22,7 @@ BUILT_IN_TASKS = {
     "digits-batchnorm": "equipoise.study.tasks:digits_batchnorm",
 }
 
-FIRST_COMPARISON_SEED = 1000
+FIRST_COMPARISON_SEED = 10_000
 """Tuning seeds count from 0, comparison seeds from here: no seed that chose a learning rate is used to compare."""
 
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
