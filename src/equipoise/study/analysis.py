@@ -89,7 +89,7 @@ class Analysis:
         if not better:
             return f"No arm is shown to beat {baseline}."
         best = better[0]
-        others = f"; so do {_listed(c.arm for c in better[1:])}" if better[1:] else ""
+        others = f"; so do {', '.join(c.arm for c in better[1:])}" if better[1:] else ""
         return f"{best.arm} beats {baseline}: {self.study.metric} better by {self.difference(best)}{others}."
 
     @property
@@ -104,7 +104,7 @@ class Analysis:
             )
         worse = [c.arm for c in self.contrasts if c.verdict == "worse"]
         if worse:
-            found.append(f"Shown to be worse than {study.baseline.name}: {_listed(worse)}.")
+            found.append(f"Shown to be worse than {study.baseline.name}: {', '.join(worse)}.")
         found += [
             f"{arm.name}: {arm.diverged} of {study.seeds} seeds diverged, each counted as {study.metric} ="
             f" {self.diverged_value:.4g}, {'as the study file says' if study.diverged is not None else 'the worst value seen'}."
@@ -113,7 +113,7 @@ class Analysis:
         ]
         edges = [f"{arm.name} ({arm.tuned.chosen:g})" for arm in self.arms if arm.tuned.at_edge]
         if edges:
-            found.append(f"The best learning rate lies at the edge of the range that was tried; widen it: {_listed(edges)}.")
+            found.append(f"The best learning rate lies at the edge of the range that was tried; widen it: {', '.join(edges)}.")
         return found
 
     def difference(self, contrast: Contrast) -> str:
@@ -182,7 +182,3 @@ def decimals(spread: float) -> int:
 
 def _value(study: Study, result: Result, stand_in: float) -> float:
     return stand_in if result.diverged else result.last(study.metric)
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)

@@ -13,7 +13,6 @@ from typing import Any
 from sqlalchemy import (
     Column,
     DateTime,
-    Engine,
     Float,
     ForeignKey,
     Integer,
@@ -90,22 +89,17 @@ class Store:
         except SQLAlchemyError:
             raise UnusableInputError("the store is not a URL of SQLAlchemy, as sqlite:///study.db") from None
         try:
-            self._engine = create_engine(address)
-            if self._engine.dialect.name == "sqlite":
-                event.listen(self._engine, "connect", _configure_sqlite)
-            METADATA.create_all(self._engine)
+            self.engine = create_engine(address)
+            if self.engine.dialect.name == "sqlite":
+                event.listen(self.engine, "connect", _configure_sqlite)
+            METADATA.create_all(self.engine)
         except (SQLAlchemyError, ImportError) as error:
             reason = error.orig if isinstance(error, DBAPIError) else error
             raise UnusableInputError(f"the store {address} cannot be opened: {reason}") from error  # hides a password
 
-    @property
-    def engine(self) -> Engine:
-        """The SQLAlchemy engine."""
-        return self._engine
-
     def close(self) -> None:
         """Let go of the database."""
-        self._engine.dispose()
+        self.engine.dispose()
 
     def add(self, study: str, arm: str, assignment: Assignment, result: Result) -> None:
         """Keep a finished trial. A trial that another runner finished meanwhile is left as it is."""
@@ -126,7 +120,7 @@ class Store:
             for epoch, value in curve.items()
         ]
         try:
-            with self._engine.begin() as connection:
+            with self.engine.begin() as connection:
                 connection.execute(insert(TRIALS), row)
                 if readings:
                     connection.execute(insert(READINGS), readings)
@@ -138,7 +132,7 @@ class Store:
         """The finished trials among `keys`."""
         wanted = set(keys)
         found: dict[str, Result] = {}
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             for key, status, seconds in connection.execute(select(TRIALS.c.key, TRIALS.c.status, TRIALS.c.seconds)):
                 if key in wanted:
                     found[key] = Result(status == "diverged", seconds)
