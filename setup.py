@@ -7,6 +7,7 @@ setup(
         Extension(
             "equipoise.kernels._cpu",
             ["src/equipoise/kernels/cpu.c"],
+            depends=["src/equipoise/kernels/stage.h"],
             # Never -ffast-math: linking with it makes the loader flush denormals in the whole process.
             extra_compile_args=["-O3", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"],
             extra_link_args=["-fopenmp"],

@@ -28,10 +28,10 @@ def steps(case):
         yield Step(number, lr, stages, **kept)
 
 
-def trajectory(case, convert, update=update):
+def trajectory(case, convert, update=update, zero=0.0):
     """Parameters after every step, and the memories after the last, on the numbers that `convert` makes of a list."""
     theta = convert(case["param"])
-    memories = [Memory(0 * theta, 0 * theta) for _ in case["betas"]]
+    memories = [Memory(0 * theta, 0 * theta, zero) for _ in case["betas"]]
     thetas = []
     for step, gradient in zip(steps(case), case["grads"], strict=True):
         theta, memories = update(theta, convert(gradient), memories, step)
@@ -95,9 +95,15 @@ def test_compiled_code_reproduces_the_golden_trajectories(name):
 
 def compiled_trajectory(case, backend):
     torch.compiler.reset()
+    zero = torch.tensor(0.0, dtype=torch.float64)
     compiled = torch.compile(update, backend=backend, fullgraph=True, dynamic=True)
-    with torch._dynamo.config.patch(recompile_limit=24):  # an exponent that is scheduled compiles once per value
-        return trajectory(case, lambda values: torch.tensor(values, dtype=torch.float64), compiled)
+
+    def update_by_tensors(theta, gradient, memories, step):
+        stages = [Stage(*(torch.tensor(value, dtype=torch.float64) for value in stage)) for stage in step.stages]
+        step = step._replace(number=torch.tensor(step.number), lr=torch.tensor(step.lr, dtype=torch.float64), stages=stages)
+        return compiled(theta, gradient, memories, step)
+
+    return trajectory(case, lambda values: torch.tensor(values, dtype=torch.float64), update_by_tensors, zero)
 
 
 @pytest.mark.filterwarnings("ignore::equipoise.errors.StabilityWarning")

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from numbers import Real
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from equipoise import kernels, rules
@@ -15,7 +16,8 @@ from equipoise.errors import ArgumentError, StabilityWarning
 from equipoise.theory.assessment import Verdict, assess, rounded_towards_stability, stage_exponents, stage_pairs
 
 REFERENCES: tuple[rules.Reference, ...] = ("none", "initial", "running")
-ROUNDINGS = ("nearest",)
+ROUNDINGS = ("nearest", "stochastic")
+STATE_DTYPES = (None, torch.bfloat16)
 
 
 def check(group: dict[str, Any]) -> tuple[rules.Stage, ...]:
@@ -31,7 +33,8 @@ def check(group: dict[str, Any]) -> tuple[rules.Stage, ...]:
     for name, least in (("lr", -1e-12), ("eps", 0.0), ("weight_decay", -1e-12)):
         value = group[name]
         number = isinstance(value, Real) or (name == "lr" and isinstance(value, Tensor) and not value.is_complex())
-        if not number or not least <= value < math.inf:  # pyright: ignore[reportOperatorIssue]
+        unread = name == "lr" and on_device(lr)
+        if not number or not (unread or least <= value < math.inf):  # pyright: ignore[reportOperatorIssue]
             raise ArgumentError(name, value, "a finite number of at least 0")
     stages = stages_of(group)
     if group["reference"] not in REFERENCES:
@@ -44,7 +47,39 @@ def check(group: dict[str, Any]) -> tuple[rules.Stage, ...]:
     kernels.check(group["kernel"])
     if group["rounding"] not in ROUNDINGS:
         raise ArgumentError("rounding", group["rounding"], f"one of {ROUNDINGS}")
+    if group["state_dtype"] not in STATE_DTYPES:
+        raise ArgumentError("state_dtype", group["state_dtype"], f"one of {STATE_DTYPES}")
+    seed = group["seed"]
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ArgumentError("seed", seed, "a whole number from 0 to 2**63 - 1")
     return stages
+
+
+def of_step(group: dict[str, Any]) -> kernels.Group:
+    """The values of a group for one step, all checked.
+
+    Raises:
+        ArgumentError: a value outside of what is accepted.
+    """
+    stages = check(group)
+    lr = group["lr"]
+    step = rules.Step(
+        number=0,  # each parameter's own
+        # A tensor would bring its own shape and precision into the rule.
+        lr=lr.reshape(()) if on_device(lr) else float(lr),
+        stages=stages,
+        eps=group["eps"],
+        weight_decay=group["weight_decay"],
+        maximize=group["maximize"],
+        reference=group["reference"],
+        reference_steps=group["reference_steps"],
+    )
+    return kernels.Group(step, group["rounding"] == "stochastic", group["seed"])
+
+
+def on_device(lr: Any) -> bool:
+    """Whether a learning rate is on an accelerator. Nobody reads it then: that would be to wait, which no CUDA graph allows."""
+    return isinstance(lr, Tensor) and lr.device.type != "cpu"
 
 
 def stages_of(group: dict[str, Any]) -> tuple[rules.Stage, ...]:

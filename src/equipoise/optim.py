@@ -18,9 +18,11 @@ from typing import Any, TypeAlias, overload
 import torch
 from torch import Tensor
 
-from equipoise import groups, kernels, rules
+from equipoise import groups, kernels, rules, sharding
 from equipoise import state as states
 from equipoise.errors import ArgumentError, GradientError
+from equipoise.plan import Plan
+from equipoise.telemetry import Telemetry
 from equipoise.theory.assessment import Pair
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
@@ -54,7 +56,11 @@ class Equipoise(torch.optim.Optimizer):
         reference_steps: see `reference`.
         maximize: ascend instead of descend.
         kernel: how the rule is executed; "auto" picks the fastest that supports the parameters.
-        rounding: how parameters of lower precision than the state are rounded.
+        rounding: of bfloat16 and float16 parameters: "nearest", or "stochastic" (to one of the two neighbours, at random, so
+            that the mean is right and small updates are not lost).
+        state_dtype: None keeps both moments in float32 (float64 for float64 parameters), ``torch.bfloat16`` in half of that,
+            rounded stochastically: a second moment rounded to nearest would never decay.
+        seed: of the random numbers for rounding; the same seed gives the same run.
 
     Every argument but `params` may differ per parameter group and may be changed between steps.
 
@@ -73,6 +79,10 @@ class Equipoise(torch.optim.Optimizer):
         tensor([ 0.8586, -1.8000])
     """
 
+    telemetry: Telemetry | None = None
+    """Where there is one, every step measures into it."""
+    _plan: Plan | None = None
+
     def __init__(
         self,
         params: Params,
@@ -88,6 +98,8 @@ class Equipoise(torch.optim.Optimizer):
         maximize: bool = False,
         kernel: str = kernels.AUTO,
         rounding: str = "nearest",
+        state_dtype: torch.dtype | None = None,
+        seed: int = 0,
     ) -> None:
         defaults: dict[str, Any] = {
             "lr": lr,
@@ -101,6 +113,8 @@ class Equipoise(torch.optim.Optimizer):
             "maximize": maximize,
             "kernel": kernel,
             "rounding": rounding,
+            "state_dtype": state_dtype,
+            "seed": seed,
         }
         groups.check(defaults)
         super().__init__(params, defaults)
@@ -123,6 +137,7 @@ class Equipoise(torch.optim.Optimizer):
                         "params", parameter.dtype, f"tensors of one of the dtypes {', '.join(map(str, DTYPES))}"
                     )
                 kernels.choose(added["kernel"], parameter.device, parameter.dtype)
+                sharding.check(parameter)
             except ArgumentError:
                 self.param_groups.pop()
                 raise
@@ -149,7 +164,7 @@ class Equipoise(torch.optim.Optimizer):
             closure: reevaluates the model and returns the loss.
 
         Raises:
-            GradientError: a sparse gradient; nothing was updated.
+            GradientError: a sparse gradient, or, in a distributed run, none at all in the first step; nothing was updated.
             ArgumentError: a scheduled value that left what is accepted; nothing was updated.
             StateDictError: the number of stages is not that of the state any more; nothing was updated.
         """
@@ -157,26 +172,23 @@ class Equipoise(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        work = [(group, groups.check(group), self._with_gradient(group)) for group in self.param_groups]
-        for group, stages, parameters in work:
-            step = rules.Step(
-                number=0,  # each parameter's own
-                lr=float(group["lr"]),  # a tensor would bring its own shape and precision into the rule
-                stages=stages,
-                eps=group["eps"],
-                weight_decay=group["weight_decay"],
-                maximize=group["maximize"],
-                reference=group["reference"],
-                reference_steps=group["reference_steps"],
+        given = [groups.of_step(group) for group in self.param_groups]
+        members = [[parameter for parameter in group["params"] if parameter.grad is not None] for group in self.param_groups]
+        gradients = [parameter.grad for parameters in members for parameter in parameters]
+        for gradient in gradients:
+            if gradient.layout is not torch.strided:
+                raise GradientError(
+                    f"a gradient of shape {tuple(gradient.shape)} has layout {gradient.layout}: {type(self).__name__} accepts"
+                    " dense gradients (for an embedding, sparse=False)"
+                )
+        if not gradients and not self.state and sharding.is_distributed():
+            raise GradientError(
+                "no parameter has a gradient. If fully_shard() came after the optimizer was built, the optimizer still holds"
+                " the parameters from before, which the model has replaced: build it from those of the sharded model"
             )
-            batches: dict[str, list[kernels.Slot]] = {}
-            for parameter, gradient in parameters:
-                state = self.state[parameter]
-                states.prepare(state, parameter, group)
-                name = kernels.choose(group["kernel"], parameter.device, parameter.dtype)
-                batches.setdefault(name, []).append(states.slot(state, parameter, gradient, len(stages)))
-            for name, slots in batches.items():
-                kernels.KERNELS[name].execute(slots, step)
+        if self._plan is None or not self._plan.holds(self.param_groups, members):
+            self._plan = Plan(self.param_groups, members, self.state)
+        self._plan.execute(gradients, given, self.telemetry)
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -217,28 +229,14 @@ class Equipoise(torch.optim.Optimizer):
             before.remove()
             after.remove()
 
-    def _with_gradient(self, group: dict[str, Any]) -> list[tuple[Tensor, Tensor]]:
-        found: list[tuple[Tensor, Tensor]] = []
-        for parameter in group["params"]:
-            if parameter.grad is None:
-                continue
-            if parameter.grad.layout is not torch.strided:
-                raise GradientError(
-                    f"a gradient of shape {tuple(parameter.shape)} has layout {parameter.grad.layout}: {type(self).__name__}"
-                    " accepts dense gradients (for an embedding, sparse=False)"
-                )
-            if self.state.get(parameter):
-                states.check_stages(self.state[parameter], group["stages"])
-            found.append((parameter, parameter.grad))
-        return found
-
     def _copied_state(self, saved: dict[Any, Any], saved_groups: Sequence[dict[str, Any]]) -> dict[Tensor, dict[str, Any]]:
         """The saved state by parameter."""
         copied: dict[Tensor, dict[str, Any]] = {}
         for saved_group, group in zip(saved_groups, self.param_groups, strict=True):
             for identifier, parameter in zip(saved_group["params"], group["params"], strict=False):
                 if identifier in saved:
-                    state = {key: states.copied(key, value, parameter) for key, value in saved[identifier].items()}
+                    dtype = saved_group["state_dtype"]
+                    state = {key: states.copied(key, value, parameter, dtype) for key, value in saved[identifier].items()}
                     states.check_stages(state, saved_group["stages"])
                     copied[parameter] = state
         return copied
@@ -273,6 +271,8 @@ class SMES(Equipoise):
         maximize: bool = False,
         kernel: str = kernels.AUTO,
         rounding: str = "nearest",
+        state_dtype: torch.dtype | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__(
             params,
@@ -286,6 +286,8 @@ class SMES(Equipoise):
             maximize=maximize,
             kernel=kernel,
             rounding=rounding,
+            state_dtype=state_dtype,
+            seed=seed,
         )
 
 
@@ -315,7 +317,21 @@ class KAdam(Equipoise):
         maximize: bool = False,
         kernel: str = kernels.AUTO,
         rounding: str = "nearest",
+        state_dtype: torch.dtype | None = None,
+        seed: int = 0,
     ) -> None:
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise ArgumentError("k", k, "a whole number of at least 1")
-        super().__init__(params, lr, betas, eps, weight_decay, stages=k, maximize=maximize, kernel=kernel, rounding=rounding)
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            stages=k,
+            maximize=maximize,
+            kernel=kernel,
+            rounding=rounding,
+            state_dtype=state_dtype,
+            seed=seed,
+        )

@@ -1,7 +1,8 @@
 r"""The update rule (E1 to E3 of the design), stated once for every kind of number.
 
-Everything here uses only ``+ - * / **`` and comparison, so the same functions run on Python floats, numpy arrays,
-torch tensors and under ``torch.compile``. Nothing is changed in place: new values are returned.
+Everything here uses only ``+ - * / **`` and comparison, and branches on no number, so the same functions run on Python
+floats, numpy arrays, torch tensors and under ``torch.compile``, hyperparameters and step count included. Nothing is changed in
+place: new values are returned.
 
 E1, per element, at step t = 1, 2, ..., with x the gradient (negated to maximize), for every stage with betas (b1, b2) and
 exponent p::
@@ -32,9 +33,9 @@ Reference: TypeAlias = Literal["none", "initial", "running"]
 class Stage(NamedTuple):
     """The hyperparameters of one "moments, then normalize" block."""
 
-    beta1: float
-    beta2: float
-    exponent: float
+    beta1: Number
+    beta2: Number
+    exponent: Number
 
 
 class Memory(NamedTuple):
@@ -51,15 +52,15 @@ class Memory(NamedTuple):
 class Step(NamedTuple):
     """Everything about one step that is the same for every element."""
 
-    number: int
+    number: Number
     """t, counted from 1."""
     lr: Number
     """Learning rate of this step."""
     stages: Sequence[Stage]
     """First to last."""
-    eps: float = 1e-8
+    eps: Number = 1e-8
     """Added to every denominator, in the unit of the stage's input (of the gradient, for the first stage)."""
-    weight_decay: float = 0.0
+    weight_decay: Number = 0.0
     """Decoupled: the parameter shrinks by lr * weight_decay per step."""
     maximize: bool = False
     """Ascend instead of descend."""
@@ -69,7 +70,7 @@ class Step(NamedTuple):
     """The step at which the reference "initial" stops following v_hat."""
 
 
-def moments(x: Number, m: Number, v: Number, beta1: float, beta2: float) -> tuple[Number, Number]:
+def moments(x: Number, m: Number, v: Number, beta1: Number, beta2: Number) -> tuple[Number, Number]:
     """The exponential moving averages of x and of x^2.
 
     ``1 - beta`` is a double before it meets an array, so float32 state loses nothing to it.
@@ -77,19 +78,26 @@ def moments(x: Number, m: Number, v: Number, beta1: float, beta2: float) -> tupl
     return beta1 * m + (1 - beta1) * x, beta2 * v + (1 - beta2) * (x * x)
 
 
-def normalize(m_hat: Number, v_hat: Number, exponent: float, eps: float, scale: Number = 1.0) -> Number:
+def normalize(m_hat: Number, v_hat: Number, exponent: Number, eps: Number, scale: Number = 1.0) -> Number:
     """``m_hat / (scale * v_hat**exponent + eps)`` with 0^0 = 1, 0^negative = inf, m/inf = 0 and 0/0 = 0.
 
     An element that never saw a gradient (m_hat = v_hat = 0) is therefore 0 for every exponent and for eps = 0.
     """
-    if exponent < 0:
-        # Multiplied through by v_hat^-p: a second moment of 0 would otherwise divide by zero, which Python floats refuse.
-        inverse = v_hat**-exponent
-        return m_hat * inverse / (scale + eps * inverse)
-    denominator = scale * v_hat**exponent + eps
-    if eps == 0:
-        denominator = denominator + (denominator == 0)
-    return m_hat / denominator
+    # Both sides multiplied by v_hat^-p where p is negative: a second moment of 0 never divides, and nothing branches.
+    down = v_hat ** (-exponent * (exponent < 0))
+    denominator = scale * v_hat ** (exponent * (exponent > 0)) + eps * down
+    return m_hat * down / (denominator + (denominator == 0))
+
+
+def select(condition: Number, yes: Number, no: Number) -> Number:
+    """``yes if condition else no`` for non-negative numbers of any kind: x^0 is 1 even for an infinite x."""
+    one = 1.0 * condition
+    return yes**one * no ** (1.0 - one)
+
+
+def frozen(step: Step) -> Number:
+    """Whether the reference stays as it is after this step (E3, "initial")."""
+    return step.reference == "initial" and step.number >= step.reference_steps
 
 
 def apply_stage(x: Number, memory: Memory, stage: Stage, step: Step) -> tuple[Number, Memory]:
@@ -102,14 +110,25 @@ def apply_stage(x: Number, memory: Memory, stage: Stage, step: Step) -> tuple[Nu
         return normalize(m_hat, v_hat, exponent, step.eps), Memory(m, v, memory.reference)
 
     mean = v_hat if isinstance(v_hat, float) else v_hat.mean()
-    unseen = memory.reference == 0
-    # memory.reference, or the mean while that is 0; x**False is 1 even for an infinite x, so an overflow elsewhere
-    # in the tensor cannot turn a reference that is already set into NaN.
-    current = memory.reference + unseen * mean**unseen
+    current = select(memory.reference == 0, mean, memory.reference)
     # Where even the mean is 0 no gradient was seen, every m is 0, and any positive scale gives the update 0.
     scale = (current + (current == 0)) ** (0.5 - exponent)
-    frozen = step.reference == "initial" and step.number >= step.reference_steps
-    return normalize(m_hat, v_hat, exponent, step.eps, scale), Memory(m, v, current if frozen else mean)
+    return normalize(m_hat, v_hat, exponent, step.eps, scale), Memory(m, v, select(frozen(step), current, mean))
+
+
+def direction(gradient: Number, memories: Sequence[Memory], step: Step) -> tuple[Number, list[Memory]]:
+    """The update u of E1, which the learning rate multiplies, and the new memory of every stage."""
+    x = -gradient if step.maximize else gradient
+    kept: list[Memory] = []
+    for stage, memory in zip(step.stages, memories, strict=True):
+        x, memory = apply_stage(x, memory, stage, step)
+        kept.append(memory)
+    return x, kept
+
+
+def move(theta: Number, u: Number, step: Step) -> Number:
+    """The parameter after the update u, with decoupled weight decay."""
+    return theta * (1 - step.lr * step.weight_decay) - step.lr * u
 
 
 def update(theta: Number, gradient: Number, memories: Sequence[Memory], step: Step) -> tuple[Number, list[Memory]]:
@@ -129,9 +148,5 @@ def update(theta: Number, gradient: Number, memories: Sequence[Memory], step: St
         >>> round(theta, 9)
         0.99
     """
-    x = -gradient if step.maximize else gradient
-    kept: list[Memory] = []
-    for stage, memory in zip(step.stages, memories, strict=True):
-        x, memory = apply_stage(x, memory, stage, step)
-        kept.append(memory)
-    return theta * (1 - step.lr * step.weight_decay) - step.lr * x, kept
+    u, kept = direction(gradient, memories, step)
+    return move(theta, u, step), kept

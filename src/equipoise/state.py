@@ -7,41 +7,105 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
-from equipoise import groups, rules
-from equipoise.errors import StateDictError
+from equipoise import groups, rules, sharding
+from equipoise.errors import ArgumentError, StateDictError
 from equipoise.kernels import Slot
 
 # What torch's own Adam and AdamW write into a group and what has no meaning here: dropped when their state is loaded.
 TORCH_SWITCHES = ("amsgrad", "foreach", "capturable", "differentiable", "fused", "decoupled_weight_decay")
 
 
-def prepare(state: dict[str, Any], parameter: Tensor, group: dict[str, Any]) -> None:
-    """Fill in what a step needs and what is not there yet: everything, at the first gradient."""
-    suffixes = _suffixes(group["stages"])
+class View:
+    """How the kernels see a parameter and its gradient: the local part of it, real, in the order in which it lies in memory."""
+
+    def __init__(self, parameter: Tensor) -> None:
+        self.sharded = isinstance(parameter, DTensor)
+        self.complex = parameter.is_complex()
+        self.order: list[int] | None = None
+        seen = self.of(parameter)
+        if not seen.is_contiguous():  # transposed, or channels last
+            self.order = sorted(range(seen.dim()), key=lambda dimension: -seen.stride(dimension))
+        if any(stride == 0 and size > 1 for size, stride in zip(seen.shape, seen.stride(), strict=True)):
+            raise ArgumentError(
+                "params",
+                f"a tensor of shape {tuple(seen.shape)} and strides {seen.stride()}",
+                "tensors whose elements do not share memory",
+            )
+        self.theta = self.of(parameter)
+        self.offset = sharding.first_element(parameter)
+
+    @property
+    def plain(self) -> bool:
+        """Whether they are seen as they are."""
+        return not (self.sharded or self.complex or self.order)
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """A tensor of the parameter's shape as the kernels see it."""
+        tensor = sharding.local(tensor) if self.sharded else tensor
+        tensor = as_real(tensor) if self.complex else tensor
+        return tensor.permute(self.order) if self.order else tensor
+
+
+def prepare(state: dict[str, Any], parameter: Tensor, view: View, group: dict[str, Any], counted: torch.device) -> list[str]:
+    """Make state what a step needs: all of it at the first gradient, and what does not fit the parameter any more.
+
+    Args:
+        state: of the parameter.
+        parameter: and its gradient exist.
+        view: of the parameter.
+        group: of the parameter.
+        counted: the device on which its kernel counts steps.
+
+    Returns:
+        The keys of it all.
+
+    Raises:
+        StateDictError: moments of another shape or on another device than the parameter.
+    """
+    suffixes, dtype = _suffixes(group["stages"]), _moment_dtype(parameter, group["state_dtype"])
+    moments = [key + suffix for suffix in suffixes for key in ("exp_avg", "exp_avg_sq")]
+    references = ["reference" + suffix for suffix in suffixes] if group["reference"] != "none" else []
     if not state:
-        state["step"] = torch.tensor(0.0, dtype=torch.float32)
-        for suffix in suffixes:
-            for key in ("exp_avg", "exp_avg_sq"):
-                dtype = _state_dtype(parameter)
-                state[key + suffix] = torch.zeros_like(parameter, dtype=dtype, memory_format=torch.preserve_format)
-    if group["reference"] != "none":
-        for suffix in suffixes:
-            if "reference" + suffix not in state:
-                state["reference" + suffix] = as_real(state["exp_avg" + suffix]).new_zeros(())
+        state["step"] = torch.zeros((), dtype=torch.float32, device=counted)
+        for key in moments:
+            state[key] = torch.zeros_like(parameter, dtype=dtype, memory_format=torch.preserve_format, requires_grad=False)
+    if state["step"].device != counted:
+        state["step"] = state["step"].to(counted)
+    for key in moments:
+        kept = state[key]
+        if kept.shape != parameter.shape or kept.device != parameter.device:
+            raise StateDictError(
+                f"{key} has shape {tuple(kept.shape)} on {kept.device} and its parameter {tuple(parameter.shape)} on"
+                f" {parameter.device}: they must agree"
+            )
+        _check_distribution(key, kept, parameter)
+        seen = view.of(kept)
+        if kept.dtype != dtype or seen.shape != view.theta.shape or not seen.is_contiguous():  # the parameter was converted
+            state[key] = torch.empty_like(parameter, dtype=dtype, requires_grad=False).copy_(kept)
+    for key in references:
+        precision = _moment_dtype(parameter, None).to_real()
+        kept = state.get(key)
+        if kept is None or kept.dtype != precision:
+            state[key] = torch.zeros((), dtype=precision, device=parameter.device)
+            if kept is not None:
+                state[key].copy_(kept)
+    return ["step", *moments, *references]
 
 
-def slot(state: dict[str, Tensor], parameter: Tensor, gradient: Tensor, stages: int) -> Slot:
+def slot(state: dict[str, Tensor], view: View, group: dict[str, Any], number: int, position: int) -> Slot:
     """What a kernel works on: views of the state, no copies."""
+    referenced = group["reference"] != "none"
     memories = [
         rules.Memory(
-            as_real(state["exp_avg" + suffix]),
-            as_real(state["exp_avg_sq" + suffix]),
-            state.get("reference" + suffix, 0.0),
+            view.of(state["exp_avg" + suffix]),
+            view.of(state["exp_avg_sq" + suffix]),
+            state["reference" + suffix] if referenced else 0.0,
         )
-        for suffix in _suffixes(stages)
+        for suffix in _suffixes(group["stages"])
     ]
-    return Slot(as_real(parameter), as_real(gradient), memories, state["step"])
+    return Slot(view.theta, memories, state["step"], number, position, view.offset)
 
 
 def as_real(tensor: Tensor) -> Tensor:
@@ -50,9 +114,9 @@ def as_real(tensor: Tensor) -> Tensor:
 
 
 def check_stages(state: dict[str, Any], stages: int) -> None:
-    """Refuse a state that was made with another number of stages."""
+    """Refuse a state, unless it is empty, that was made with another number of stages."""
     have = sum(key.startswith("exp_avg_sq") for key in state)
-    if have != stages:
+    if state and have != stages:
         raise StateDictError(f"the state has {have} stage(s) and the parameter group {stages}: they must agree")
 
 
@@ -71,25 +135,35 @@ def completed_group(saved: dict[str, Any], group: dict[str, Any]) -> dict[str, A
     return completed
 
 
-def copied(key: str, value: Any, parameter: Tensor) -> Any:
+def copied(key: str, value: Any, parameter: Tensor, state_dtype: torch.dtype | None) -> Any:
     """A saved value of a parameter's state in the dtype and on the device that belong here, sharing no memory."""
     if key == "step":
         return torch.tensor(float(value), dtype=torch.float32)
     if not isinstance(value, Tensor):
         return value
-    dtype = _state_dtype(parameter)
     if key.startswith("reference"):
-        return torch.empty_like(value, dtype=dtype.to_real(), device=parameter.device).copy_(value)
+        precision = _moment_dtype(parameter, None).to_real()
+        return torch.empty_like(value, dtype=precision, device=parameter.device).copy_(value)
     if value.shape != parameter.shape:
         raise StateDictError(
             f"{key} has shape {tuple(value.shape)} and its parameter {tuple(parameter.shape)}: they must be equal"
         )
+    _check_distribution(key, value, parameter)
+    dtype = _moment_dtype(parameter, state_dtype)
     return torch.empty_like(parameter, dtype=dtype, requires_grad=False).copy_(value)  # laid out as the parameter
 
 
-def _state_dtype(parameter: Tensor) -> torch.dtype:
-    """At least float32 (complex64 for complex parameters)."""
-    return torch.promote_types(parameter.dtype, torch.float32)
+def _check_distribution(key: str, value: Tensor, parameter: Tensor) -> None:
+    if isinstance(value, DTensor) != isinstance(parameter, DTensor):
+        raise StateDictError(
+            f"{key} is a {type(value).__name__} and its parameter a {type(parameter).__name__}: both must be sharded or"
+            " neither; torch.distributed.checkpoint.state_dict.set_optimizer_state_dict converts"
+        )
+
+
+def _moment_dtype(parameter: Tensor, state_dtype: torch.dtype | None) -> torch.dtype:
+    """What the group asks for; else float32, or float64 for parameters in double (complex for complex ones)."""
+    return state_dtype or torch.promote_types(parameter.dtype, torch.float32)
 
 
 @cache

@@ -80,3 +80,26 @@ STATE_DTYPES = {
 """The dtype of a parameter, and that of its state."""
 
 every_dtype = pytest.mark.parametrize("dtype", STATE_DTYPES, ids=lambda dtype: str(dtype).removeprefix("torch."))
+
+
+@dataclass(frozen=True)
+class KernelRow:
+    """One kernel on parameters of one dtype, and how far from the rule it may be."""
+
+    kernel: str
+    dtype: torch.dtype
+    relative: float
+    """Error per way travelled, before the parameter is rounded to its dtype."""
+
+    def __str__(self) -> str:
+        return f"{self.kernel}-{str(self.dtype).removeprefix('torch.')}"
+
+
+_RELATIVE = {torch.float64: 1e-14, torch.complex128: 1e-14}
+
+KERNEL_ROWS = tuple(
+    KernelRow(kernel, dtype, _RELATIVE.get(dtype, 2e-6)) for kernel in ("fused", "eager", "compiled") for dtype in STATE_DTYPES
+)
+"""Every kernel with every dtype; a test says so."""
+
+every_kernel_row = pytest.mark.parametrize("row", KERNEL_ROWS, ids=str)

@@ -69,11 +69,17 @@ BAD = (
     ("maximize", 1, "True or False"),
     ("maximize", "yes", "True or False"),
     ("maximize", None, "True or False"),
-    ("kernel", "warp", "one of 'auto', 'fused', 'eager'"),
-    ("kernel", None, "one of 'auto', 'fused', 'eager'"),
-    ("kernel", ["eager"], "one of 'auto', 'fused', 'eager'"),
-    ("rounding", "up", "one of ('nearest',)"),
-    ("rounding", None, "one of ('nearest',)"),
+    ("kernel", "warp", "one of 'auto', 'fused', 'eager', 'compiled'"),
+    ("kernel", None, "one of 'auto', 'fused', 'eager', 'compiled'"),
+    ("kernel", ["eager"], "one of 'auto', 'fused', 'eager', 'compiled'"),
+    ("rounding", "up", "one of ('nearest', 'stochastic')"),
+    ("rounding", None, "one of ('nearest', 'stochastic')"),
+    ("state_dtype", torch.float16, "one of (None, torch.bfloat16)"),
+    ("state_dtype", "bfloat16", "one of (None, torch.bfloat16)"),
+    ("seed", -1, "a whole number from 0 to 2**63 - 1"),
+    ("seed", 2**63, "a whole number from 0 to 2**63 - 1"),
+    ("seed", 0.5, "a whole number from 0 to 2**63 - 1"),
+    ("seed", True, "a whole number from 0 to 2**63 - 1"),
 )
 BAD_K = tuple(("k", value, "a whole number of at least 1") for value in (0, -1, 2.0, True, None, "2"))
 

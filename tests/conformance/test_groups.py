@@ -23,7 +23,8 @@ OVERRIDES = (
     {"reference": "running", "exponent": 0.0},
     {"reference": "initial", "reference_steps": 2, "exponent": 0.0},
     {"kernel": "eager"},
-    {"rounding": "nearest"},
+    {"rounding": "stochastic"},
+    {"seed": 7},
 )
 
 
@@ -45,7 +46,8 @@ def test_a_group_with_its_own_values_moves_as_an_optimizer_made_with_them(case, 
 
 
 def test_every_hyperparameter_is_overridden_in_a_test():
-    assert set().union(*OVERRIDES) == set(Equipoise(parameters()).defaults)
+    elsewhere = {"state_dtype"}  # rounded by the position in the optimizer: see test_rounding
+    assert set().union(*OVERRIDES) | elsewhere == set(Equipoise(parameters()).defaults)
 
 
 @every_case

@@ -13,7 +13,7 @@ from equipoise.errors import StateDictError
 from .table import STATE_DTYPES, every_case, every_class, every_dtype
 from .training import copies, parameters, same, train
 
-PLAIN = (bool, int, float, str)
+PLAIN = (bool, int, float, str, type(None), torch.dtype)
 
 
 def storages(value):

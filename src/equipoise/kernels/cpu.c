@@ -1,9 +1,11 @@
 /* The fused CPU kernel: the rule of rules.py (E1 to E3), second statement, for speed alone.
 
-   One parallel loop over fixed-size chunks of all tensors; inside a chunk, which stays in cache, one pass per stage.
-   Plain C over raw pointers: no headers of Python or torch, so one build serves every version of both. It checks nothing:
-   cpu.py, its only caller, checks everything. */
+   One parallel loop over fixed-size chunks of all tensors of all groups; inside a chunk, which stays in cache, one pass per
+   stage (stage.h). Computed in float, or in double for parameters in double; other types are widened and narrowed a chunk at
+   a time. Plain C over raw pointers: no headers of Python or torch, so one build serves every version of both. It checks
+   nothing: cpu.py, its only caller, checks everything. */
 
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -18,53 +20,65 @@
 #define CLONES __attribute__((noinline))
 #endif
 
+typedef enum { FLOAT32, BFLOAT16, FLOAT16, FLOAT64 } Type;
+
+typedef enum { HALF, QUARTER, EIGHTH, ZERO, POSITIVE, NEGATIVE } Power;
+
+typedef struct {
+    void *theta;
+    const void *gradient;
+    float *step;                                     /* t of the step before; incremented here */
+    int64_t theta_type, gradient_type, moments_type; /* all or none FLOAT64 */
+    int64_t count;
+    int64_t first_chunk;  /* chunks of all tensors before this one */
+    int64_t first_memory; /* of its stages */
+    int64_t group;
+    int64_t position, offset; /* which parameter, and its first element here, to the generator of random numbers */
+} Tensor;
+
+typedef struct {
+    void *m, *v;
+    void *reference; /* float or double, as the tensor is computed; NULL without a reference */
+} Memory;
+
 typedef struct {
     double beta1, beta2, exponent;
 } Stage;
 
 typedef struct {
-    float *theta;
-    const float *gradient;
-    float *step; /* t of the step before; incremented here */
-    int64_t count;
-    int64_t first_chunk; /* chunks of all tensors before this one */
-} Tensor;
-
-typedef struct {
-    float *m, *v;
-    float *reference; /* NULL without a reference */
-} Memory;
-
-typedef struct {
     double lr, eps, weight_decay;
-    int64_t stages, tensors, threads, maximize, initial, reference_steps;
-} Settings;
+    int64_t stages, first_stage, maximize, initial, reference_steps, stochastic, seed;
+} Group;
 
-typedef enum { HALF, QUARTER, EIGHTH, ZERO, POSITIVE, NEGATIVE } Power;
-
-/* What a stage is for one tensor at one step. */
 typedef struct {
-    float beta1, rest1, beta2, rest2;
-    float correction1, correction2; /* 1 / (1 - beta^t) */
-    float scale, eps;
-    float high, low; /* |exponent| = high + low; high times a whole number up to 149 is exact */
-    Power power;
-    int last;
-    float sign;     /* of the input: -1 to ascend, in the first stage */
-    float keep, lr; /* theta <- keep theta - lr x, after the last stage */
-} Pass;
+    double input, output, theta, second, largest, zeros, nonfinite;
+} Sums;
+
+INLINE float float_of(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
+}
+
+INLINE uint32_t bits_of(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    return bits;
+}
+
+/* 15 significant bits. */
+static float leading_bits(float value) { return float_of(bits_of(value) & 0xfffffe00); }
 
 /* v^(high + low) for v >= 0 and a positive exponent: 2^(p log2 v), the product split so that nothing is lost to large logarithms. */
 INLINE float power_of(float v, float high, float low)
 {
     float lifted = v < 0x1p-126f ? v * 0x1p32f : v;
     float below = v < 0x1p-126f ? 32.0f : 0.0f;
-    int32_t bits;
-    memcpy(&bits, &lifted, 4);
+    int32_t bits = (int32_t)bits_of(lifted);
     int32_t whole = (bits - 0x3f3504f3) >> 23; /* mantissa in [sqrt(1/2), sqrt(2)) */
-    int32_t rest = bits - (int32_t)((uint32_t)whole << 23);
-    float mantissa;
-    memcpy(&mantissa, &rest, 4);
+    float mantissa = float_of((uint32_t)bits - ((uint32_t)whole << 23));
     float s = (mantissa - 1.0f) / (mantissa + 1.0f), q = s * s;
     /* log2(mantissa) = 2 / ln 2 * artanh(s) */
     float fraction = s * (2.88539008f + q * (0.961796694f + q * (0.577078016f + q * (0.412198583f + q * 0.320598898f))));
@@ -79,144 +93,262 @@ INLINE float power_of(float v, float high, float low)
     n = n > -252.0f ? n : -252.0f; /* also for NaN */
     n = n < 254.0f ? n : 254.0f;
     int32_t shift = (int32_t)n, first = shift / 2, second = shift - first;
-    int32_t one = (first + 127) << 23, two = (second + 127) << 23;
-    float f1, f2;
-    memcpy(&f1, &one, 4);
-    memcpy(&f2, &two, 4);
-    y = y * f1 * f2;
+    y = y * float_of((uint32_t)(first + 127) << 23) * float_of((uint32_t)(second + 127) << 23);
     y = v == 0.0f ? 0.0f : y;
     y = v == INFINITY ? INFINITY : y;
     return v != v ? v : y;
 }
 
-INLINE float one_element(float x, float *m, float *v, const Pass *p, Power power)
+#define REAL float
+#define NAME(name) name##_float
+#define SQRT sqrtf
+#define ABS fabsf
+#define POWER power_of
+#define LARGEST FLT_MAX
+#include "stage.h"
+#undef REAL
+#undef NAME
+#undef SQRT
+#undef ABS
+#undef POWER
+#undef LARGEST
+
+#define REAL double
+#define NAME(name) name##_double
+#define SQRT sqrt
+#define ABS fabs
+#define POWER(v, high, low) pow(v, high + low)
+#define LARGEST DBL_MAX
+#include "stage.h"
+
+/* Random numbers for rounding, those of rounding.py: a function of the seed, the parameter, the step, what is rounded, and
+   the element. */
+
+typedef struct {
+    uint32_t flip, add;
+} Key;
+
+INLINE uint64_t mix64(uint64_t x) /* splitmix64 */
 {
-    float first = p->beta1 * *m + p->rest1 * x;
-    float second = p->beta2 * *v + p->rest2 * (x * x);
-    *m = first;
-    *v = second;
-    float m_hat = first * p->correction1, v_hat = second * p->correction2, w;
-    switch (power) {
-    case HALF: w = sqrtf(v_hat); break;
-    case QUARTER: w = sqrtf(sqrtf(v_hat)); break;
-    case EIGHTH: w = sqrtf(sqrtf(sqrtf(v_hat))); break;
-    case ZERO: w = 1.0f; break;
-    default: w = power_of(v_hat, p->high, p->low);
+    x += 0x9e3779b97f4a7c15u;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+static Key make_key(int64_t seed, int64_t position, double t, int64_t stream)
+{
+    uint64_t key = mix64(mix64(mix64(mix64((uint64_t)seed) + (uint64_t)position) + (uint64_t)t) + (uint64_t)stream);
+    return (Key){(uint32_t)key, (uint32_t)(key >> 32)};
+}
+
+INLINE uint32_t random_bits(uint32_t element, Key key) /* lowbias32 */
+{
+    uint32_t x = element ^ key.flip;
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return (x ^ (x >> 16)) + key.add;
+}
+
+INLINE float widen_half(uint16_t half)
+{
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, rest = half & 0x7fff;
+    uint32_t normal = (rest << 13) + (112u << 23);
+    normal = rest >= 0x7c00 ? normal + (112u << 23) : normal; /* infinity and NaN */
+    uint32_t denormal = bits_of((float)(int32_t)rest * 0x1p-24f);
+    return float_of(sign | (rest < 0x400 ? denormal : normal));
+}
+
+INLINE uint16_t nearest_bfloat(float value)
+{
+    uint32_t bits = bits_of(value);
+    return value != value ? 0x7fc0 : (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+INLINE uint16_t nearest_half(float value)
+{
+    uint32_t bits = bits_of(value), sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
+    /* Below 2^-14 the float that has the spacing of the denormals rounds: 2^-24 in 1/2. */
+    uint32_t denormal = bits_of(float_of(size) + 0.5f) - bits_of(0.5f);
+    uint32_t normal = (size - (112u << 23) + 0xfff + ((size >> 13) & 1)) >> 13;
+    uint32_t half = size < (113u << 23) ? denormal : size >= 0x47800000 ? 0x7c00 : normal;
+    return (uint16_t)(sign | (size > 0x7f800000 ? 0x7e00 : half));
+}
+
+/* To one of the two neighbours, the nearer the likelier, so that the mean is the value. Beyond the largest finite number: to
+   nearest. */
+INLINE uint16_t random_bfloat(float value, uint32_t random)
+{
+    uint32_t bits = bits_of(value);
+    return (bits & 0x7fffffff) > 0x7f7f0000 ? nearest_bfloat(value) : (uint16_t)((bits + (random & 0xffff)) >> 16);
+}
+
+INLINE uint16_t random_half(float value, uint32_t random)
+{
+    uint32_t bits = bits_of(value), sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
+    float scaled = float_of(size < (113u << 23) ? size : 0) * 0x1p24f, whole = (float)(int32_t)scaled;
+    uint32_t denormal = (uint32_t)(int32_t)whole + ((float)(int32_t)(random >> 8) * 0x1p-24f < scaled - whole);
+    uint32_t normal = (size - (112u << 23) + (random & 0x1fff)) >> 13;
+    return size > 0x477fe000 ? nearest_half(value) : (uint16_t)(sign | (size < (113u << 23) ? denormal : normal));
+}
+
+CLONES static void widen(float *to, const uint16_t *from, int64_t count, int64_t type)
+{
+    if (type == BFLOAT16)
+        for (int64_t i = 0; i < count; i++)
+            to[i] = float_of((uint32_t)from[i] << 16);
+    else
+        for (int64_t i = 0; i < count; i++)
+            to[i] = widen_half(from[i]);
+}
+
+/* With a key at random, of whose numbers the lowest `unused` bits are another's. */
+CLONES static void narrow(uint16_t *to, const float *from, int64_t count, int64_t type, const Key *key, uint32_t first, int unused)
+{
+    if (type == BFLOAT16 && key)
+        for (int64_t i = 0; i < count; i++)
+            to[i] = random_bfloat(from[i], random_bits(first + (uint32_t)i, *key) >> unused);
+    else if (type == BFLOAT16)
+        for (int64_t i = 0; i < count; i++)
+            to[i] = nearest_bfloat(from[i]);
+    else if (key)
+        for (int64_t i = 0; i < count; i++)
+            to[i] = random_half(from[i], random_bits(first + (uint32_t)i, *key) >> unused);
+    else
+        for (int64_t i = 0; i < count; i++)
+            to[i] = nearest_half(from[i]);
+}
+
+/* The floats at `data`, in `buffer` if they are of another type there. */
+static float *as_float(const void *data, int64_t start, int64_t count, int64_t type, float *buffer)
+{
+    if (type == FLOAT32)
+        return (float *)data + start;
+    widen(buffer, (const uint16_t *)data + start, count, type);
+    return buffer;
+}
+
+static void chunk_float(const Tensor *tensor, const Memory *memories, const Pass_float *passes, const Group *group, int64_t start,
+                        int64_t count, double t, Sums *sums)
+{
+    float x[CHUNK], theta[CHUNK], m[CHUNK], v[CHUNK];
+    uint32_t first = (uint32_t)(tensor->offset + start);
+    const float *from = as_float(tensor->gradient, start, count, tensor->gradient_type, x);
+    float *to = as_float(tensor->theta, start, count, tensor->theta_type, theta);
+    for (int64_t s = 0; s < group->stages; s++) {
+        float *first_moment = as_float(memories[s].m, start, count, tensor->moments_type, m);
+        float *second_moment = as_float(memories[s].v, start, count, tensor->moments_type, v);
+        run_float(from, passes[s].last ? to : x, first_moment, second_moment, count, &passes[s], sums ? &sums[s] : NULL);
+        if (tensor->moments_type != FLOAT32) {
+            Key key = make_key(group->seed, tensor->position, t, 1 + s);
+            narrow((uint16_t *)memories[s].m + start, m, count, tensor->moments_type, &key, first, 0);
+            narrow((uint16_t *)memories[s].v + start, v, count, tensor->moments_type, &key, first, 16);
+        }
+        from = x;
     }
-    if (power == NEGATIVE)
-        return m_hat * w / (p->scale + p->eps * w);
-    float denominator = p->scale * w + p->eps;
-    return m_hat / (denominator + (denominator == 0.0f ? 1.0f : 0.0f));
-}
-
-/* One pass over a chunk: from its input to the input of the next stage, or, after the last one, to the parameter. */
-INLINE void loop(const float *from, float *to, float *restrict m, float *restrict v, int64_t count, const Pass *pass, Power power,
-                 int last)
-{
-    const Pass p = *pass;
-#pragma GCC ivdep /* from may be to: each element is read before it is written, and no other is touched */
-    for (int64_t i = 0; i < count; i++) {
-        float x = one_element(p.sign * from[i], &m[i], &v[i], &p, power);
-        to[i] = last ? to[i] * p.keep - p.lr * x : x;
+    if (tensor->theta_type != FLOAT32) {
+        Key key = make_key(group->seed, tensor->position, t, 0);
+        narrow((uint16_t *)tensor->theta + start, theta, count, tensor->theta_type, group->stochastic ? &key : NULL, first, 0);
     }
 }
 
-CLONES static void run_pass(const float *from, float *to, float *m, float *v, int64_t count, const Pass *pass)
+static void chunk_double(const Tensor *tensor, const Memory *memories, const Pass_double *passes, const Group *group,
+                         int64_t start, int64_t count, Sums *sums)
 {
-#define CASE(power) \
-    case power: \
-        if (pass->last) \
-            loop(from, to, m, v, count, pass, power, 1); \
-        else \
-            loop(from, to, m, v, count, pass, power, 0); \
-        break;
-    switch (pass->power) {
-        CASE(HALF) CASE(QUARTER) CASE(EIGHTH) CASE(ZERO) CASE(POSITIVE) CASE(NEGATIVE)
+    double x[CHUNK];
+    const double *from = (const double *)tensor->gradient + start;
+    for (int64_t s = 0; s < group->stages; s++) {
+        double *to = passes[s].last ? (double *)tensor->theta + start : x;
+        run_double(from, to, (double *)memories[s].m + start, (double *)memories[s].v + start, count, &passes[s],
+                   sums ? &sums[s] : NULL);
+        from = x;
     }
 }
 
-CLONES static double sum(const float *v, int64_t count)
+/* Marks the tensors that have a reference which is still 0, because no gradient was seen; returns how many. */
+int64_t equipoise_unseen(const Tensor *tensors, const Memory *memories, const Group *groups, int64_t count, uint8_t *unseen)
 {
-    double total[8] = {0};
-    int64_t i = 0;
-    for (; i + 8 <= count; i += 8)
-        for (int j = 0; j < 8; j++)
-            total[j] += v[i + j];
-    for (; i < count; i++)
-        total[0] += v[i];
-    return ((total[0] + total[1]) + (total[2] + total[3])) + ((total[4] + total[5]) + (total[6] + total[7]));
-}
-
-static Pass make_pass(const Stage *stage, const Memory *memory, double t, const Settings *settings, int64_t index)
-{
-    double p = stage->exponent, size = fabs(p);
-    float rough = (float)size;
-    int32_t bits;
-    memcpy(&bits, &rough, 4);
-    bits &= (int32_t)0xfffffe00; /* 15 significant bits */
-    float high;
-    memcpy(&high, &bits, 4);
-    Pass pass = {
-        .beta1 = (float)stage->beta1, .rest1 = (float)(1 - stage->beta1),
-        .beta2 = (float)stage->beta2, .rest2 = (float)(1 - stage->beta2),
-        .correction1 = (float)(1 / (1 - pow(stage->beta1, t))), .correction2 = (float)(1 / (1 - pow(stage->beta2, t))),
-        .scale = memory->reference ? (float)pow(*memory->reference, 0.5 - p) : 1.0f, .eps = (float)settings->eps,
-        .high = high, .low = (float)(size - high),
-        .power = p == 0.5 ? HALF : p == 0.25 ? QUARTER : p == 0.125 ? EIGHTH : p == 0 ? ZERO : p > 0 ? POSITIVE : NEGATIVE,
-        .last = index == settings->stages - 1, .sign = settings->maximize && index == 0 ? -1.0f : 1.0f,
-        .keep = (float)(1 - settings->lr * settings->weight_decay), .lr = (float)settings->lr,
-    };
-    return pass;
-}
-
-static int64_t tensor_of(const Tensor *tensors, int64_t count, int64_t chunk)
-{
-    int64_t low = 0, high = count - 1;
-    while (low < high) {
-        int64_t middle = (low + high + 1) / 2;
-        if (tensors[middle].first_chunk <= chunk)
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    return low;
-}
-
-/* One step for all tensors. `sums` has one double per chunk and stage, in the order [chunk][stage]; used with a reference. */
-void equipoise_step(const Tensor *tensors, const Memory *memories, const Stage *stages, const Settings *settings, int64_t chunks,
-                    double *sums)
-{
-    const int64_t k = settings->stages;
-#pragma omp parallel for schedule(static) num_threads(settings->threads) if (chunks > 1)
-    for (int64_t chunk = 0; chunk < chunks; chunk++) {
-        int64_t index = tensor_of(tensors, settings->tensors, chunk);
+    int64_t found = 0;
+    for (int64_t index = 0; index < count; index++) {
         const Tensor *tensor = &tensors[index];
-        int64_t start = (chunk - tensor->first_chunk) * CHUNK;
-        int64_t count = tensor->count - start < CHUNK ? tensor->count - start : CHUNK;
-        double t = *tensor->step + 1.0;
-        float x[CHUNK];
-        const float *from = tensor->gradient + start;
-        for (int64_t s = 0; s < k; s++) {
-            const Memory *memory = &memories[index * k + s];
-            Pass pass = make_pass(&stages[s], memory, t, settings, s);
-            run_pass(from, pass.last ? tensor->theta + start : x, memory->m + start, memory->v + start, count, &pass);
-            if (memory->reference)
-                sums[chunk * k + s] = sum(memory->v + start, count);
-            from = x;
+        unseen[index] = 0;
+        for (int64_t s = 0; s < groups[tensor->group].stages; s++) {
+            const void *reference = memories[tensor->first_memory + s].reference;
+            if (reference && (tensor->theta_type == FLOAT64 ? *(const double *)reference : *(const float *)reference) == 0)
+                unseen[index] = 1;
+        }
+        found += unseen[index];
+    }
+    return found;
+}
+
+/* What the chunks of a tensor measured: its telemetry, and the references for the next step. */
+static void conclude(const Tensor *tensor, const Memory *memories, const Stage *stages, const Group *group, int64_t most,
+                     int64_t chunks, double t, const Sums *sums, Sums *telemetry)
+{
+    for (int64_t s = 0; s < group->stages; s++) {
+        Sums total = {0};
+        for (int64_t chunk = 0; chunk < chunks; chunk++) {
+            Sums part = sums[chunk * most + s];
+            total.input += part.input, total.output += part.output, total.theta += part.theta, total.second += part.second;
+            total.zeros += part.zeros, total.nonfinite += part.nonfinite;
+            total.largest = part.largest <= total.largest || total.largest != total.largest ? total.largest : part.largest;
+        }
+        if (telemetry && s == 0)
+            *telemetry = total;
+        if (telemetry && s == group->stages - 1)
+            telemetry->output = total.output, telemetry->theta = total.theta, telemetry->largest = total.largest;
+        void *reference = memories[s].reference;
+        if (!reference || !chunks || (group->initial && t >= (double)group->reference_steps))
+            continue;
+        double mean = total.second / ((double)tensor->count * (1 - pow(stages[s].beta2, t)));
+        if (tensor->theta_type == FLOAT64)
+            *(double *)reference = mean;
+        else
+            *(float *)reference = (float)mean;
+    }
+}
+
+/* One step for all tensors. `sums` has `most` entries (the largest number of stages) per chunk, NULL if nothing is to be
+   measured; `telemetry` one entry per tensor, or NULL. */
+void equipoise_step(const Tensor *tensors, const Memory *memories, const Stage *stages, const Group *groups, int64_t count,
+                    int64_t chunks, int64_t most, int64_t threads, Sums *sums, Sums *telemetry)
+{
+#pragma omp parallel num_threads(threads) if (chunks > 1)
+    {
+        Pass_float passes_float[most];
+        Pass_double passes_double[most];
+        int64_t index = 0, prepared = -1;
+#pragma omp for schedule(static)
+        for (int64_t chunk = 0; chunk < chunks; chunk++) {
+            while (index + 1 < count && tensors[index + 1].first_chunk <= chunk)
+                index++;
+            const Tensor *tensor = &tensors[index];
+            const Memory *own = &memories[tensor->first_memory];
+            const Group *group = &groups[tensor->group];
+            double t = *tensor->step + 1.0;
+            int64_t start = (chunk - tensor->first_chunk) * CHUNK;
+            int64_t length = tensor->count - start < CHUNK ? tensor->count - start : CHUNK;
+            Sums *measured = sums ? &sums[chunk * most] : NULL;
+            if (tensor->theta_type == FLOAT64) {
+                for (int64_t s = 0; prepared != index && s < group->stages; s++)
+                    passes_double[s] = make_pass_double(&stages[group->first_stage + s], own[s].reference, t, group, s);
+                chunk_double(tensor, own, passes_double, group, start, length, measured);
+            } else {
+                for (int64_t s = 0; prepared != index && s < group->stages; s++)
+                    passes_float[s] = make_pass_float(&stages[group->first_stage + s], own[s].reference, t, group, s);
+                chunk_float(tensor, own, passes_float, group, start, length, t, measured);
+            }
+            prepared = index;
         }
     }
-    for (int64_t index = 0; index < settings->tensors; index++) {
+    for (int64_t index = 0; index < count; index++) {
         const Tensor *tensor = &tensors[index];
         double t = *tensor->step += 1;
-        int64_t end = index + 1 < settings->tensors ? tensors[index + 1].first_chunk : chunks;
-        for (int64_t s = 0; s < k; s++) {
-            float *reference = memories[index * k + s].reference;
-            if (!reference || (settings->initial && t >= settings->reference_steps))
-                continue;
-            double total = 0;
-            for (int64_t chunk = tensor->first_chunk; chunk < end; chunk++)
-                total += sums[chunk * k + s];
-            *reference = (float)(total / ((double)tensor->count * (1 - pow(stages[s].beta2, t))));
+        if (sums) {
+            const Group *group = &groups[tensor->group];
+            conclude(tensor, &memories[tensor->first_memory], &stages[group->first_stage], group, most,
+                     (tensor->count + CHUNK - 1) / CHUNK, t, &sums[tensor->first_chunk * most], telemetry ? &telemetry[index] : NULL);
         }
     }
 }

@@ -1,0 +1,100 @@
+/* One stage of the rule (E1 with the scale of E3) over a chunk, for REAL = float or double: cpu.c includes this once for each. */
+
+/* What a stage is for one tensor at one step. */
+typedef struct {
+    REAL beta1, rest1, beta2, rest2;
+    REAL correction1, correction2; /* 1 / (1 - beta^t) */
+    REAL scale, eps;
+    REAL high, low; /* |exponent| = high + low; high times a whole number up to 149 is exact in float */
+    REAL sign;      /* of the input: -1 to ascend, in the first stage */
+    REAL keep, lr;  /* theta <- keep theta - lr x, after the last stage */
+    Power power;
+    int last;
+} NAME(Pass);
+
+INLINE REAL NAME(one_element)(REAL x, REAL *m, REAL *v, const NAME(Pass) *p, Power power)
+{
+    REAL first = p->beta1 * *m + p->rest1 * x;
+    REAL second = p->beta2 * *v + p->rest2 * (x * x);
+    *m = first;
+    *v = second;
+    REAL m_hat = first * p->correction1, v_hat = second * p->correction2, w;
+    switch (power) {
+    case HALF: w = SQRT(v_hat); break;
+    case QUARTER: w = SQRT(SQRT(v_hat)); break;
+    case EIGHTH: w = SQRT(SQRT(SQRT(v_hat))); break;
+    case ZERO: w = 1; break;
+    default: w = POWER(v_hat, p->high, p->low);
+    }
+    if (power == NEGATIVE)
+        return m_hat * w / (p->scale + p->eps * w);
+    REAL denominator = p->scale * w + p->eps;
+    return m_hat / (denominator + (REAL)(denominator == 0));
+}
+
+/* From the input of a stage to that of the next, or, after the last one, to the parameter. The sums are what this stage can
+   see: of its input, its output, its second moment, and the parameter. */
+INLINE void NAME(loop)(const REAL *from, REAL *to, REAL *restrict m, REAL *restrict v, int64_t count, const NAME(Pass) *pass,
+                       Power power, int last, int measured, Sums *sums)
+{
+    const NAME(Pass) p = *pass;
+    REAL input = 0, output = 0, theta = 0, second = 0, largest = 0, zeros = 0, nonfinite = 0;
+    /* from may be to: each element is read before it is written, and no other is touched */
+#pragma omp simd reduction(+ : input, output, theta, second, zeros, nonfinite) reduction(max : largest)
+    for (int64_t i = 0; i < count; i++) {
+        REAL g = from[i];
+        REAL x = NAME(one_element)(p.sign * g, &m[i], &v[i], &p, power);
+        REAL moved = last ? to[i] * p.keep - p.lr * x : x;
+        to[i] = moved;
+        if (measured) {
+            REAL size = ABS(x);
+            input += g * g;
+            output += x * x;
+            second += v[i];
+            theta += moved * moved;
+            largest = size > largest ? size : largest;
+            zeros += (REAL)(g == 0);
+            nonfinite += (REAL)!(ABS(g) <= LARGEST);
+        }
+    }
+    if (measured)
+        *sums = (Sums){input, output, theta, second, output == output ? largest : output, zeros, nonfinite};
+}
+
+CLONES static void NAME(run)(const REAL *from, REAL *to, REAL *m, REAL *v, int64_t count, const NAME(Pass) *pass, Sums *sums)
+{
+#define VARIANT(power, last, measured) NAME(loop)(from, to, m, v, count, pass, power, last, measured, sums)
+#define CASE(power) \
+    case power: \
+        if (pass->last && sums) \
+            VARIANT(power, 1, 1); \
+        else if (pass->last) \
+            VARIANT(power, 1, 0); \
+        else if (sums) \
+            VARIANT(power, 0, 1); \
+        else \
+            VARIANT(power, 0, 0); \
+        break;
+    switch (pass->power) {
+        CASE(HALF) CASE(QUARTER) CASE(EIGHTH) CASE(ZERO) CASE(POSITIVE) CASE(NEGATIVE)
+    }
+#undef CASE
+#undef VARIANT
+}
+
+static NAME(Pass) NAME(make_pass)(const Stage *stage, const void *reference, double t, const Group *group, int64_t index)
+{
+    double p = stage->exponent, size = fabs(p), R = reference ? (double)*(const REAL *)reference : 1;
+    float high = leading_bits((float)size);
+    return (NAME(Pass)){
+        .beta1 = (REAL)stage->beta1, .rest1 = (REAL)(1 - stage->beta1),
+        .beta2 = (REAL)stage->beta2, .rest2 = (REAL)(1 - stage->beta2),
+        .correction1 = (REAL)(1 / (1 - pow(stage->beta1, t))), .correction2 = (REAL)(1 / (1 - pow(stage->beta2, t))),
+        .scale = R == 0 ? 1 : (REAL)pow(R, 0.5 - p), /* no gradient was seen: every m is 0 */
+        .eps = (REAL)group->eps, .high = (REAL)high, .low = (REAL)(size - high),
+        .sign = group->maximize && index == 0 ? -1 : 1,
+        .keep = (REAL)(1 - group->lr * group->weight_decay), .lr = (REAL)group->lr,
+        .power = p == 0.5 ? HALF : p == 0.25 ? QUARTER : p == 0.125 ? EIGHTH : p == 0 ? ZERO : p > 0 ? POSITIVE : NEGATIVE,
+        .last = index == group->stages - 1,
+    };
+}

@@ -1,0 +1,88 @@
+"""What the kernels measure in passing, read by the host only when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from equipoise import sharding
+from equipoise.kernels import MEASURES
+
+
+class Measures(NamedTuple):
+    """One parameter in one step: n elements, gradient g, update u (what lr multiplies), parameter theta after the step."""
+
+    elements: int
+    """n."""
+    gradient: float
+    """Sum of g^2."""
+    update: float
+    """Sum of u^2."""
+    parameter: float
+    """Sum of theta^2."""
+    second_moment: float
+    """Sum of the first stage's v after the step, without bias correction."""
+    largest_update: float
+    """max |u|; NaN where an update is."""
+    zeros: float
+    """How many g are 0."""
+    nonfinite: float
+    """How many g are infinite or NaN."""
+
+
+class Telemetry:
+    """Measures every step of an optimizer that it is given to; holds those of the last one.
+
+    Example:
+        >>> import torch
+        >>> from equipoise import Equipoise
+        >>> weight = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+        >>> optimizer = Equipoise([weight], lr=0.0)
+        >>> optimizer.telemetry = Telemetry()
+        >>> weight.grad = torch.tensor([2.0, 0.0])
+        >>> optimizer.step()
+        >>> measures = optimizer.telemetry.read()[weight]
+        >>> measures.gradient, measures.parameter, measures.zeros
+        (4.0, 25.0, 1)
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Sequence[Tensor], Tensor]] = []
+
+    def clear(self) -> None:
+        """Forget the last step."""
+        self._parts = []
+
+    def add(self, parameters: Sequence[Tensor], measures: Tensor) -> None:
+        """Hold what a kernel measures of some parameters: float64, shape (parameters, measures), on its device."""
+        self._parts.append((parameters, measures))
+
+    def read(self) -> dict[Tensor, Measures]:
+        """The measures of the last step, by parameter; of those alone that had a gradient.
+
+        Those of a sharded parameter are of the whole tensor, on every process. Where there is one, this is a collective, one
+        for all tensors that the same processes hold: every process must call it.
+        """
+        parameters = [parameter for some, _ in self._parts for parameter in some]
+        rows = [row for _, measures in self._parts for row in measures.numpy(force=True)]
+        for processes, indices in sharding.by_processes(parameters).items():
+            here = torch.tensor(np.stack([rows[index] for index in indices]), device=parameters[indices[0]].device)
+            whole = sharding.combined(here, processes, _total).numpy(force=True)
+            for index, row in zip(indices, whole, strict=True):
+                rows[index] = row
+        found: dict[Tensor, Measures] = {}
+        for parameter, row in zip(parameters, rows, strict=True):
+            elements = parameter.numel() * (2 if parameter.is_complex() else 1)
+            found[parameter] = Measures(elements, *map(float, row))
+        return found
+
+
+def _total(shards: Tensor) -> Tensor:
+    """The measures of tensors from those of their shards, in the first dimension."""
+    total, largest = shards.sum(0), MEASURES.index("largest_update")
+    total[:, largest] = shards[:, :, largest].amax(0)  # NaN where one is
+    return total
