@@ -1,12 +1,12 @@
 # make study: run the first study on real data.   make test: run every check that CI runs.
-# make bench: the cost of a step against torch.
+# make bench: the cost of a step against torch.   make bench-gpu: the same on a GPU.
 # All make .venv first and install into it; running them again reuses it. Paths are relative: spaces in the folder's name are fine.
 
 PYTHON ?= python3.11
 RUN := .venv/bin/python
 INSTALLED := .venv/.installed
 
-.PHONY: study test bench install lint clean
+.PHONY: study test bench bench-gpu install lint clean
 
 study: $(INSTALLED)
 	$(RUN) -m equipoise study run examples/digits.toml
@@ -23,9 +23,12 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(RUN) benchmarks/step.py
 
+bench-gpu: $(INSTALLED)
+	$(RUN) benchmarks/gpu.py
+
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt setup.py src/equipoise/kernels/cpu.c
+$(INSTALLED): pyproject.toml constraints.txt setup.py src/equipoise/kernels/cpu.c src/equipoise/kernels/stage.h
 	$(PYTHON) -m venv .venv
 	$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $(INSTALLED)

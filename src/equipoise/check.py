@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from equipoise.settings import Settings
 
 
-def check(settings: Sequence[Settings], *, name_places: bool, as_json: bool, plot: Path | None) -> bool:
+def check(settings: Sequence[Settings], *, name_places: bool, as_json: bool, plot: Path | None, explain: Path | None) -> bool:
     """Print the verdict on every one of `settings`, and draw them if asked to.
 
     Args:
@@ -26,6 +26,7 @@ def check(settings: Sequence[Settings], *, name_places: bool, as_json: bool, plo
         name_places: whether to say where in a file each of them stands.
         as_json: print one JSON object instead of text.
         plot: where to draw the map, as .html or .png.
+        explain: where to write the page with sliders, as .html.
 
     Returns:
         Whether all of them are stable.
@@ -37,6 +38,11 @@ def check(settings: Sequence[Settings], *, name_places: bool, as_json: bool, plo
         places.setdefault(found, []).append(one.where)
     if plot is not None:
         _draw(plot, places)
+    if explain is not None:
+        from equipoise.explain import write_explanation
+
+        write_explanation(explain, places)
+        print(f"explained: {explain}", file=sys.stderr)
     if as_json:
         entries = [_as_json(one, found) for one, found in results]
         print(json.dumps({"verdict": verdict.value, "results": entries}, indent=2, allow_nan=False))

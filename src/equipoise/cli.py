@@ -65,6 +65,12 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--stages", type=int, metavar="K", help="how many times the update is normalized (default 1)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--plot", type=Path, metavar="PATH", help="draw the stable region with these values: .html or .png")
+    parser.add_argument(
+        "--explain",
+        type=Path,
+        metavar="PAGE.html",
+        help="write a page with the map, the worst gradients and the flow, and sliders for every value",
+    )
 
     def run(options: argparse.Namespace) -> int:
         if (options.file is None) == (options.betas is None):
@@ -87,7 +93,9 @@ def _check(options: argparse.Namespace) -> int:
         stages = 1 if options.stages is None else options.stages
         exponent = 0.5 if options.exponent is None else options.exponent
         settings = [Settings("command line", stage_pairs(options.betas, stages), stage_exponents(exponent, stages), stages)]
-    return 0 if check(settings, name_places=options.file is not None, as_json=options.json, plot=options.plot) else 1
+    name_places = options.file is not None
+    stable = check(settings, name_places=name_places, as_json=options.json, plot=options.plot, explain=options.explain)
+    return 0 if stable else 1
 
 
 def _add_study_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]

@@ -4,6 +4,7 @@ EquipoiseError
 ├── ArgumentError (ValueError)         an argument outside of what is accepted
 ├── GradientError (RuntimeError)       a gradient that the rule is not defined for
 ├── StateDictError (ValueError)        a state dict that cannot be continued as it is
+├── CaptureError (RuntimeError)        a CUDA graph captures what cannot be replayed
 ├── UnusableInputError (ValueError)    a file that does not hold what was looked for
 ├── MissingExtraError (ImportError)    an optional dependency that is not installed
 └── StudyStoppedError (RuntimeError)   a study that stopped before its end
@@ -35,6 +36,10 @@ class GradientError(EquipoiseError, RuntimeError):
 
 class StateDictError(EquipoiseError, ValueError):
     """A state dict cannot be continued as it is. Nothing was loaded."""
+
+
+class CaptureError(EquipoiseError, RuntimeError):
+    """A CUDA graph captures a step that it could not replay. Nothing was updated."""
 
 
 class UnusableInputError(EquipoiseError, ValueError):

@@ -219,6 +219,7 @@ class Equipoise(torch.optim.Optimizer):
         def restore(_: torch.optim.Optimizer) -> None:
             # torch has just cast the state to the dtype of the parameters, and aliased it where that changed nothing.
             self.state.update(loaded["state"])
+            self._plan = None  # which holds the memory of the state before
 
         # The last of the hooks before, so that it sees what the user's hooks made of the state dict; the first of those after.
         before = self.register_load_state_dict_pre_hook(complete)

@@ -6,6 +6,7 @@ for, and one pass over the addresses tells whether it still holds.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,6 +52,8 @@ class Plan:
             (indices, kernels.KERNELS[name].prepare([slots[index] for index in indices]))
             for (name, _), indices in batches.items()
         ]
+        chosen = ", ".join(f"{name} on {device} for {len(indices)}" for (name, device), indices in batches.items())
+        logging.getLogger("equipoise").info("kernels in use, by number of parameters: %s", chosen)
         self._references = sharding.references(self.parameters, slots)
         self._counts = [parameter.numel() for parameter in self.parameters]
         self._devices = [parameter.device for parameter in self.parameters]

@@ -66,7 +66,7 @@ class Step(NamedTuple):
     """Ascend instead of descend."""
     reference: Reference = "none"
     """Which R of E3."""
-    reference_steps: int = 20
+    reference_steps: Number = 20
     """The step at which the reference "initial" stops following v_hat."""
 
 

@@ -47,7 +47,7 @@ class Telemetry:
         >>> optimizer.step()
         >>> measures = optimizer.telemetry.read()[weight]
         >>> measures.gradient, measures.parameter, measures.zeros
-        (4.0, 25.0, 1)
+        (4.0, 25.0, 1.0)
     """
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from equipoise import Equipoise, kernels, optim, rules
 from equipoise.errors import ArgumentError
-from equipoise.kernels import compiled, cpu
+from equipoise.kernels import compiled, cpu, eager
 
 from ..conformance.table import KERNEL_ROWS, KernelRow, every_kernel_row
 
@@ -31,7 +31,7 @@ every_kernel = pytest.mark.parametrize("kernel", kernels.KERNELS)
 def traced(monkeypatch):
     """Dynamo's graph, run by torch's own operations: generating code for it takes seconds each time (see test_compiled)."""
     torch.compiler.reset()
-    graph = torch.compile(compiled.apply_numbers, dynamic=True, fullgraph=True, backend="aot_eager")
+    graph = torch.compile(eager.apply, dynamic=True, fullgraph=True, backend="aot_eager")
     monkeypatch.setattr(compiled, "compiled_apply", lambda: graph)
 
 

@@ -9,12 +9,11 @@ from types import MappingProxyType
 
 import torch
 
-from equipoise import rules
 from equipoise.errors import ArgumentError
-from equipoise.kernels import cpu, eager
-from equipoise.kernels.slot import Slot
+from equipoise.kernels import compiled, cpu, eager, gpu
+from equipoise.kernels.slot import MEASURES, Batch, Group, Slot
 
-__all__ = ["AUTO", "KERNELS", "Kernel", "Slot", "check", "choose"]
+__all__ = ["AUTO", "KERNELS", "MEASURES", "Batch", "Group", "Kernel", "Slot", "check", "choose"]
 
 
 @dataclass(frozen=True)
@@ -23,12 +22,31 @@ class Kernel:
 
     refusal: Callable[[torch.device, torch.dtype], str | None]
     """Why it cannot update parameters of that kind; None if it can."""
-    execute: Callable[[Sequence[Slot], rules.Step], None]
-    """One step, in place, on every slot; the number of the step is each slot's own."""
+    prepare: Callable[[Sequence[Slot]], Batch]
+    """Steps on these slots, all on one device, to be taken as long as none of their tensors moves."""
+    counts_on_device: bool = False
+    """Whether it counts steps where the parameter is; else on the CPU."""
+
+
+FUSED = {"cpu": Kernel(cpu.refusal, cpu.prepare), "cuda": Kernel(gpu.refusal, gpu.prepare)}
+"""By type of device."""
+
+
+def _fused_refusal(device: torch.device, dtype: torch.dtype) -> str | None:
+    kernel = FUSED.get(device.type)
+    return "it runs on the CPU and on GPUs" if kernel is None else kernel.refusal(device, dtype)
+
+
+def _prepare_fused(slots: Sequence[Slot]) -> Batch:
+    return FUSED[slots[0].theta.device.type].prepare(slots)
 
 
 KERNELS: Mapping[str, Kernel] = MappingProxyType(
-    {"fused": Kernel(cpu.refusal, cpu.execute), "eager": Kernel(eager.refusal, eager.execute)}
+    {
+        "fused": Kernel(_fused_refusal, _prepare_fused, counts_on_device=True),
+        "eager": Kernel(eager.refusal, eager.prepare),
+        "compiled": Kernel(compiled.refusal, compiled.prepare),
+    }
 )
 """Every kernel by the name that a user asks for it with, the fastest first."""
 
@@ -53,7 +71,7 @@ def choose(name: str, device: torch.device, dtype: torch.dtype) -> str:
         ArgumentError: an unknown name, or a kernel that refuses them; the message gives the reason.
 
     Example:
-        >>> choose("auto", torch.device("cpu"), torch.float64)
+        >>> choose("auto", torch.device("meta"), torch.float32)
         'eager'
     """
     check(name)

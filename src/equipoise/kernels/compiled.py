@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,69 +20,75 @@ def refusal(*_: object) -> None:
 
 def prepare(slots: Sequence[Slot]) -> Batch:
     """Steps on these slots."""
-    return partial(_execute, slots)
+    return partial(_execute, slots, [_flat(slot.theta) for slot in slots], [_flat_memories(slot) for slot in slots])
 
 
-def _execute(slots: Sequence[Slot], gradients: Sequence[Tensor], groups: Sequence[Group], measures: Tensor | None) -> None:
-    for index, (slot, gradient) in enumerate(zip(slots, gradients, strict=True)):
+def _execute(
+    slots: Sequence[Slot],
+    thetas: Sequence[Tensor],
+    memories: Sequence[Sequence[rules.Memory]],
+    gradients: Sequence[Tensor],
+    groups: Sequence[Group],
+    measures: Tensor | None,
+) -> None:
+    for index, (slot, theta, gradient) in enumerate(zip(slots, thetas, gradients, strict=True)):
         slot.steps.add_(1)
         if not slot.theta.numel():
+            if measures is not None:
+                measures[index] = 0
             continue
+        if not slot.theta.is_contiguous():
+            theta.copy_(slot.theta.reshape(-1))
         step, keys = eager.numbered(slot, groups[slot.group])
-        # Numbers of Python would become a part of the graph, which would then be compiled anew for every other number.
-        numbers = torch.tensor([step.number, step.lr, step.eps, step.weight_decay, step.reference_steps], dtype=torch.float64)
-        stages = torch.tensor([tuple(stage) for stage in step.stages], dtype=torch.float64)
-        words = torch.tensor([tuple(key or (0, 0, 0)) for key in keys], device=slot.theta.device)
-        # In one dimension: a graph serves every shape.
-        theta = slot.theta.contiguous().view(-1)
-        memories = [(memory.m.view(-1), memory.v.view(-1), memory.reference) for memory in slot.memories]
-        static = (step.maximize, step.reference, keys[0] is not None, measures is not None)
-        references, found = compiled_apply()(theta, gradient.reshape(-1), memories, numbers, stages, words, *static)
-        if theta.data_ptr() != slot.theta.data_ptr():  # its memory has gaps
-            slot.theta.copy_(theta.view(slot.theta.shape))
-        for memory, reference in zip(slot.memories, references, strict=True):
-            if step.reference != "none":
+        references, found = compiled_apply()(
+            theta, _flat(gradient), memories[index], _as_tensors(step), _keys(keys, theta.device), measures is not None
+        )
+        if step.reference != "none":
+            for memory, reference in zip(slot.memories, references, strict=True):
                 memory.reference.copy_(reference)
-        if measures is not None:
+        if measures is not None and found is not None:
             measures[index] = found
+        if not slot.theta.is_contiguous():
+            slot.theta.copy_(theta.view(slot.theta.shape))
+    torch.autograd.graph.increment_version([slot.theta for slot in slots])  # autograd did not see all of them change
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    """The same memory in one dimension, so that a graph serves every shape; a copy where it has gaps.
+
+    Not a view, which would make the shape of what it is a view of a part of the graph.
+    """
+    if not tensor.is_contiguous() or tensor.is_neg():
+        return tensor.detach().resolve_neg().reshape(-1).clone()
+    memory = tensor.untyped_storage()
+    return tensor.new_empty(0).set_(memory, tensor.storage_offset(), (tensor.numel(),), (1,))  # pyright: ignore
+
+
+def _flat_memories(slot: Slot) -> list[rules.Memory]:
+    return [memory._replace(m=_flat(memory.m), v=_flat(memory.v)) for memory in slot.memories]
+
+
+def _as_tensors(step: rules.Step) -> rules.Step:
+    """Numbers of Python would become a part of the graph, which would then be compiled anew for every other number."""
+
+    def tensor(number: rules.Number) -> Tensor:
+        return torch.tensor(number, dtype=torch.float64)
+
+    return step._replace(
+        number=tensor(step.number),
+        lr=tensor(step.lr),
+        stages=[rules.Stage(*map(tensor, stage)) for stage in step.stages],
+        eps=tensor(step.eps),
+        weight_decay=tensor(step.weight_decay),
+        reference_steps=tensor(step.reference_steps),
+    )
+
+
+def _keys(keys: Sequence[Key | None], device: torch.device) -> list[Key | None]:
+    return [key and Key(*(torch.tensor(word, device=device) for word in key)) for key in keys]
 
 
 @cache
 def compiled_apply() -> Callable[..., tuple[list[Tensor], Tensor | None]]:
     """The graph, which torch compiles for every kind of tensor that it is called with."""
-    return torch.compile(apply_numbers, dynamic=True, fullgraph=True)
-
-
-def apply_numbers(
-    theta: Tensor,
-    gradient: Tensor,
-    memories: Sequence[tuple[Any, ...]],
-    numbers: Tensor,
-    stages: Tensor,
-    words: Tensor,
-    maximize: bool,
-    reference: rules.Reference,
-    stochastic: bool,
-    measured: bool,
-) -> tuple[list[Tensor], Tensor | None]:
-    """:func:`equipoise.kernels.eager.apply` with its numbers in tensors."""
-    number, lr, eps, weight_decay, reference_steps = numbers.unbind()
-    step = rules.Step(
-        number,
-        lr,
-        [rules.Stage(*stage.unbind()) for stage in stages.unbind()],
-        eps,
-        weight_decay,
-        maximize,
-        reference,
-        reference_steps,  # pyright: ignore[reportArgumentType]
-    )
-    keys = [Key(*word.unbind()) for word in words.unbind()]
-    return eager.apply(
-        theta,
-        gradient,
-        [rules.Memory(*memory) for memory in memories],
-        step,
-        [keys[0] if stochastic else None, *keys[1:]],
-        measured,
-    )
+    return torch.compile(eager.apply, dynamic=True, fullgraph=True)  # pyright: ignore[reportUnknownMemberType]

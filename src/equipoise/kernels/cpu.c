@@ -22,7 +22,7 @@
 
 typedef enum { FLOAT32, BFLOAT16, FLOAT16, FLOAT64 } Type;
 
-typedef enum { HALF, QUARTER, EIGHTH, ZERO, POSITIVE, NEGATIVE } Power;
+typedef enum { HALF, QUARTER, EIGHTH, ZERO, MODERATE, MODERATE_NEGATIVE, LARGE, LARGE_NEGATIVE } Power;
 
 typedef struct {
     void *theta;
@@ -71,32 +71,35 @@ INLINE uint32_t bits_of(float value)
 /* 15 significant bits. */
 static float leading_bits(float value) { return float_of(bits_of(value) & 0xfffffe00); }
 
-/* v^(high + low) for v >= 0 and a positive exponent: 2^(p log2 v), the product split so that nothing is lost to large logarithms. */
-INLINE float power_of(float v, float high, float low)
+/* v^(high + low) for v >= 0 and a positive exponent: 2^(p log2 v), the product split so that nothing is lost to large logarithms.
+   With a moderate exponent, of at most 0.8, every power but those of 0 and infinity is a normal number. */
+INLINE float power_of(float v, float high, float low, int moderate)
 {
-    float lifted = v < 0x1p-126f ? v * 0x1p32f : v;
-    float below = v < 0x1p-126f ? 32.0f : 0.0f;
-    int32_t bits = (int32_t)bits_of(lifted);
-    int32_t whole = (bits - 0x3f3504f3) >> 23; /* mantissa in [sqrt(1/2), sqrt(2)) */
-    float mantissa = float_of((uint32_t)bits - ((uint32_t)whole << 23));
-    float s = (mantissa - 1.0f) / (mantissa + 1.0f), q = s * s;
-    /* log2(mantissa) = 2 / ln 2 * artanh(s) */
-    float fraction = s * (2.88539008f + q * (0.961796694f + q * (0.577078016f + q * (0.412198583f + q * 0.320598898f))));
-    float e = (float)whole - below;
+    int denormal = v < 0x1p-126f;
+    int32_t bits = (int32_t)bits_of(v);
+    bits = denormal ? (int32_t)bits_of((float)bits) : bits; /* v 2^149 */
+    int32_t whole = (bits - 0x3f3504f3) >> 23;              /* mantissa in [sqrt(1/2), sqrt(2)) */
+    float f = float_of((uint32_t)bits - ((uint32_t)whole << 23)) - 1.0f;
+    /* log2(1 + f) to 4.2e-8, minimax */
+    float fraction = f * (1.4426949f + f * (-0.721358061f + f * (0.480936259f + f * (-0.360067189f + f * (0.286683083f
+                   + f * (-0.250118077f + f * (0.237375423f + f * -0.146595865f)))))));
+    float e = (float)(denormal ? whole - 149 : whole);
     float large = high * e;
     float small = low * e + (high + low) * fraction;
-    float n = rintf(large + small);
+    float shifted = large + small + 0x1.8p23f, n = shifted - 0x1.8p23f; /* to the nearest whole number */
+    n = moderate ? n : n > -252.0f ? n : -252.0f;                       /* also for NaN */
+    n = moderate ? n : n < 254.0f ? n : 254.0f;
     float r = (large - n) + small;
-    /* 2^r on [-1/2, 1/2] */
-    float y = 1.0f + r * (0.693147181f + r * (0.240226507f + r * (0.0555041087f + r * (0.00961812911f
-            + r * (0.00133335581f + r * (0.000154035304f + r * 1.52527338e-5f))))));
-    n = n > -252.0f ? n : -252.0f; /* also for NaN */
-    n = n < 254.0f ? n : 254.0f;
-    int32_t shift = (int32_t)n, first = shift / 2, second = shift - first;
-    y = y * float_of((uint32_t)(first + 127) << 23) * float_of((uint32_t)(second + 127) << 23);
-    y = v == 0.0f ? 0.0f : y;
-    y = v == INFINITY ? INFINITY : y;
-    return v != v ? v : y;
+    /* 2^r on [-1/2, 1/2] to 5.9e-8, minimax */
+    float y = 1.0f + r * (0.693146944f + r * (0.24022156f + r * (0.0555077717f + r * (0.00967431441f + r * 0.0013261243f))));
+    if (moderate) {
+        y = float_of(bits_of(y) + (bits_of(shifted) << 23));
+    } else {
+        int32_t shift = (int32_t)n, first = shift / 2, second = shift - first;
+        y = y * float_of((uint32_t)(first + 127) << 23) * float_of((uint32_t)(second + 127) << 23);
+    }
+    y = v < INFINITY ? y : v; /* also for NaN */
+    return v == 0.0f ? 0.0f : y;
 }
 
 #define REAL float
@@ -117,7 +120,7 @@ INLINE float power_of(float v, float high, float low)
 #define NAME(name) name##_double
 #define SQRT sqrt
 #define ABS fabs
-#define POWER(v, high, low) pow(v, high + low)
+#define POWER(v, high, low, moderate) pow(v, high + low)
 #define LARGEST DBL_MAX
 #include "stage.h"
 
@@ -165,34 +168,44 @@ INLINE uint16_t nearest_bfloat(float value)
     return value != value ? 0x7fc0 : (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
+/* All ones if true. In place of a branch, which the compiler would not vectorise here. */
+INLINE uint32_t mask(int condition) { return -(uint32_t)condition; }
+
+/* `added` to the 13 bits that are cut off rounds a normal number; `denormal` is the result below 2^-14. */
+INLINE uint16_t half_of(float value, uint32_t added, uint32_t denormal)
+{
+    uint32_t bits = bits_of(value), size = bits & 0x7fffffff;
+    uint32_t small = mask(size < (113u << 23)), large = mask(size >= 0x47800000); /* 2^-14, 65536 */
+    uint32_t half = (denormal & small) | (((size - (112u << 23) + added) >> 13) & ~small & ~large) | (0x7c00 & large);
+    return (uint16_t)((bits >> 16 & 0x8000) | half | (0x200 & mask(size > 0x7f800000)));
+}
+
 INLINE uint16_t nearest_half(float value)
 {
-    uint32_t bits = bits_of(value), sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
-    /* Below 2^-14 the float that has the spacing of the denormals rounds: 2^-24 in 1/2. */
-    uint32_t denormal = bits_of(float_of(size) + 0.5f) - bits_of(0.5f);
-    uint32_t normal = (size - (112u << 23) + 0xfff + ((size >> 13) & 1)) >> 13;
-    uint32_t half = size < (113u << 23) ? denormal : size >= 0x47800000 ? 0x7c00 : normal;
-    return (uint16_t)(sign | (size > 0x7f800000 ? 0x7e00 : half));
+    uint32_t size = bits_of(value) & 0x7fffffff;
+    /* A float between 1/2 and 1 is a multiple of 2^-24, as are the denormal numbers. */
+    return half_of(value, 0xfff + ((size >> 13) & 1), bits_of(float_of(size) + 0.5f) - bits_of(0.5f));
 }
 
 /* To one of the two neighbours, the nearer the likelier, so that the mean is the value. Beyond the largest finite number: to
    nearest. */
 INLINE uint16_t random_bfloat(float value, uint32_t random)
 {
-    uint32_t bits = bits_of(value);
-    return (bits & 0x7fffffff) > 0x7f7f0000 ? nearest_bfloat(value) : (uint16_t)((bits + (random & 0xffff)) >> 16);
+    uint32_t bits = bits_of(value), size = bits & 0x7fffffff;
+    uint32_t added = size > 0x7f7f0000 ? 0x7fff + (bits >> 16 & 1) : random & 0xffff;
+    return size > 0x7f800000 ? 0x7fc0 : (uint16_t)((bits + added) >> 16);
 }
 
 INLINE uint16_t random_half(float value, uint32_t random)
 {
-    uint32_t bits = bits_of(value), sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
-    float scaled = float_of(size < (113u << 23) ? size : 0) * 0x1p24f, whole = (float)(int32_t)scaled;
-    uint32_t denormal = (uint32_t)(int32_t)whole + ((float)(int32_t)(random >> 8) * 0x1p-24f < scaled - whole);
-    uint32_t normal = (size - (112u << 23) + (random & 0x1fff)) >> 13;
-    return size > 0x477fe000 ? nearest_half(value) : (uint16_t)(sign | (size < (113u << 23) ? denormal : normal));
+    uint32_t size = bits_of(value) & 0x7fffffff, large = mask(size > 0x477fe000);
+    float scaled = float_of(size & mask(size < (113u << 23))) * 0x1p24f;
+    int32_t whole = (int32_t)scaled, up = (float)(int32_t)(random >> 8) * 0x1p-24f < scaled - (float)whole;
+    uint32_t added = (random & 0x1fff & ~large) | ((0xfff + ((size >> 13) & 1)) & large);
+    return half_of(value, added, (uint32_t)(whole + up));
 }
 
-CLONES static void widen(float *to, const uint16_t *from, int64_t count, int64_t type)
+CLONES static void widen(float *restrict to, const uint16_t *restrict from, int64_t count, int64_t type)
 {
     if (type == BFLOAT16)
         for (int64_t i = 0; i < count; i++)
@@ -202,21 +215,35 @@ CLONES static void widen(float *to, const uint16_t *from, int64_t count, int64_t
             to[i] = widen_half(from[i]);
 }
 
-/* With a key at random, of whose numbers the lowest `unused` bits are another's. */
-CLONES static void narrow(uint16_t *to, const float *from, int64_t count, int64_t type, const Key *key, uint32_t first, int unused)
+/* With a key: at random. */
+CLONES static void narrow(uint16_t *restrict to, const float *restrict from, int64_t count, int64_t type, const Key *key, uint32_t first)
 {
-    if (type == BFLOAT16 && key)
+    if (type == BFLOAT16 && key) {
+        const Key own = *key;
         for (int64_t i = 0; i < count; i++)
-            to[i] = random_bfloat(from[i], random_bits(first + (uint32_t)i, *key) >> unused);
-    else if (type == BFLOAT16)
+            to[i] = random_bfloat(from[i], random_bits(first + (uint32_t)i, own));
+    } else if (type == BFLOAT16) {
         for (int64_t i = 0; i < count; i++)
             to[i] = nearest_bfloat(from[i]);
-    else if (key)
+    } else if (key) {
+        const Key own = *key;
         for (int64_t i = 0; i < count; i++)
-            to[i] = random_half(from[i], random_bits(first + (uint32_t)i, *key) >> unused);
-    else
+            to[i] = random_half(from[i], random_bits(first + (uint32_t)i, own));
+    } else {
         for (int64_t i = 0; i < count; i++)
             to[i] = nearest_half(from[i]);
+    }
+}
+
+/* Both moments, in bfloat16, with the lower and the upper half of the same random numbers. */
+CLONES static void narrow_moments(uint16_t *restrict m, const float *restrict from_m, uint16_t *restrict v,
+                                  const float *restrict from_v, int64_t count, Key key, uint32_t first)
+{
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t random = random_bits(first + (uint32_t)i, key);
+        m[i] = random_bfloat(from_m[i], random);
+        v[i] = random_bfloat(from_v[i], random >> 16);
+    }
 }
 
 /* The floats at `data`, in `buffer` if they are of another type there. */
@@ -241,14 +268,13 @@ static void chunk_float(const Tensor *tensor, const Memory *memories, const Pass
         run_float(from, passes[s].last ? to : x, first_moment, second_moment, count, &passes[s], sums ? &sums[s] : NULL);
         if (tensor->moments_type != FLOAT32) {
             Key key = make_key(group->seed, tensor->position, t, 1 + s);
-            narrow((uint16_t *)memories[s].m + start, m, count, tensor->moments_type, &key, first, 0);
-            narrow((uint16_t *)memories[s].v + start, v, count, tensor->moments_type, &key, first, 16);
+            narrow_moments((uint16_t *)memories[s].m + start, m, (uint16_t *)memories[s].v + start, v, count, key, first);
         }
         from = x;
     }
     if (tensor->theta_type != FLOAT32) {
         Key key = make_key(group->seed, tensor->position, t, 0);
-        narrow((uint16_t *)tensor->theta + start, theta, count, tensor->theta_type, group->stochastic ? &key : NULL, first, 0);
+        narrow((uint16_t *)tensor->theta + start, theta, count, tensor->theta_type, group->stochastic ? &key : NULL, first);
     }
 }
 

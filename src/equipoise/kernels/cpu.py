@@ -8,6 +8,7 @@ the batch must prepare another when a tensor of theirs has moved. Gradients are 
 from __future__ import annotations
 
 import ctypes
+import logging
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -40,7 +41,7 @@ GROUP = np.dtype(
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernel; None where there was no compiler when the package was installed.
+    """The compiled kernel; None, and a warning in the log, where there was no compiler when the package was installed.
 
     torch is imported by then, so that its OpenMP library is the one that the kernel finds: one pool of threads for both.
     """
@@ -51,6 +52,10 @@ def library() -> ctypes.CDLL | None:
         compiled.equipoise_unseen.argtypes = [pointer] * 3 + [number, pointer]
         compiled.equipoise_unseen.restype = number
         return compiled
+    logging.getLogger("equipoise").warning(
+        "the fused CPU kernel was not compiled, for want of a C compiler when equipoise was installed: steps on the CPU are"
+        " several times slower; install one (gcc), then install equipoise again"
+    )
     return None
 
 

@@ -24,9 +24,9 @@ INLINE REAL NAME(one_element)(REAL x, REAL *m, REAL *v, const NAME(Pass) *p, Pow
     case QUARTER: w = SQRT(SQRT(v_hat)); break;
     case EIGHTH: w = SQRT(SQRT(SQRT(v_hat))); break;
     case ZERO: w = 1; break;
-    default: w = POWER(v_hat, p->high, p->low);
+    default: w = POWER(v_hat, p->high, p->low, power == MODERATE || power == MODERATE_NEGATIVE);
     }
-    if (power == NEGATIVE)
+    if (power == MODERATE_NEGATIVE || power == LARGE_NEGATIVE)
         return m_hat * w / (p->scale + p->eps * w);
     REAL denominator = p->scale * w + p->eps;
     return m_hat / (denominator + (REAL)(denominator == 0));
@@ -76,7 +76,8 @@ CLONES static void NAME(run)(const REAL *from, REAL *to, REAL *m, REAL *v, int64
             VARIANT(power, 0, 0); \
         break;
     switch (pass->power) {
-        CASE(HALF) CASE(QUARTER) CASE(EIGHTH) CASE(ZERO) CASE(POSITIVE) CASE(NEGATIVE)
+        CASE(HALF) CASE(QUARTER) CASE(EIGHTH) CASE(ZERO)
+        CASE(MODERATE) CASE(MODERATE_NEGATIVE) CASE(LARGE) CASE(LARGE_NEGATIVE)
     }
 #undef CASE
 #undef VARIANT
@@ -94,7 +95,8 @@ static NAME(Pass) NAME(make_pass)(const Stage *stage, const void *reference, dou
         .eps = (REAL)group->eps, .high = (REAL)high, .low = (REAL)(size - high),
         .sign = group->maximize && index == 0 ? -1 : 1,
         .keep = (REAL)(1 - group->lr * group->weight_decay), .lr = (REAL)group->lr,
-        .power = p == 0.5 ? HALF : p == 0.25 ? QUARTER : p == 0.125 ? EIGHTH : p == 0 ? ZERO : p > 0 ? POSITIVE : NEGATIVE,
+        .power = p == 0.5 ? HALF : p == 0.25 ? QUARTER : p == 0.125 ? EIGHTH : p == 0 ? ZERO
+               : p > 0.8 ? LARGE : p > 0 ? MODERATE : p < -0.8 ? LARGE_NEGATIVE : MODERATE_NEGATIVE,
         .last = index == group->stages - 1,
     };
 }

@@ -1,6 +1,24 @@
-"""What the two theories say about hyperparameters: functions of numbers, on numpy alone."""
+"""What the two theories say about hyperparameters: functions of numbers, on numpy and scipy."""
 
 from equipoise.theory.assessment import Assessment, Verdict, assess
+from equipoise.theory.balance import (
+    ExponentRecommendation,
+    recommend_exponent,
+    scale_degree,
+    signal_to_noise,
+    sparse_rate,
+    update_spread,
+)
+from equipoise.theory.flow import Discrepancy, Flow, FlowStatus, discrepancy, flow
+from equipoise.theory.invariance import (
+    NormEquilibrium,
+    NormMotion,
+    autocorrelation,
+    cross_term_factor,
+    noise_update,
+    norm_equilibrium,
+    norm_motion,
+)
 from equipoise.theory.region import (
     NearestStable,
     continuous_margin,
@@ -10,16 +28,37 @@ from equipoise.theory.region import (
     nearest_stable,
     worst_case_gradients,
 )
+from equipoise.theory.stages import stage_betas, stage_updates
 
 __all__ = [
     "Assessment",
+    "Discrepancy",
+    "ExponentRecommendation",
+    "Flow",
+    "FlowStatus",
     "NearestStable",
+    "NormEquilibrium",
+    "NormMotion",
     "Verdict",
     "assess",
+    "autocorrelation",
     "continuous_margin",
+    "cross_term_factor",
+    "discrepancy",
+    "flow",
     "growth_rate",
     "margin",
     "max_update",
     "nearest_stable",
+    "noise_update",
+    "norm_equilibrium",
+    "norm_motion",
+    "recommend_exponent",
+    "scale_degree",
+    "signal_to_noise",
+    "sparse_rate",
+    "stage_betas",
+    "stage_updates",
+    "update_spread",
     "worst_case_gradients",
 ]

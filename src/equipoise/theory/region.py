@@ -25,6 +25,9 @@ STRETCH = 42.0
 ROUNDING = 4 * np.finfo(np.float64).eps
 """A margin that is smaller, relative to -ln b1, is that of the boundary itself."""
 
+CHUNK = 2**14
+"""So many points are searched at a time: their intermediate values stay in the processor's cache, which halves the time."""
+
 DEEPEST = 340.0
 """The square of e^-340 is still a normal double."""
 
@@ -218,69 +221,88 @@ def _search(b1: Floats, b2: Floats, p: Floats, n: Floats) -> tuple[Floats, Float
     """The exact supremum of E5 for 0 < p < 1/2: its logarithm, and the optimum as (count, edge).
 
     The optimum ``x_j = min(1, kappa (b1/b2)^j)`` splits the gradients into one block at the bound and one geometric block
-    below it. `count` is the length of the newest block, `edge` in [0, 1] the largest element of the geometric one. For a
-    given count the best edge solves a quadratic; over count the value has one maximum, found by bisection.
+    below it; the newest is at the bound where b1 <= b2. `count` is the length of the newest block, `edge` in [0, 1] the
+    largest element of the geometric one. For a given count the best edge solves a quadratic; over count the value has one
+    maximum, found by bisection.
     """
     with np.errstate(divide="ignore"):
         log_b1, log_b2 = np.log(b1), np.log(b2)
-    live = b1 > 0
+    live = b1 > 0  # beta1 = 0: one gradient, now
     log_b1, log_b2 = np.where(live, log_b1, -1.0), np.where(live, log_b2, -1.0)
+    bound_is_newest = log_b1 <= log_b2
+    found = np.empty((3, b1.size))
+    for newest in (True, False):
+        rows = np.flatnonzero(bound_is_newest == newest)
+        for start in range(0, rows.size, CHUNK):
+            chunk = rows[start : start + CHUNK]
+            found[:, chunk] = _bisect(log_b1[chunk], log_b2[chunk], p[chunk], n[chunk], newest)
+    ratio, count, edge = np.where(live, found, [[0.0], [1.0], [0.0]])
+    return _log_bias_correction(b1, b2, p, n) + ratio, count, edge
 
-    last = _last_count(log_b1, log_b2, p, n)
-    low, high = np.zeros_like(last), last
+
+def _bisect(log_b1: Floats, log_b2: Floats, p: Floats, n: Floats, bound_is_newest: bool) -> tuple[Floats, Floats, Floats]:
+    """:func:`_search` without the bias correction, where the block at the bound is the newest one, or where it is not."""
+    low, high = np.zeros_like(n), _last_count(log_b1, log_b2, p, n, bound_is_newest)
     while np.any(high > low):
         middle = np.floor((low + high) / 2)
-        here, _ = _best_edge(log_b1, log_b2, p, n, middle)
-        there, _ = _best_edge(log_b1, log_b2, p, n, middle + 1)
-        rising = (there > here + 1e-14) & (middle < high)
+        if bound_is_newest:  # the value has one maximum over kappa: does it still rise where the edge meets the bound?
+            B, V, H, W = _sums(log_b1, log_b2, n, middle, bound_is_newest)
+            rising = 2 * p * W * (B + H) < H * (V + W)
+        else:  # one maximum in each interval of kappa that has the same count: compare those
+            here, _ = _best_edge(log_b1, log_b2, p, n, middle, bound_is_newest)
+            there, _ = _best_edge(log_b1, log_b2, p, n, np.minimum(middle + 1, n), bound_is_newest)
+            rising = there > here + 1e-14
+        rising &= middle < high
         low = np.where(rising, middle + 1, low)
         high = np.where(rising, high, middle)
-    ratio, edge = _best_edge(log_b1, log_b2, p, n, low)
-    correction = _log_bias_correction(b1, b2, p, n)
-    # beta1 = 0: one gradient, now.
-    return correction + np.where(live, ratio, 0.0), np.where(live, low, 1.0), np.where(live, edge, 0.0)
+    value, edge = _best_edge(log_b1, log_b2, p, n, low, bound_is_newest)
+    return value, low, edge
 
 
-def _last_count(log_b1: Floats, log_b2: Floats, p: Floats, n: Floats) -> Floats:
+def _last_count(log_b1: Floats, log_b2: Floats, p: Floats, n: Floats, bound_is_newest: bool) -> Floats:
     """A length of the newest block beyond which longer ones cannot matter; n when n is shorter."""
+    memory = STRETCH / -log_b1
+    if not bound_is_newest:
+        inside = p * log_b2 - log_b1
+        with np.errstate(divide="ignore"):
+            memory = np.maximum(memory, STRETCH / np.abs(2 * log_b1 - log_b2))
+            memory = np.where(inside > 0, np.minimum(memory, STRETCH / inside), np.inf)
+    return np.minimum(n, np.ceil(memory))
+
+
+def _sums(
+    log_b1: Floats, log_b2: Floats, n: Floats, count: Floats, bound_is_newest: bool
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """What the sums of E5 consist of: (B, V) of the block at the bound, and (s H, s^2 W) of the geometric one with edge s.
+
+    Where the newest block is below the bound, they are in units of b1^(count - 1) and b2^(count - 1), which would underflow.
+    """
     log_r = 2 * log_b1 - log_b2
-    inside = p * log_b2 - log_b1
-    with np.errstate(divide="ignore"):
-        memory = STRETCH * np.maximum(-1 / log_b1, 1 / np.abs(log_r))
-        below_bound = np.where(inside > 0, np.minimum(memory, STRETCH / inside), np.inf)
-    newest = np.where(log_b1 <= log_b2, STRETCH / -log_b1, below_bound)
-    return np.minimum(n, np.ceil(newest))
+    if bound_is_newest:
+        below = _geometric(log_r, n - count)
+        at_bound = _geometric(log_b1, count), _geometric(log_b2, count)
+        return *at_bound, np.exp(count * log_b1) * below, np.exp(count * log_b2) * below
+    below = _geometric(-log_r, count)
+    at_bound = np.exp(log_b1) * _geometric(log_b1, n - count), np.exp(log_b2) * _geometric(log_b2, n - count)
+    return *at_bound, below, below
 
 
-def _best_edge(log_b1: Floats, log_b2: Floats, p: Floats, n: Floats, count: Floats) -> tuple[Floats, Floats]:
+def _best_edge(
+    log_b1: Floats, log_b2: Floats, p: Floats, n: Floats, count: Floats, bound_is_newest: bool
+) -> tuple[Floats, Floats]:
     """For a given count: the largest ln of ``sum b1^j x_j / (sum b2^j x_j^2)^p``, and the edge that attains it.
 
-    With the block at the bound summing to (B, V) and the geometric one, at edge s, to (s H, s^2 W), the value
-    (B + s H) / (V + s^2 W)^p is stationary where s^2 H W (1 - 2p) - 2p W B s + H V = 0; the smaller root is the maximum.
+    The value (B + s H) / (V + s^2 W)^p is stationary where s^2 H W (1 - 2p) - 2p W B s + H V = 0; the smaller root is the
+    maximum.
     """
-    count = np.minimum(count, n)
-    rest = n - count
-    log_r = 2 * log_b1 - log_b2
-    bound_is_newest = log_b1 <= log_b2
-
-    # In units of b1^count and b2^count, which would underflow: they return as `offset` below.
-    with np.errstate(over="ignore"):
-        up1, up2 = np.exp(-count * log_b1), np.exp(-count * log_b2)
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        tail = _geometric(log_r, rest)
-        head = _geometric(-log_r, count)
-        B = np.where(bound_is_newest, _geometric(log_b1, count), _geometric(log_b1, rest))
-        V = np.where(bound_is_newest, _geometric(log_b2, count), _geometric(log_b2, rest))
-        H = np.where(bound_is_newest, tail / up1, head * np.exp(-log_b1))
-        W = np.where(bound_is_newest, tail / up2, head * np.exp(-log_b2))
-        offset = np.where(bound_is_newest, 0.0, count * (log_b1 - p * log_b2))
-
-        linear = 2 * p * W * B
-        discriminant = linear * linear - 4 * H * W * (1 - 2 * p) * H * V
+    B, V, H, W = _sums(log_b1, log_b2, n, count, bound_is_newest)
+    linear = 2 * p * W * B
+    discriminant = linear * linear - 4 * H * W * (1 - 2 * p) * H * V
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # where a block is empty; the edge is 1 then
         root = 2 * H * V / (linear + np.sqrt(np.maximum(discriminant, 0.0)))
-        edge = np.where((discriminant > 0) & (root < 1), root, 1.0)
-        value = np.log(B + edge * H) - p * np.log(V + edge * edge * W)
-    return value + offset, edge
+    edge = np.where((discriminant > 0) & (root < 1), root, 1.0)
+    value = np.log(B + edge * H) - p * np.log(V + edge * edge * W)
+    return value if bound_is_newest else value + (count - 1) * (log_b1 - p * log_b2), edge
 
 
 def _checked(beta1: ArrayLike, beta2: ArrayLike, exponent: ArrayLike) -> tuple[Floats, Floats, Floats]:
