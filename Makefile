@@ -1,12 +1,13 @@
 # make study: run the first study on real data.   make test: run every check that CI runs.
 # make bench: the cost of a step against torch.   make bench-gpu: the same on a GPU.
+# make reproduce: every claim of the two papers, with a verdict (under an hour).   make reproduce-quick: the same in minutes.
 # All make .venv first and install into it; running them again reuses it. Paths are relative: spaces in the folder's name are fine.
 
 PYTHON ?= python3.11
 RUN := .venv/bin/python
 INSTALLED := .venv/.installed
 
-.PHONY: study test bench bench-gpu install lint clean
+.PHONY: study test bench bench-gpu reproduce reproduce-quick install lint clean
 
 study: $(INSTALLED)
 	$(RUN) -m equipoise study run examples/digits.toml
@@ -25,6 +26,12 @@ bench: $(INSTALLED)
 
 bench-gpu: $(INSTALLED)
 	$(RUN) benchmarks/gpu.py
+
+reproduce: $(INSTALLED)
+	$(RUN) -m reproductions
+
+reproduce-quick: $(INSTALLED)
+	$(RUN) -m reproductions --quick
 
 install: $(INSTALLED)
 

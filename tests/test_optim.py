@@ -70,6 +70,8 @@ DEFAULTS = {
     "maximize": False,
     "kernel": "auto",
     "rounding": "nearest",
+    "state_dtype": None,
+    "seed": 0,
 }
 
 

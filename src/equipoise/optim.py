@@ -13,6 +13,7 @@ values.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any, TypeAlias, overload
 
 import torch
@@ -175,12 +176,11 @@ class Equipoise(torch.optim.Optimizer):
         given = [groups.of_step(group) for group in self.param_groups]
         members = [[parameter for parameter in group["params"] if parameter.grad is not None] for group in self.param_groups]
         gradients = [parameter.grad for parameters in members for parameter in parameters]
-        for gradient in gradients:
-            if gradient.layout is not torch.strided:
-                raise GradientError(
-                    f"a gradient of shape {tuple(gradient.shape)} has layout {gradient.layout}: {type(self).__name__} accepts"
-                    " dense gradients (for an embedding, sparse=False)"
-                )
+        for layout in set(map(attrgetter("layout"), gradients)) - {torch.strided}:
+            raise GradientError(
+                f"a gradient has layout {layout}: {type(self).__name__} accepts dense gradients"
+                " (for an embedding, sparse=False)"
+            )
         if not gradients and not self.state and sharding.is_distributed():
             raise GradientError(
                 "no parameter has a gradient. If fully_shard() came after the optimizer was built, the optimizer still holds"

@@ -178,7 +178,7 @@ def test_a_sparse_gradient_is_refused_before_anything_is_updated(case):
     before = copy.deepcopy((optimizer.state_dict(), [group["params"] for group in optimizer.param_groups]))
     table.grad = None
     torch.nn.functional.embedding(torch.tensor([1, 3]), table, sparse=True).sum().backward()
-    with pytest.raises(GradientError, match=rf"shape \(5, 2\) has layout torch.sparse_coo: {case.cls.__name__} accepts dense"):
+    with pytest.raises(GradientError, match=rf"gradient has layout torch.sparse_coo: {case.cls.__name__} accepts dense"):
         optimizer.step()
     assert same((optimizer.state_dict(), [group["params"] for group in optimizer.param_groups]), before)
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define CHUNK 2048
+#define BLOCK 256
 #define INLINE static inline __attribute__((always_inline))
 
 #if defined(__x86_64__) && defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__)
@@ -187,15 +188,13 @@ INLINE uint16_t nearest_half(float value)
     return half_of(value, 0xfff + ((size >> 13) & 1), bits_of(float_of(size) + 0.5f) - bits_of(0.5f));
 }
 
-/* To one of the two neighbours, the nearer the likelier, so that the mean is the value. Beyond the largest finite number: to
-   nearest. */
+/* To one of the two neighbours, the nearer the likelier, so that the mean is the value. */
 INLINE uint16_t random_bfloat(float value, uint32_t random)
 {
-    uint32_t bits = bits_of(value), size = bits & 0x7fffffff;
-    uint32_t added = size > 0x7f7f0000 ? 0x7fff + (bits >> 16 & 1) : random & 0xffff;
-    return size > 0x7f800000 ? 0x7fc0 : (uint16_t)((bits + added) >> 16);
+    return value != value ? 0x7fc0 : (uint16_t)((bits_of(value) + (random & 0xffff)) >> 16);
 }
 
+/* The same; beyond the largest finite number: to nearest. */
 INLINE uint16_t random_half(float value, uint32_t random)
 {
     uint32_t size = bits_of(value) & 0x7fffffff, large = mask(size > 0x477fe000);
@@ -205,7 +204,7 @@ INLINE uint16_t random_half(float value, uint32_t random)
     return half_of(value, added, (uint32_t)(whole + up));
 }
 
-CLONES static void widen(float *restrict to, const uint16_t *restrict from, int64_t count, int64_t type)
+INLINE void widen(float *restrict to, const uint16_t *restrict from, int64_t count, int64_t type)
 {
     if (type == BFLOAT16)
         for (int64_t i = 0; i < count; i++)
@@ -216,7 +215,7 @@ CLONES static void widen(float *restrict to, const uint16_t *restrict from, int6
 }
 
 /* With a key: at random. */
-CLONES static void narrow(uint16_t *restrict to, const float *restrict from, int64_t count, int64_t type, const Key *key, uint32_t first)
+INLINE void narrow(uint16_t *restrict to, const float *restrict from, int64_t count, int64_t type, const Key *key, uint32_t first)
 {
     if (type == BFLOAT16 && key) {
         const Key own = *key;
@@ -236,7 +235,7 @@ CLONES static void narrow(uint16_t *restrict to, const float *restrict from, int
 }
 
 /* Both moments, in bfloat16, with the lower and the upper half of the same random numbers. */
-CLONES static void narrow_moments(uint16_t *restrict m, const float *restrict from_m, uint16_t *restrict v,
+INLINE void narrow_moments(uint16_t *restrict m, const float *restrict from_m, uint16_t *restrict v,
                                   const float *restrict from_v, int64_t count, Key key, uint32_t first)
 {
     for (int64_t i = 0; i < count; i++) {
@@ -247,7 +246,7 @@ CLONES static void narrow_moments(uint16_t *restrict m, const float *restrict fr
 }
 
 /* The floats at `data`, in `buffer` if they are of another type there. */
-static float *as_float(const void *data, int64_t start, int64_t count, int64_t type, float *buffer)
+INLINE float *as_float(const void *data, int64_t start, int64_t count, int64_t type, float *buffer)
 {
     if (type == FLOAT32)
         return (float *)data + start;
@@ -255,31 +254,33 @@ static float *as_float(const void *data, int64_t start, int64_t count, int64_t t
     return buffer;
 }
 
-static void chunk_float(const Tensor *tensor, const Memory *memories, const Pass_float *passes, const Group *group, int64_t start,
-                        int64_t count, double t, Sums *sums)
+/* A chunk in blocks, so small that the processor fetches the next one meanwhile: each is widened, goes through all stages,
+   and is narrowed. */
+CLONES static void chunk_float(const Tensor *tensor, const Memory *memories, const Pass_float *passes, const Key *keys,
+                               const Group *group, int64_t start, int64_t count, Sums *sums)
 {
-    float x[CHUNK], theta[CHUNK], m[CHUNK], v[CHUNK];
-    uint32_t first = (uint32_t)(tensor->offset + start);
-    const float *from = as_float(tensor->gradient, start, count, tensor->gradient_type, x);
-    float *to = as_float(tensor->theta, start, count, tensor->theta_type, theta);
-    for (int64_t s = 0; s < group->stages; s++) {
-        float *first_moment = as_float(memories[s].m, start, count, tensor->moments_type, m);
-        float *second_moment = as_float(memories[s].v, start, count, tensor->moments_type, v);
-        run_float(from, passes[s].last ? to : x, first_moment, second_moment, count, &passes[s], sums ? &sums[s] : NULL);
-        if (tensor->moments_type != FLOAT32) {
-            Key key = make_key(group->seed, tensor->position, t, 1 + s);
-            narrow_moments((uint16_t *)memories[s].m + start, m, (uint16_t *)memories[s].v + start, v, count, key, first);
+    float x[BLOCK], theta[BLOCK], m[BLOCK], v[BLOCK];
+    for (int64_t at = start, size; at < start + count; at += size) {
+        size = start + count - at;
+        size = size > BLOCK ? BLOCK : size;
+        uint32_t first = (uint32_t)(tensor->offset + at);
+        const float *from = as_float(tensor->gradient, at, size, tensor->gradient_type, x);
+        float *to = as_float(tensor->theta, at, size, tensor->theta_type, theta);
+        for (int64_t s = 0; s < group->stages; s++) {
+            float *m_s = as_float(memories[s].m, at, size, tensor->moments_type, m);
+            float *v_s = as_float(memories[s].v, at, size, tensor->moments_type, v);
+            run_float(from, passes[s].last ? to : x, m_s, v_s, size, &passes[s], sums ? &sums[s] : NULL);
+            if (tensor->moments_type != FLOAT32)
+                narrow_moments((uint16_t *)memories[s].m + at, m, (uint16_t *)memories[s].v + at, v, size, keys[1 + s], first);
+            from = x;
         }
-        from = x;
-    }
-    if (tensor->theta_type != FLOAT32) {
-        Key key = make_key(group->seed, tensor->position, t, 0);
-        narrow((uint16_t *)tensor->theta + start, theta, count, tensor->theta_type, group->stochastic ? &key : NULL, first);
+        if (tensor->theta_type != FLOAT32)
+            narrow((uint16_t *)tensor->theta + at, theta, size, tensor->theta_type, group->stochastic ? keys : NULL, first);
     }
 }
 
-static void chunk_double(const Tensor *tensor, const Memory *memories, const Pass_double *passes, const Group *group,
-                         int64_t start, int64_t count, Sums *sums)
+CLONES static void chunk_double(const Tensor *tensor, const Memory *memories, const Pass_double *passes, const Group *group,
+                                int64_t start, int64_t count, Sums *sums)
 {
     double x[CHUNK];
     const double *from = (const double *)tensor->gradient + start;
@@ -344,6 +345,7 @@ void equipoise_step(const Tensor *tensors, const Memory *memories, const Stage *
     {
         Pass_float passes_float[most];
         Pass_double passes_double[most];
+        Key keys[most + 1]; /* of the parameter and of the moments of every stage */
         int64_t index = 0, prepared = -1;
 #pragma omp for schedule(static)
         for (int64_t chunk = 0; chunk < chunks; chunk++) {
@@ -356,15 +358,22 @@ void equipoise_step(const Tensor *tensors, const Memory *memories, const Stage *
             int64_t start = (chunk - tensor->first_chunk) * CHUNK;
             int64_t length = tensor->count - start < CHUNK ? tensor->count - start : CHUNK;
             Sums *measured = sums ? &sums[chunk * most] : NULL;
-            if (tensor->theta_type == FLOAT64) {
-                for (int64_t s = 0; prepared != index && s < group->stages; s++)
-                    passes_double[s] = make_pass_double(&stages[group->first_stage + s], own[s].reference, t, group, s);
-                chunk_double(tensor, own, passes_double, group, start, length, measured);
-            } else {
-                for (int64_t s = 0; prepared != index && s < group->stages; s++)
-                    passes_float[s] = make_pass_float(&stages[group->first_stage + s], own[s].reference, t, group, s);
-                chunk_float(tensor, own, passes_float, group, start, length, t, measured);
+            if (prepared != index) {
+                keys[0] = make_key(group->seed, tensor->position, t, 0);
+                for (int64_t s = 0; s < group->stages; s++) {
+                    keys[1 + s] = make_key(group->seed, tensor->position, t, 1 + s);
+                    if (tensor->theta_type == FLOAT64)
+                        passes_double[s] = make_pass_double(&stages[group->first_stage + s], own[s].reference, t, group, s);
+                    else
+                        passes_float[s] = make_pass_float(&stages[group->first_stage + s], own[s].reference, t, group, s);
+                }
             }
+            for (int64_t s = 0; measured && s < group->stages; s++)
+                measured[s] = (Sums){0};
+            if (tensor->theta_type == FLOAT64)
+                chunk_double(tensor, own, passes_double, group, start, length, measured);
+            else
+                chunk_float(tensor, own, passes_float, keys, group, start, length, measured);
             prepared = index;
         }
     }

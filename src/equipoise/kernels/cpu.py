@@ -11,6 +11,7 @@ import ctypes
 import logging
 from collections.abc import Sequence
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -83,12 +84,11 @@ class _Batch:
         self.thetas = [slot.theta.contiguous() for slot in slots]  # copies of those with gaps in their memory
         self.gappy = [index for index, slot in enumerate(slots) if self.thetas[index] is not slot.theta]
         self.changed = [slot.theta for slot in slots]
-        self.counts = [theta.numel() for theta in self.thetas]
         self.dtypes = [theta.dtype for theta in self.thetas]
         self.most = max(len(slot.memories) for slot in slots)
         self.referenced = any(isinstance(memory.reference, Tensor) for slot in slots for memory in slot.memories)
 
-        counts = np.array(self.counts)
+        counts = np.array([theta.numel() for theta in self.thetas])
         chunks = -(-counts // CHUNK)
         stages = np.array([len(slot.memories) for slot in slots])
         self.chunks = int(chunks.sum())
@@ -116,7 +116,7 @@ class _Batch:
         gradients = self._readable(gradients)
         for index in self.gappy:
             self.thetas[index].copy_(self.slots[index].theta)
-        self.tensors["gradient"] = list(map(Tensor.data_ptr, gradients))
+        self.tensors["gradient"] = np.fromiter(map(Tensor.data_ptr, gradients), np.int64, len(gradients))
         stages = np.array([stage for group in groups for stage in group.step.stages], STAGE)
         given = np.zeros(len(groups), GROUP)
         first = 0
@@ -153,8 +153,7 @@ class _Batch:
         """The gradients as the C code can read them; almost always they are so already."""
         self.tensors["gradient_type"] = self.types
         if (
-            list(map(Tensor.numel, gradients)) == self.counts
-            and [gradient.dtype for gradient in gradients] == self.dtypes
+            list(map(attrgetter("dtype"), gradients)) == self.dtypes
             and all(map(Tensor.is_contiguous, gradients))
             and not any(map(Tensor.is_neg, gradients))
         ):

@@ -66,12 +66,12 @@ def write(start, offsets, mask, value, TYPE: tl.constexpr):
 
 @triton.jit
 def write_at_random(start, offsets, mask, value, random, TYPE: tl.constexpr):
-    """To one of the two neighbours, as in rounding.py; beyond the largest finite number to nearest."""
+    """To one of the two neighbours, as in rounding.py."""
     bits = value.to(tl.uint32, bitcast=True)
     size = bits & 0x7FFFFFFF
     if TYPE == BFLOAT16:
         rounded = (tl.add(bits, random & 0xFFFF, sanitize_overflow=False) >> 16).to(tl.uint16)
-        tl.store(start + offsets, tl.where(size > 0x7F7F0000, nearest_bfloat(value), rounded), mask=mask)
+        tl.store(start + offsets, tl.where(value == value, rounded, 0x7FC0), mask=mask)
     else:
         small = size < (113 << 23)  # below 2^-14 the numbers of float16 are the multiples of 2^-24
         scaled = tl.where(small, size, 0).to(tl.float32, bitcast=True) * 16777216.0

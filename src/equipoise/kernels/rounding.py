@@ -42,7 +42,7 @@ def random_bits(key: Key, count: int, device: torch.device) -> Tensor:
 
 
 def stochastic(values: Tensor, dtype: torch.dtype, bits: Tensor) -> Tensor:
-    """float32 values in bfloat16 or float16; beyond the largest finite number they are rounded to nearest.
+    """float32 values in bfloat16 or float16. Beyond the largest finite number, float16 is rounded to nearest.
 
     Args:
         values: float32, any shape.
@@ -58,7 +58,8 @@ def stochastic(values: Tensor, dtype: torch.dtype, bits: Tensor) -> Tensor:
         up = (bits >> 8) * 2**-24 < scaled.frac()
         denormal = ((scaled.trunc() + up) * 2**-24).copysign(values).to(dtype)
         rounded = torch.where(values.abs() < 2**-14, denormal, rounded)
-    return torch.where(values.abs() <= torch.finfo(dtype).max, rounded, values.to(dtype))
+    largest = torch.finfo(values.dtype if dtype is torch.bfloat16 else dtype).max
+    return torch.where(values.abs() <= largest, rounded, values.to(dtype))
 
 
 def _mix(x: int) -> int:

@@ -57,11 +57,14 @@ INLINE void NAME(loop)(const REAL *from, REAL *to, REAL *restrict m, REAL *restr
             nonfinite += (REAL)!(ABS(g) <= LARGEST);
         }
     }
-    if (measured)
-        *sums = (Sums){input, output, theta, second, output == output ? largest : output, zeros, nonfinite};
+    if (measured) {
+        sums->input += input, sums->output += output, sums->theta += theta, sums->second += second;
+        sums->largest = output != output ? output : largest <= sums->largest || sums->largest != sums->largest ? sums->largest : largest;
+        sums->zeros += zeros, sums->nonfinite += nonfinite;
+    }
 }
 
-CLONES static void NAME(run)(const REAL *from, REAL *to, REAL *m, REAL *v, int64_t count, const NAME(Pass) *pass, Sums *sums)
+INLINE void NAME(run)(const REAL *from, REAL *to, REAL *m, REAL *v, int64_t count, const NAME(Pass) *pass, Sums *sums)
 {
 #define VARIANT(power, last, measured) NAME(loop)(from, to, m, v, count, pass, power, last, measured, sums)
 #define CASE(power) \

@@ -1,0 +1,64 @@
+"""Claims measure through studies, whose finished trials are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from equipoise.study.analysis import Analysis
+from reproductions import studies, tasks
+from reproductions.claim import Options, Scale
+
+
+@pytest.mark.parametrize("scale", Scale)
+def test_every_scale_has_its_tasks(scale: Scale, tmp_path: Path):
+    options = Options(scale, torch.device("cpu"), tmp_path)
+    for data in (studies.PICTURES, studies.TEXT):
+        for normalized in (False, True):
+            assert callable(getattr(tasks, studies.task(options, data, normalized=normalized)))
+
+
+def small_study(out: Path) -> Analysis:
+    return studies.run(
+        Options(Scale.QUICK, torch.device("cpu"), out),
+        name="small",
+        task="digits",
+        metric="loss",
+        goal="minimize",
+        epochs=1,
+        seeds=2,
+        tuning_seeds=1,
+        learning_rates=[1e-3, 1e-2],
+        arms=[
+            {"name": "Adam", "optimizer": "torch.optim.Adam", "baseline": True},
+            {"name": "same", "optimizer": "equipoise.Equipoise", "exponent": 0.5},
+        ],
+    )
+
+
+def test_a_study_is_run_once_and_leaves_its_report(tmp_path: Path, capsys):
+    first = small_study(tmp_path)
+    assert "finished by an earlier run" not in capsys.readouterr().err
+    adam, same = first.arms
+    assert max(abs(a - b) for a, b in zip(adam.values, same.values, strict=True)) < 1e-3  # E2: the same optimizer
+    assert (tmp_path / "small.report.html").exists()
+    again = small_study(tmp_path)
+    shown = capsys.readouterr().err
+    assert "tuning: 4 trials (4 finished by an earlier run)" in shown
+    assert "comparison: 4 trials (4 finished by an earlier run)" in shown
+    assert again == first
+
+
+def test_trials_of_other_code_are_not_taken_for_these(tmp_path: Path, monkeypatch):
+    for name in studies.TRAINED:
+        (tmp_path / name).write_bytes((studies.FOLDER / name).read_bytes())
+    device = torch.device("cpu")
+    ours = studies.origin(device)
+    monkeypatch.setattr(studies, "FOLDER", tmp_path)
+    assert studies.origin(device) == ours
+    assert studies.origin(torch.device("cuda")) != ours
+    with (tmp_path / "transformer.py").open("a") as file:
+        file.write("# changed\n")
+    assert studies.origin(device) != ours
