@@ -1,4 +1,5 @@
 # make study: run the first study on real data.   make test: run every check that CI runs.
+# make test-large: those that need 18 GiB of memory.
 # make bench: the cost of a step against torch.   make bench-gpu: the same on a GPU.
 # make reproduce: every claim of the two papers, with a verdict (under an hour).   make reproduce-quick: the same in minutes.
 # All make .venv first and install into it; running them again reuses it. Paths are relative: spaces in the folder's name are fine.
@@ -7,13 +8,16 @@ PYTHON ?= python3.11
 RUN := .venv/bin/python
 INSTALLED := .venv/.installed
 
-.PHONY: study test bench bench-gpu reproduce reproduce-quick install lint clean
+.PHONY: study test test-large bench bench-gpu reproduce reproduce-quick install lint clean
 
 study: $(INSTALLED)
 	$(RUN) -m equipoise study run examples/digits.toml
 
 test: lint
 	$(RUN) -m pytest --durations=10
+
+test-large: $(INSTALLED)
+	$(RUN) -m pytest -m large
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .

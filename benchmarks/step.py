@@ -146,30 +146,41 @@ def measure(shapes: Shapes, seconds: float, folder: Path) -> tuple[dict[str, flo
     return found, {name: ratio(step, base, seconds) for name, (step, base) in asked.items()}
 
 
+def markdown(table: dict[str, dict[str, float]]) -> str:
+    """One row per optimizer, one column per workload."""
+    labels = next(iter(table.values()))
+    rows = [["", *WORKLOADS], ["---"] * (len(WORKLOADS) + 1)]
+    rows += [[label, *(f"{table[name][label]:.2f}" for name in WORKLOADS)] for label in labels]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def main() -> None:
-    """Measure, print two tables, and write them with the ratios to a JSON file."""
+    """Measure, print two tables, and write them as JSON and as a page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0, help="per cell (default 2)")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/step.json"), help="default benchmarks/step.json")
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/step.json"), help="default benchmarks/step.json")
+    parser.add_argument("--page", type=Path, default=Path("docs/benchmarks.md"), help="default docs/benchmarks.md")
     options = parser.parse_args()
-    load = os.getloadavg()[0]
+    machine = {
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "load before": os.getloadavg()[0],
+        "torch": torch.__version__,
+        "equipoise": equipoise.__version__,
+    }
     with tempfile.TemporaryDirectory() as folder:
         measured = {name: measure(shapes, options.seconds, Path(folder)) for name, shapes in WORKLOADS.items()}
-    titles = ("time of a step / torch AdamW (fused)", "time of a step / the step of exponent 1/2 in float32")
-    tables = [{name: both[number] for name, both in measured.items()} for number in range(2)]
-    for title, table in zip(titles, tables, strict=True):
+    titles = ("Time of a step / torch AdamW (fused)", "Time of a step / the step of exponent 1/2 in float32")
+    tables = dict(zip(titles, ({name: both[number] for name, both in measured.items()} for number in range(2)), strict=True))
+    options.json.write_text(json.dumps({"machine": machine, **tables}, indent=1) + "\n")
+    about = "# What a step costs\n\nWritten by `make bench`: medians of ratios, the two sides taking turns. "
+    about += ", ".join(f"{name} {value}" for name, value in machine.items()) + "."
+    options.page.write_text("\n\n".join([about, *(f"## {t}\n\n{markdown(table)}" for t, table in tables.items())]) + "\n")
+    for title, table in tables.items():
         shown = Table(title, *WORKLOADS, box=None)
         for label in next(iter(table.values())):
             shown.add_row(label, *(f"{table[name][label]:.2f}" for name in WORKLOADS))
         Console(width=120).print(shown, "")
-    machine = {
-        "processor": platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "load before": load,
-        "torch": torch.__version__,
-        "equipoise": equipoise.__version__,
-    }
-    options.out.write_text(json.dumps({"machine": machine, **dict(zip(titles, tables, strict=True))}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -113,17 +113,17 @@ def test_a_run_is_reproduced_by_its_seed_and_resumed_to_the_last_bit(cls, kernel
 @kernels
 def test_a_second_moment_in_bfloat16_decays_as_it_should(kernel):
     """Rounded to nearest it would stay: 1.0 * 0.999 is nearer to 1.0 than to the next lower number."""
-    count = 200_000
+    count = 20_000
     assert (torch.tensor(1.0) * 0.999).bfloat16() == 1.0
     parameter = Parameter(torch.zeros(count))
     optimizer = Equipoise([parameter], betas=(0.0, 0.999), state_dtype=torch.bfloat16, kernel=kernel)
     parameter.grad = torch.full((count,), 1000**0.5)
     optimizer.step()
     parameter.grad = torch.zeros(count)
-    for _ in range(200):
+    for _ in range(100):
         optimizer.step()
     start, now = 1.0, optimizer.state[parameter]["exp_avg_sq"].double()
-    assert now.mean() == pytest.approx(start * 0.999**200, rel=1e-3)
+    assert now.mean() == pytest.approx(start * 0.999**100, rel=1e-3)
 
 
 @pytest.mark.parametrize(("cls", "stages"), [(Equipoise, 1), (KAdam, 2)])
