@@ -60,7 +60,7 @@ def main(options: Options) -> None:
                 if contrast.arm == DECISIVE:
                     verdicts.append(judge(gain, low=0))
         draw(axes, gains)
-        axes.set(title=data, xlabel="2-Adam better than Adam by, nats on unseen data")
+        axes.set(title=data, xlabel="gain over Adam on unseen data, nats")
     CLAIM.conclude(options, "\n".join(lines), all_of(verdicts), figure)
 
 

@@ -52,9 +52,28 @@ def test_the_public_names_are_these():
         "EquipoiseError",
         "KAdam",
         "StabilityWarning",
+        "balance",
         "errors",
         "rules",
         "theory",
+    ]
+    assert equipoise.balance.__all__ == [
+        "Constant",
+        "Controller",
+        "Cosine",
+        "Cyclic",
+        "Decision",
+        "Function",
+        "GeneralizationController",
+        "HypergradientController",
+        "Linear",
+        "Piecewise",
+        "Rule",
+        "Schedule",
+        "Scheduler",
+        "SpreadController",
+        "layerwise",
+        "presets",
     ]
     assert equipoise.theory.__all__ == [
         "Assessment",

@@ -192,7 +192,7 @@ def test_nothing_is_changed_in_place(number, reference):
     theta, gradient, memory = number(1.0), number(2.0), Memory(number(0.3), number(0.4), 0.5)
     stages = [Stage(0.9, 0.999, 0.25)]
     update(theta, gradient, [memory], Step(3, 0.1, stages, weight_decay=0.1, maximize=True, reference=reference))
-    assert (theta, gradient, *memory) == (number(1.0), number(2.0), number(0.3), number(0.4), 0.5)
+    assert (theta, gradient, memory) == (number(1.0), number(2.0), Memory(number(0.3), number(0.4), 0.5))
 
 
 @pytest.mark.parametrize("exponent", [-0.5, 0.0, 0.1, 0.25, 0.5])

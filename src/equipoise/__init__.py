@@ -9,13 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from equipoise import errors, rules, theory
+    from equipoise import balance, errors, rules, theory
     from equipoise.errors import EquipoiseError, StabilityWarning
     from equipoise.optim import SMES, Equipoise, KAdam
 
 __version__ = "0.1.0"
 
-__all__ = ["SMES", "Equipoise", "EquipoiseError", "KAdam", "StabilityWarning", "errors", "rules", "theory"]
+__all__ = ["SMES", "Equipoise", "EquipoiseError", "KAdam", "StabilityWarning", "balance", "errors", "rules", "theory"]
 
 _HOMES = {
     "Equipoise": "equipoise.optim",
@@ -24,7 +24,7 @@ _HOMES = {
     "SMES": "equipoise.optim",
     "StabilityWarning": "equipoise.errors",
 }
-_MODULES = ("errors", "rules", "theory")
+_MODULES = ("balance", "errors", "rules", "theory")
 
 
 def __getattr__(name: str) -> Any:

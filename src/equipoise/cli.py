@@ -11,10 +11,11 @@ import argparse
 import io
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from equipoise.errors import EquipoiseError, MissingExtraError, StudyStoppedError
+from equipoise.errors import ArgumentError, EquipoiseError, MissingExtraError, StudyStoppedError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"equipoise {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_check(commands)
+    _add_migrate(commands)
     study = commands.add_parser("study", help="compare optimizers on your own metric", allow_abbrev=False)
     _add_study_run(study.add_subparsers(required=True, metavar="COMMAND"))
     return parser
@@ -96,6 +98,54 @@ def _check(options: argparse.Namespace) -> int:
     name_places = options.file is not None
     stable = check(settings, name_places=name_places, as_json=options.json, plot=options.plot, explain=options.explain)
     return 0 if stable else 1
+
+
+def _add_migrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]
+    parser = commands.add_parser(
+        "migrate",
+        help="continue the run of a checkpoint with another optimizer",
+        description="Write a checkpoint again with the state of its optimizer as another optimizer's, which then makes the"
+        " update that would have come, where both stand at the same point of the family.",
+        epilog="Exit code 0: done, 2: unusable input; nothing was written.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("file", type=Path, metavar="IN.pt", help="a torch checkpoint with one state_dict() of an optimizer")
+    parser.add_argument("target", type=Path, metavar="OUT.pt", help="where to write it; must not exist")
+    parser.add_argument("--to", required=True, metavar="OPTIMIZER", help="equipoise, smes, kadam, adamw, adam, sgd, or rmsprop")
+    parser.add_argument("--lr", type=float, help="a new learning rate")
+    parser.add_argument("--exponent", type=float, metavar="P", help="for equipoise and smes")
+    parser.add_argument("--stages", type=int, metavar="K", help="for equipoise")
+    parser.add_argument("--k", type=int, help="for kadam")
+    parser.add_argument("--reference", help="for equipoise and smes: none, initial, or running")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=_migrate)
+
+
+def _migrate(options: argparse.Namespace) -> int:
+    from equipoise.migrate import migrate_file
+    from equipoise.peers import CLASSES, kind_of
+
+    classes = {each.__name__.lower(): each for each in CLASSES}
+    if options.to not in classes:
+        raise ArgumentError("--to", options.to, f"one of {', '.join(classes)}")
+    names = ("lr", "exponent", "stages", "k", "reference")
+    asked = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        done = migrate_file(options.file, options.target, classes[options.to], **asked)
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        print(f"warning: {message}", file=sys.stderr)
+    source, target = " or ".join(each.__name__ for each in kind_of(done.old).classes), classes[options.to].__name__
+    groups = [{name: value for name, value in group.items() if name != "params"} for group in done.new["param_groups"]]
+    if options.json:
+        result = {"file": str(options.target), "optimizer": done.where, "from": source, "to": target, "groups": groups}
+        print(json.dumps(result, indent=2, default=str))
+        return 0
+    print(f"{done.where or options.file}: {source} to {target}, {len(done.new['state'])} parameters with state")
+    for number, group in enumerate(groups):
+        print(f"group {number}: {', '.join(f'{name} {value}' for name, value in group.items())}")
+    print(f"written: {options.target}")
+    return 0
 
 
 def _add_study_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]

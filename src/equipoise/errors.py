@@ -10,6 +10,7 @@ EquipoiseError
 └── StudyStoppedError (RuntimeError)   a study that stopped before its end
 
 StabilityWarning (UserWarning)         hyperparameters outside of the stable region (E4)
+ScheduleWarning (UserWarning)          a schedule that ended before the run
 """
 
 
@@ -64,3 +65,7 @@ class StudyStoppedError(EquipoiseError, RuntimeError):
 
 class StabilityWarning(UserWarning):
     """The chosen betas and exponent lie outside of the region where updates stay bounded (E4)."""
+
+
+class ScheduleWarning(UserWarning):
+    """A schedule ended before the run did."""

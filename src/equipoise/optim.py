@@ -6,8 +6,8 @@ the power, and SMES measures it against a reference scale (E3), so that a learni
 
 State per parameter and stage: ``exp_avg`` and ``exp_avg_sq``, float32 for parameters of lower precision (float64 for
 float64), named as in torch for the first stage and with ``_2``, ``_3`` appended for later ones, a ``reference`` where
-one is used, and one ``step``. Everything an optimizer needs lives in ``defaults``, ``state`` and ``param_groups``, as plain
-values.
+one is used, and one ``step``. A run that was migrated also remembers when those averages began that are younger or older
+than it. Everything an optimizer needs lives in ``defaults``, ``state`` and ``param_groups``, as plain values.
 """
 
 from __future__ import annotations

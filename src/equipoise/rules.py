@@ -47,6 +47,10 @@ class Memory(NamedTuple):
     """Second moment, the shape of the parameter."""
     reference: Number = 0.0
     """R of E3 for the next step: one number per tensor, 0 while no gradient was seen."""
+    m_born: Number = 0
+    """Steps of the parameter before m began; the t of its bias correction is its age, the number of the step less this."""
+    v_born: Number = 0
+    """The same for v, and for the reference, which follows it."""
 
 
 class Step(NamedTuple):
@@ -95,25 +99,27 @@ def select(condition: Number, yes: Number, no: Number) -> Number:
     return yes**one * no ** (1.0 - one)
 
 
-def frozen(step: Step) -> Number:
+def frozen(memory: Memory, step: Step) -> Number:
     """Whether the reference stays as it is after this step (E3, "initial")."""
-    return step.reference == "initial" and step.number >= step.reference_steps
+    return step.reference == "initial" and step.number - memory.v_born >= step.reference_steps
 
 
 def apply_stage(x: Number, memory: Memory, stage: Stage, step: Step) -> tuple[Number, Memory]:
     """One stage: from its input x to its output, and the memory to keep for the next step."""
     beta1, beta2, exponent = stage
     m, v = moments(x, memory.m, memory.v, beta1, beta2)
-    m_hat = m / (1 - beta1**step.number)
-    v_hat = v / (1 - beta2**step.number)
+    kept = memory._replace(m=m, v=v)
+    m_hat = m / (1 - beta1 ** (step.number - memory.m_born))
+    v_hat = v / (1 - beta2 ** (step.number - memory.v_born))
     if step.reference == "none":
-        return normalize(m_hat, v_hat, exponent, step.eps), Memory(m, v, memory.reference)
+        return normalize(m_hat, v_hat, exponent, step.eps), kept
 
     mean = v_hat if isinstance(v_hat, float) else v_hat.mean()
     current = select(memory.reference == 0, mean, memory.reference)
     # Where even the mean is 0 no gradient was seen, every m is 0, and any positive scale gives the update 0.
     scale = (current + (current == 0)) ** (0.5 - exponent)
-    return normalize(m_hat, v_hat, exponent, step.eps, scale), Memory(m, v, select(frozen(step), current, mean))
+    kept = kept._replace(reference=select(frozen(memory, step), current, mean))
+    return normalize(m_hat, v_hat, exponent, step.eps, scale), kept
 
 
 def direction(gradient: Number, memories: Sequence[Memory], step: Step) -> tuple[Number, list[Memory]]:

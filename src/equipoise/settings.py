@@ -212,14 +212,20 @@ def _read_yaml(path: Path) -> Any:
     return documents[0] if len(documents) == 1 else documents
 
 
-def _read_checkpoint(path: Path) -> Any:
+def read_checkpoint(path: Path) -> Any:
+    """What a torch checkpoint holds, on the CPU, loaded with ``weights_only=True``.
+
+    Raises:
+        UnusableInputError: it is empty, damaged, or holds more than tensors and plain values.
+        OSError: it cannot be read.
+    """
     import zipfile
 
     import torch
 
     with path.open("rb") as file:  # torch's own message about a missing file is longer
         if not file.read(1):
-            raise UnusableInputError(f"{path} is empty: looked for a checkpoint with parameter groups that hold betas")
+            raise UnusableInputError(f"{path} is empty: looked for a checkpoint with parameter groups")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the file's age; what matters is below
@@ -242,7 +248,7 @@ READERS: Mapping[str, Callable[[Path], Any]] = MappingProxyType(
         ".yaml": _read_yaml,
         ".yml": _read_yaml,
         ".toml": _read_toml,
-        **dict.fromkeys((".pt", ".pth", ".bin", ".ckpt"), _read_checkpoint),
+        **dict.fromkeys((".pt", ".pth", ".bin", ".ckpt"), read_checkpoint),
     }
 )
 """How each accepted type of file is read."""

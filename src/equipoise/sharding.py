@@ -120,8 +120,8 @@ class References:
         moving = [
             (shard.part, memory.reference)
             for shard in self._shards
-            if not rules.frozen(groups[shard.slot.group].step._replace(number=shard.slot.steps.item()))
             for memory in shard.slot.memories
+            if not rules.frozen(memory, groups[shard.slot.group].step._replace(number=shard.slot.steps.item()))
         ]
         if moving:
             parts, references = zip(*moving, strict=True)

@@ -64,9 +64,9 @@ def prepare(state: dict[str, Any], parameter: Tensor, view: View, group: dict[st
     Raises:
         StateDictError: moments of another shape or on another device than the parameter.
     """
-    suffixes, dtype = _suffixes(group["stages"]), _moment_dtype(parameter, group["state_dtype"])
-    moments = [key + suffix for suffix in suffixes for key in ("exp_avg", "exp_avg_sq")]
-    references = ["reference" + suffix for suffix in suffixes] if group["reference"] != "none" else []
+    ends, dtype = suffixes(group["stages"]), _moment_dtype(parameter, group["state_dtype"])
+    moments = [key + suffix for suffix in ends for key in ("exp_avg", "exp_avg_sq")]
+    references = ["reference" + suffix for suffix in ends] if group["reference"] != "none" else []
     if not state:
         state["step"] = torch.zeros((), dtype=torch.float32, device=counted)
         for key in moments:
@@ -102,8 +102,10 @@ def slot(state: dict[str, Tensor], view: View, group: dict[str, Any], number: in
             view.of(state["exp_avg" + suffix]),
             view.of(state["exp_avg_sq" + suffix]),
             state["reference" + suffix] if referenced else 0.0,
+            state.get("born_exp_avg" + suffix, 0),  # only an average that began in mid-run, or was taken over, has one
+            state.get("born_exp_avg_sq" + suffix, 0),
         )
-        for suffix in _suffixes(group["stages"])
+        for suffix in suffixes(group["stages"])
     ]
     return Slot(view.theta, memories, state["step"], number, position, view.offset)
 
@@ -120,14 +122,26 @@ def check_stages(state: dict[str, Any], stages: int) -> None:
         raise StateDictError(f"the state has {have} stage(s) and the parameter group {stages}: they must agree")
 
 
-def completed_group(saved: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
-    """A saved group with the hyperparameters that it lacks taken from the present one."""
+def check_adam(saved: dict[str, Any]) -> None:
+    """Refuse a saved group of an Adam that is not in the family."""
     if saved.get("amsgrad"):
         raise StateDictError("the state dict is AMSGrad's (amsgrad = True), whose running maximum this rule does not have")
     if saved.get("decoupled_weight_decay") is False and saved.get("weight_decay"):
         raise StateDictError(
             f"the state dict is that of an Adam with coupled weight decay (weight_decay = {saved['weight_decay']},"
             " decoupled_weight_decay = False); accepted are decoupled decay (AdamW) or weight_decay = 0"
+        )
+
+
+def completed_group(saved: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
+    """A saved group with the hyperparameters that it lacks taken from the present one."""
+    check_adam(saved)
+    names, present = saved.get("param_names", []), group.get("param_names", [])
+    if names != present and sorted(names) == sorted(present):  # other names may be those of the same parameters, wrapped
+        index = next(index for index, pair in enumerate(zip(names, present, strict=True)) if pair[0] != pair[1])
+        raise StateDictError(
+            f"parameter {index} is {names[index]!r} in the state dict and {present[index]!r} here: they must be in the same"
+            " order"
         )
     own = {key: value for key, value in group.items() if key not in ("params", "param_names")}
     completed = {**own, **{key: value for key, value in saved.items() if key not in TORCH_SWITCHES}}
@@ -146,7 +160,8 @@ def copied(key: str, value: Any, parameter: Tensor, state_dtype: torch.dtype | N
         return torch.empty_like(value, dtype=precision, device=parameter.device).copy_(value)
     if value.shape != parameter.shape:
         raise StateDictError(
-            f"{key} has shape {tuple(value.shape)} and its parameter {tuple(parameter.shape)}: they must be equal"
+            f"{key} has shape {tuple(value.shape)} and its parameter {tuple(parameter.shape)}: they must be equal; the state"
+            " dict is of another model, or of its parameters in another order"
         )
     _check_distribution(key, value, parameter)
     dtype = _moment_dtype(parameter, state_dtype)
@@ -167,5 +182,6 @@ def _moment_dtype(parameter: Tensor, state_dtype: torch.dtype | None) -> torch.d
 
 
 @cache
-def _suffixes(stages: int) -> tuple[str, ...]:
+def suffixes(stages: int) -> tuple[str, ...]:
+    """Of the keys of every stage."""
     return ("", *(f"_{number}" for number in range(2, stages + 1)))

@@ -85,6 +85,11 @@ def test_the_golden_trajectories_are_met_in_float32(case):
     test_kernels.test_the_golden_trajectories_are_met_in_float32(case, "fused")
 
 
+@pytest.mark.parametrize("reference", ["none", "initial", "running"])
+def test_every_average_is_corrected_by_its_own_age(reference):
+    test_kernels.test_every_average_is_corrected_by_its_own_age("fused", reference)
+
+
 @pytest.mark.parametrize("exponent", [0.25, 0.0, 0.3, -0.1])
 def test_zero_and_infinity_follow_the_conventions_of_the_rule(exponent):
     test_kernels.test_zero_and_infinity_follow_the_conventions_of_the_rule("fused", exponent, 0.0)

@@ -98,6 +98,36 @@ def test_every_step_is_that_of_the_rule_for_every_exponent(row, reference, stage
         follow(row, 6, lr=0.01, weight_decay=0.1, **arguments)
 
 
+@every_kernel
+@pytest.mark.parametrize("reference", ["none", "initial", "running"])
+def test_every_average_is_corrected_by_its_own_age(kernel, reference):
+    """Averages of a parameter at step 5: one as old as it, one that began at step 3, and some of long ago."""
+    generator = torch.Generator().manual_seed(0)
+    parameter = torch.nn.Parameter(torch.randn(cpu.CHUNK + 5, generator=generator))
+    arguments = {"exponent": (0.25, 0.375), "stages": 2, "reference": reference, "reference_steps": 4}
+    optimizer = Equipoise([parameter], lr=0.01, kernel=kernel, **arguments)
+    m, v, later_m, later_v = torch.rand(4, len(parameter), generator=generator)
+    born = {"born_exp_avg": -(2**24), "born_exp_avg_2": 3, "born_exp_avg_sq_2": 3}
+    optimizer.state[parameter] |= {"step": torch.tensor(5.0), "exp_avg": m, "exp_avg_sq": v, **born}
+    optimizer.state[parameter] |= {"exp_avg_2": later_m, "exp_avg_sq_2": later_v}
+    exact = parameter.detach().double()
+    pairs = [(m.double(), v.double(), 0.0 * exact[0], -(2**24), 0), (later_m.double(), later_v.double(), 0.0 * exact[0], 3, 3)]
+    memories = [rules.Memory(*pair) for pair in pairs]
+    stages = [rules.Stage(0.9, 0.999, exponent) for exponent in (0.25, 0.375)]
+    start = exact
+    for number in range(6, 10):
+        parameter.grad = torch.randn(len(parameter), generator=generator)
+        step = rules.Step(number, 0.01, stages, reference=reference, reference_steps=4)
+        exact, memories = rules.update(exact, parameter.grad.double(), memories, step)
+        optimizer.step()
+        assert ((parameter - exact).abs() / ((exact - start).abs() + exact.abs())).max() < 2e-6
+    # The first stage's has been frozen from the beginning, the second's only since step 3 + 4.
+    if reference == "initial":
+        references = [optimizer.state[parameter][key] for key in ("reference", "reference_2")]
+        for own, memory in zip(references, memories, strict=True):
+            torch.testing.assert_close(own.double(), memory.reference, rtol=1e-5, atol=0)
+
+
 @every_kernel_row
 def test_the_parameter_ascends_with_maximize(row):
     follow(row, 5, lr=0.01, maximize=True, stages=2)

@@ -65,23 +65,26 @@ def _flat(tensor: Tensor) -> Tensor:
 
 
 def _flat_memories(slot: Slot) -> list[rules.Memory]:
-    return [memory._replace(m=_flat(memory.m), v=_flat(memory.v)) for memory in slot.memories]
+    return [
+        memory._replace(m=_flat(memory.m), v=_flat(memory.v), m_born=_tensor(memory.m_born), v_born=_tensor(memory.v_born))
+        for memory in slot.memories
+    ]
 
 
 def _as_tensors(step: rules.Step) -> rules.Step:
-    """Numbers of Python would become a part of the graph, which would then be compiled anew for every other number."""
-
-    def tensor(number: rules.Number) -> Tensor:
-        return torch.tensor(number, dtype=torch.float64)
-
     return step._replace(
-        number=tensor(step.number),
-        lr=tensor(step.lr),
-        stages=[rules.Stage(*map(tensor, stage)) for stage in step.stages],
-        eps=tensor(step.eps),
-        weight_decay=tensor(step.weight_decay),
-        reference_steps=tensor(step.reference_steps),
+        number=_tensor(step.number),
+        lr=_tensor(step.lr),
+        stages=[rules.Stage(*map(_tensor, stage)) for stage in step.stages],
+        eps=_tensor(step.eps),
+        weight_decay=_tensor(step.weight_decay),
+        reference_steps=_tensor(step.reference_steps),
     )
+
+
+def _tensor(number: rules.Number) -> Tensor:
+    """A number of Python would become a part of the graph, which would then be compiled anew for every other number."""
+    return torch.tensor(number, dtype=torch.float64)
 
 
 def _keys(keys: Sequence[Key | None], device: torch.device) -> list[Key | None]:

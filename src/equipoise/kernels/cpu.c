@@ -39,7 +39,8 @@ typedef struct {
 
 typedef struct {
     void *m, *v;
-    void *reference; /* float or double, as the tensor is computed; NULL without a reference */
+    void *reference;        /* float or double, as the tensor is computed; NULL without a reference */
+    int64_t m_born, v_born; /* steps before them: bias corrections go by age */
 } Memory;
 
 typedef struct {
@@ -326,9 +327,10 @@ static void conclude(const Tensor *tensor, const Memory *memories, const Stage *
         if (telemetry && s == group->stages - 1)
             telemetry->output = total.output, telemetry->theta = total.theta, telemetry->largest = total.largest;
         void *reference = memories[s].reference;
-        if (!reference || !chunks || (group->initial && t >= (double)group->reference_steps))
+        double age = t - (double)memories[s].v_born;
+        if (!reference || !chunks || (group->initial && age >= (double)group->reference_steps))
             continue;
-        double mean = total.second / ((double)tensor->count * (1 - pow(stages[s].beta2, t)));
+        double mean = total.second / ((double)tensor->count * (1 - pow(stages[s].beta2, age)));
         if (tensor->theta_type == FLOAT64)
             *(double *)reference = mean;
         else
@@ -363,9 +365,9 @@ void equipoise_step(const Tensor *tensors, const Memory *memories, const Stage *
                 for (int64_t s = 0; s < group->stages; s++) {
                     keys[1 + s] = make_key(group->seed, tensor->position, t, 1 + s);
                     if (tensor->theta_type == FLOAT64)
-                        passes_double[s] = make_pass_double(&stages[group->first_stage + s], own[s].reference, t, group, s);
+                        passes_double[s] = make_pass_double(&stages[group->first_stage + s], &own[s], t, group, s);
                     else
-                        passes_float[s] = make_pass_float(&stages[group->first_stage + s], own[s].reference, t, group, s);
+                        passes_float[s] = make_pass_float(&stages[group->first_stage + s], &own[s], t, group, s);
                 }
             }
             for (int64_t s = 0; measured && s < group->stages; s++)

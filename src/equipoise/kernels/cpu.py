@@ -32,7 +32,7 @@ TENSOR = np.dtype(
     [(name, np.int64) for name in ("theta", "gradient", "step", "theta_type", "gradient_type", "moments_type", "count")]
     + [(name, np.int64) for name in ("first_chunk", "first_memory", "group", "position", "offset")]
 )
-MEMORY = np.dtype([(name, np.int64) for name in ("m", "v", "reference")])
+MEMORY = np.dtype([(name, np.int64) for name in ("m", "v", "reference", "m_born", "v_born")])
 STAGE = np.dtype([(name, np.float64) for name in ("beta1", "beta2", "exponent")])
 GROUP = np.dtype(
     [(name, np.float64) for name in ("lr", "eps", "weight_decay")]
@@ -110,6 +110,8 @@ class _Batch:
         self.memories["reference"] = [
             memory.reference.data_ptr() if isinstance(memory.reference, Tensor) else 0 for memory in kept
         ]
+        for name in ("m_born", "v_born"):
+            self.memories[name] = [getattr(memory, name) for memory in kept]
 
     def execute(self, gradients: Sequence[Tensor], groups: Sequence[Group], measures: Tensor | None) -> None:
         """One step."""

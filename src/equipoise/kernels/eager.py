@@ -128,8 +128,9 @@ def _step(slot: Slot, gradient: Tensor, groups: Sequence[Group], measures: Tenso
             largest = torch.maximum(measures[4], part[4])
             measures += part
             measures[4] = largest
-    if not rules.frozen(group.step._replace(number=int(slot.steps.item()))):
-        for memory, mean in zip(slot.memories, means, strict=False):
+    step = group.step._replace(number=int(slot.steps.item()))
+    for memory, mean in zip(slot.memories, means, strict=False):
+        if not rules.frozen(memory, step):
             memory.reference.copy_(mean)
 
 
@@ -139,10 +140,10 @@ def _blocks(slot: Slot, gradient: Tensor) -> Iterator[tuple[Slot, Tensor]]:
         yield slot, gradient
         return
     theta, flat = slot.theta.view(-1), gradient.reshape(-1)
-    moments = [(memory.m.view(-1), memory.v.view(-1), memory.reference) for memory in slot.memories]
+    moments = [(memory, memory.m.view(-1), memory.v.view(-1)) for memory in slot.memories]
     for start in range(0, theta.numel(), BLOCK):
         piece = slice(start, start + BLOCK)
-        memories = [rules.Memory(m[piece], v[piece], reference) for m, v, reference in moments]
+        memories = [memory._replace(m=m[piece], v=v[piece]) for memory, m, v in moments]
         yield slot._replace(theta=theta[piece], memories=memories, offset=slot.offset + start), flat[piece]
 
 

@@ -39,7 +39,7 @@ PUT = 32
 TENSOR = np.dtype(
     [(name, np.int64) for name in ("theta", "step", "count", "blocks", "first_block", "position", "offset", "measures")]
 )
-MEMORY = np.dtype([(name, np.int64) for name in ("m", "v", "reference")])
+MEMORY = np.dtype([(name, np.int64) for name in ("m", "v", "reference", "m_born", "v_born")])
 GROUP, STAGE, NUMBERS, STAGE_NUMBERS = 6, 3, 3, 10
 
 _of_graphs: list[Tensor] = []
@@ -132,6 +132,8 @@ class _Launch:
         tensors["measures"] = [index * len(MEASURES) for index in indices]
         for name in ("m", "v", "reference") if self.referenced else ("m", "v"):
             memories[name] = [[getattr(memory, name).data_ptr() for memory in slot.memories] for slot in slots]
+        for name in ("m_born", "v_born"):
+            memories[name] = [[getattr(memory, name) for memory in slot.memories] for slot in slots]
         self.aligned = not any((addresses % 16).any() for addresses in (tensors["theta"], memories["m"], memories["v"]))
 
         size = -(-(len(slots) + GROUP + STAGE * self.stages) // PUT) * PUT

@@ -38,7 +38,7 @@ from equipoise.kernels.gpu_stage import (
 )
 
 THETA, STEP, COUNT, BLOCKS, FIRST_BLOCK, POSITION, OFFSET, MEASURES, TENSOR = (tl.constexpr(place) for place in range(9))
-M, V, REFERENCE, MEMORY = (tl.constexpr(place) for place in range(4))
+M, V, REFERENCE, M_BORN, V_BORN, MEMORY = (tl.constexpr(place) for place in range(6))
 """A row of ``tensors``, int64: TENSOR values of the tensor, then MEMORY of each stage."""
 
 SEED, LR, WEIGHT_DECAY, EPS, SIGN, LAST, GROUP = (tl.constexpr(place) for place in range(7))
@@ -91,7 +91,6 @@ def begin(
     t = tl.load(steps, mask=mask, other=0.0) + 1.0
     tl.store(steps, t, mask=mask)
     number = t.to(tl.int64)
-    most = tl.max(number)
 
     key = mix64(tl.load(group + SEED).to(tl.uint64))
     key = mix64(key + tl.load(row + POSITION, mask=mask, other=0).to(tl.uint64))
@@ -108,16 +107,18 @@ def begin(
         beta1 = double(group + GROUP + s * STAGE + BETA1)
         beta2 = double(group + GROUP + s * STAGE + BETA2)
         exponent = double(group + GROUP + s * STAGE + EXPONENT)
+        age1 = number - tl.load(row + TENSOR + s * MEMORY + M_BORN, mask=mask, other=0)
+        age2 = number - tl.load(row + TENSOR + s * MEMORY + V_BORN, mask=mask, other=0)
+        most = tl.maximum(tl.max(age1), tl.max(age2))
         # c = 1 - beta^t from t = 0 on by doubling t, c (2 - c), and adding 1, beta c + 1 - beta: neither cancels digits.
         c1 = tl.zeros([TENSORS], tl.float64)
         c2 = tl.zeros([TENSORS], tl.float64)
         for bit in range(25):
             if (most >> (24 - bit)) > 0:
-                odd = ((number >> (24 - bit)) & 1) == 1
                 c1 = c1 * (2.0 - c1)
                 c2 = c2 * (2.0 - c2)
-                c1 = tl.where(odd, beta1 * c1 + (1.0 - beta1), c1)
-                c2 = tl.where(odd, beta2 * c2 + (1.0 - beta2), c2)
+                c1 = tl.where(((age1 >> (24 - bit)) & 1) == 1, beta1 * c1 + (1.0 - beta1), c1)
+                c2 = tl.where(((age2 >> (24 - bit)) & 1) == 1, beta2 * c2 + (1.0 - beta2), c2)
         place = out + NUMBERS + s * STAGE_NUMBERS
         tl.store(place + B1, beta1, mask=mask)
         tl.store(place + R1, 1.0 - beta1, mask=mask)
@@ -279,10 +280,12 @@ def conclude(
     blocks = tl.load(row + BLOCKS)
     first = sums + tl.load(row + FIRST_BLOCK)
     if REFERENCED:
-        t = tl.load(tl.load(row + STEP).to(tl.pointer_type(tl.float32)))
-        if (blocks > 0) & (t.to(tl.float64) <= double(given + count + LAST)):
-            elements = tl.load(row + COUNT).to(tl.float64)
-            for s in tl.static_range(STAGES):
+        number = tl.load(tl.load(row + STEP).to(tl.pointer_type(tl.float32))).to(tl.int64)
+        last = double(given + count + LAST)
+        elements = tl.load(row + COUNT).to(tl.float64)
+        for s in tl.static_range(STAGES):
+            age = number - tl.load(row + TENSOR + s * MEMORY + V_BORN)
+            if (blocks > 0) & (age.to(tl.float64) <= last):
                 correction = tl.load(numbers + index * (NUMBERS + STAGES * STAGE_NUMBERS) + NUMBERS + s * STAGE_NUMBERS + C2)
                 reference = tl.load(row + TENSOR + s * MEMORY + REFERENCE).to(tl.pointer_type(REAL))
                 tl.store(reference, total(first + s * stride, blocks, CHUNK) * correction.to(tl.float64) / elements)

@@ -86,14 +86,15 @@ INLINE void NAME(run)(const REAL *from, REAL *to, REAL *m, REAL *v, int64_t coun
 #undef VARIANT
 }
 
-static NAME(Pass) NAME(make_pass)(const Stage *stage, const void *reference, double t, const Group *group, int64_t index)
+static NAME(Pass) NAME(make_pass)(const Stage *stage, const Memory *memory, double t, const Group *group, int64_t index)
 {
-    double p = stage->exponent, size = fabs(p), R = reference ? (double)*(const REAL *)reference : 1;
+    double p = stage->exponent, size = fabs(p), R = memory->reference ? (double)*(const REAL *)memory->reference : 1;
+    double m_age = t - (double)memory->m_born, v_age = t - (double)memory->v_born;
     float high = leading_bits((float)size);
     return (NAME(Pass)){
         .beta1 = (REAL)stage->beta1, .rest1 = (REAL)(1 - stage->beta1),
         .beta2 = (REAL)stage->beta2, .rest2 = (REAL)(1 - stage->beta2),
-        .correction1 = (REAL)(1 / (1 - pow(stage->beta1, t))), .correction2 = (REAL)(1 / (1 - pow(stage->beta2, t))),
+        .correction1 = (REAL)(1 / (1 - pow(stage->beta1, m_age))), .correction2 = (REAL)(1 / (1 - pow(stage->beta2, v_age))),
         .scale = R == 0 ? 1 : (REAL)pow(R, 0.5 - p), /* no gradient was seen: every m is 0 */
         .eps = (REAL)group->eps, .high = (REAL)high, .low = (REAL)(size - high),
         .sign = group->maximize && index == 0 ? -1 : 1,

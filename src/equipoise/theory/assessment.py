@@ -10,6 +10,9 @@ from enum import Enum
 from numbers import Real
 from typing import Any, TypeAlias
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from equipoise.errors import ArgumentError
 from equipoise.theory.region import (
     NearestStable,
@@ -109,6 +112,21 @@ def stage_exponents(exponent: float | Sequence[float], stages: int) -> tuple[flo
     return exponents
 
 
+def deciding_stages(exponents: ArrayLike) -> NDArray[np.bool_]:
+    """The stages on which it depends whether updates stay bounded: those after which no stage has an exponent of 1/2.
+
+    Args:
+        exponents: of shape (k, ...), one row per stage; each column is judged for itself.
+
+    Example:
+        >>> deciding_stages([0.25, 0.5, 0.25])
+        array([False,  True,  True])
+    """
+    half = np.asarray(exponents) == 0.5
+    from_here_on = np.cumsum(half[::-1], axis=0)[::-1]
+    return from_here_on - half == 0
+
+
 def _number(value: Any) -> float:
     """``float(value)``, but not of text: '1' for an exponent is a slip in a configuration, to be said."""
     if isinstance(value, str):
@@ -139,9 +157,9 @@ def assess(betas: Sequence[float] | Sequence[Pair], exponent: float | Sequence[f
     pairs = stage_pairs(betas, stages)
     exponents = stage_exponents(exponent, stages)
     margins = [margin(*pair, p) for pair, p in zip(pairs, exponents, strict=True)]
-    counts_from = max((i for i in range(stages) if exponents[i] == 0.5), default=0)
+    candidates = (i for i, decides in enumerate(deciding_stages(exponents)) if decides)
     # min() takes the first of equals, so that stages which share their values are judged by the first.
-    deciding = min(range(counts_from, stages), key=lambda i: (exponents[i] <= 0.5, margins[i]))
+    deciding = min(candidates, key=lambda i: (exponents[i] <= 0.5, margins[i]))
     pair, p = pairs[deciding], exponents[deciding]
     if p > 0.5:
         verdict = Verdict.VANISHING
