@@ -385,7 +385,8 @@ void equipoise_step(const Tensor *tensors, const Memory *memories, const Stage *
         if (sums) {
             const Group *group = &groups[tensor->group];
             conclude(tensor, &memories[tensor->first_memory], &stages[group->first_stage], group, most,
-                     (tensor->count + CHUNK - 1) / CHUNK, t, &sums[tensor->first_chunk * most], telemetry ? &telemetry[index] : NULL);
+                     (tensor->count + CHUNK - 1) / CHUNK, t, &sums[tensor->first_chunk * most],
+                     telemetry ? &telemetry[index] : NULL);
         }
     }
 }

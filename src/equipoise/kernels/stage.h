@@ -59,7 +59,8 @@ INLINE void NAME(loop)(const REAL *from, REAL *to, REAL *restrict m, REAL *restr
     }
     if (measured) {
         sums->input += input, sums->output += output, sums->theta += theta, sums->second += second;
-        sums->largest = output != output ? output : largest <= sums->largest || sums->largest != sums->largest ? sums->largest : largest;
+        int kept = largest <= sums->largest || sums->largest != sums->largest;
+        sums->largest = output != output ? output : kept ? sums->largest : largest;
         sums->zeros += zeros, sums->nonfinite += nonfinite;
     }
 }
