@@ -1,7 +1,7 @@
 # make study: run the first study on real data.   make test: run every check that CI runs.
 # make test-large: those that need 18 GiB of memory.
 # make bench: the cost of a step against torch.   make bench-gpu: the same on a GPU.
-# make reproduce: every claim of the two papers, with a verdict (under an hour).   make reproduce-quick: the same in minutes.
+# make reproduce: every claim of the two papers, with a verdict.   make reproduce-quick: the same, smaller, in five minutes.
 # All make .venv first and install into it; running them again reuses it. Paths are relative: spaces in the folder's name are fine.
 
 PYTHON ?= python3.11

@@ -11,20 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from equipoise import cli
 from equipoise.theory import assess
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command line in this process: exit code, stdout, stderr."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            cli.main([str(argument) for argument in arguments])
-        return stopped.value.code, *capsys.readouterr()
-
-    return run
 
 
 def test_stable_betas_exit_with_0_and_the_verdict_first(run):

@@ -10,7 +10,6 @@ import subprocess
 import numpy as np
 import pytest
 
-from equipoise import cli
 from equipoise.errors import UnusableInputError
 from equipoise.explain import write_explanation
 from equipoise.theory import assess, continuous_margin, margin, max_update, stage_updates, worst_case_gradients
@@ -189,18 +188,6 @@ def test_the_page_names_nothing_to_load_and_every_control_has_a_label(page):
 
 def values_of(path):
     return json.loads(re.search(r'<script type="application/json" id="values">(.*?)</script>', path.read_text(), re.DOTALL)[1])
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command line in this process: exit code, stdout, stderr."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            cli.main([str(argument) for argument in arguments])
-        return stopped.value.code, *capsys.readouterr()
-
-    return run
 
 
 def test_check_explain_writes_the_page_and_says_where(run, tmp_path):

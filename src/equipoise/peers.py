@@ -170,7 +170,7 @@ def _write_family(values: Values, to: type[Optimizer], asked: Values) -> Convers
             for suffix, stage in zip(begun, stages, strict=True):
                 age, v = _ages(state, suffix)[1], state["exp_avg_sq" + suffix]
                 if "reference" + suffix not in kept and age > 0 and v.numel():
-                    kept["reference" + suffix] = _mean(v) / (1 - stage.beta2**age)
+                    kept["reference" + suffix] = _mean(v) / rules.correction(stage.beta2, age)
         for suffix in states.suffixes(new["stages"])[len(begun) :]:
             for key in ("exp_avg", "exp_avg_sq"):
                 kept[key + suffix] = torch.zeros_like(state[key])

@@ -82,6 +82,11 @@ def moments(x: Number, m: Number, v: Number, beta1: Number, beta2: Number) -> tu
     return beta1 * m + (1 - beta1) * x, beta2 * v + (1 - beta2) * (x * x)
 
 
+def correction(beta: Number, age: Number) -> Number:
+    """``1 - beta**age``: the weight that an average of so many steps, begun at 0, has given out, by which it is divided."""
+    return 1 - beta**age
+
+
 def normalize(m_hat: Number, v_hat: Number, exponent: Number, eps: Number, scale: Number = 1.0) -> Number:
     """``m_hat / (scale * v_hat**exponent + eps)`` with 0^0 = 1, 0^negative = inf, m/inf = 0 and 0/0 = 0.
 
@@ -109,8 +114,8 @@ def apply_stage(x: Number, memory: Memory, stage: Stage, step: Step) -> tuple[Nu
     beta1, beta2, exponent = stage
     m, v = moments(x, memory.m, memory.v, beta1, beta2)
     kept = memory._replace(m=m, v=v)
-    m_hat = m / (1 - beta1 ** (step.number - memory.m_born))
-    v_hat = v / (1 - beta2 ** (step.number - memory.v_born))
+    m_hat = m / correction(beta1, step.number - memory.m_born)
+    v_hat = v / correction(beta2, step.number - memory.v_born)
     if step.reference == "none":
         return normalize(m_hat, v_hat, exponent, step.eps), kept
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from equipoise import rules
 from equipoise.balance.controller import Controller, checked_every
 from equipoise.balance.laws import gap_law, spread_law
 from equipoise.errors import ArgumentError
@@ -134,7 +135,7 @@ class SpreadController(Controller):
         group, state = self._group(number), self.optimizer.state[parameter]
         _, beta2 = stage_pairs(group["betas"], group["stages"])[0]
         age = float(state["step"]) - state.get("born_exp_avg_sq", 0)
-        v_hat = measured.second_moment / measured.elements / (1 - beta2**age)
+        v_hat = measured.second_moment / measured.elements / rules.correction(beta2, age)
         return _degree_before(group) * math.log10(v_hat / float(state.get("reference", 1.0))) / 2
 
 

@@ -57,14 +57,14 @@ def hypergradient(gradient: Tensor, memory: rules.Memory, step: rules.Step) -> T
         block = slice(start, start + size)
         total += _of_block(g[block], memory._replace(m=m[block], v=v[block]), step)
     lr = -step.lr if step.maximize else step.lr
-    return total * (lr / (1 - beta1 ** (step.number - memory.m_born)))
+    return total * (lr / rules.correction(beta1, step.number - memory.m_born))
 
 
 def _of_block(gradient: Tensor, memory: rules.Memory, step: rules.Step) -> Tensor:
     """<g, m ln(v_hat / R) w / (w + eps)^2>."""
     _, beta2, exponent = step.stages[-1]
     precision = torch.promote_types(memory.m.dtype, torch.float32)
-    v_hat = memory.v.to(precision) / (1 - beta2 ** (step.number - memory.v_born))
+    v_hat = memory.v.to(precision) / rules.correction(beta2, step.number - memory.v_born)
     # Without a reference R is 1; while it is 0 no gradient was seen, every m is 0, and any other will do.
     reference = 1.0 if step.reference == "none" else float(memory.reference) or 1.0
     inverse = rules.normalize(1.0, v_hat, exponent, step.eps, reference ** (0.5 - exponent))  # 1 / (w + eps)

@@ -84,7 +84,7 @@ def _as_tensors(step: rules.Step) -> rules.Step:
 
 def _tensor(number: rules.Number) -> Tensor:
     """A number of Python would become a part of the graph, which would then be compiled anew for every other number."""
-    return torch.tensor(number, dtype=torch.float64)
+    return torch.as_tensor(number, dtype=torch.float64)
 
 
 def _keys(keys: Sequence[Key | None], device: torch.device) -> list[Key | None]:
