@@ -157,6 +157,21 @@ def test_an_optimizer_that_cannot_be_made_is_refused_before_any_trial(write_stud
     assert executed() == []
 
 
+def test_a_controller_that_cannot_be_made_is_refused_before_any_trial(write_study, executed):
+    controller = '{ name = "equipoise.balance.HypergradientController", evry = 1 }'
+    with pytest.raises(UnusableInputError, match=r"equipoise.SMES with equipoise.balance.Hyper\w+ cannot be made: .*evry"):
+        run(write_study(("exponent = 0.25", f"exponent = 0.25\ncontroller = {controller}")))
+    assert executed() == []
+
+
+def test_an_arms_controller_moves_its_exponent_and_the_exponents_are_kept(write_study):
+    controller = '{ name = "equipoise.balance.HypergradientController", every = 1 }'
+    analysis, _ = run(write_study(("exponent = 0.25", f"exponent = 0.25\ncontroller = {controller}")))
+    curves = [result.curves["exponent"] for result in analysis.arms[1].results]
+    assert all(curve[1] == 0.25 and curve[3] != 0.25 for curve in curves)
+    assert all("exponent" not in result.curves for result in analysis.arms[0].results)
+
+
 def test_an_arm_outside_of_the_stable_region_is_warned_about_once(write_study):
     _, recorder = run(write_study(("exponent = 0.25", "exponent = 0.5\nbetas = [0.95, 0.7]")))
     assert len(recorder.warnings) == 1

@@ -57,6 +57,10 @@ FAULTS = {
     "an lr among the arguments": (("exponent = 0.25", "lr = 0.1"), "learning_rates"),
     "another goal": (('"minimize"', '"smallest"'), "goal"),
     "an optimizer that is no dotted name": (('"equipoise.SMES"', '"import os; os.abort()"'), "optimizer"),
+    "a controller without a name": (
+        ("exponent = 0.25", "controller = { every = 2 }"),
+        "controller name: Field required",
+    ),
     "a name that is a path": (('"quadratic"', '"../quadratic"'), "name"),
     "no TOML": (('name = "quadratic"', "name = "), "is not TOML"),
 }
@@ -94,7 +98,7 @@ def test_a_missing_file_is_refused(tmp_path):
 def test_a_task_that_cannot_be_found_is_refused(write_study, task, said):
     path = write_study(("task.py:train", task))
     with pytest.raises(UnusableInputError) as refused:
-        locate_task(read_study(path), path.parent)
+        locate_task(read_study(path).task, path.parent)
     assert said in str(refused.value)
 
 
@@ -105,7 +109,7 @@ def identity(write_study):
     def key(*replacements, learning_rate: float = 0.1, seed: int = 0, **task: str) -> str:
         path: Path = write_study(*replacements, **task)
         study = read_study(path)
-        return assignment(study, locate_task(study, path.parent), study.arms[1], learning_rate, seed).key
+        return assignment(study, locate_task(study.task, path.parent), study.arms[1], learning_rate, seed).key
 
     return key
 

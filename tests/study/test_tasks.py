@@ -1,41 +1,99 @@
-"""The built-in tasks train on real digits, the same way for the same seed and for every arm."""
+"""The built-in tasks train on real data, the same way for the same seed and for every arm."""
 
 from __future__ import annotations
+
+import pkgutil
 
 import pytest
 import torch
 
-from equipoise.study.spec import Assignment, TaskSource
-from equipoise.study.tasks import digits, digits_batchnorm
+from equipoise.study.spec import BUILT_IN_TASKS, Assignment, TaskSource
+from equipoise.study.tasks.digits import LONG_TAIL
+from equipoise.study.tasks.training import Examples, Shuffled, split
 from equipoise.study.worker import Report, Trial
 
 
-def train(task, seed: int = 0, epochs: int = 2, optimizer: str = "torch.optim.AdamW", rate: float = 0.01) -> list[Report]:
+def train(name: str, seed: int = 0, epochs: int = 1, optimizer: str = "torch.optim.AdamW", rate: float = 0.01) -> list[Report]:
     reports: list[Report] = []
-    assigned = Assignment(TaskSource("", "", ""), "accuracy", epochs, optimizer, {}, rate, seed)
+    assigned = Assignment(TaskSource("", "", ""), "loss", epochs, optimizer, {}, rate, seed)
     torch.manual_seed(seed)
-    task(Trial(assigned, reports.append))
+    pkgutil.resolve_name(BUILT_IN_TASKS[name])(Trial(assigned, reports.append))
     return reports
 
 
-@pytest.mark.parametrize("task", [digits, digits_batchnorm])
-def test_a_few_epochs_recognise_most_digits(task):
-    reports = train(task, epochs=4)
-    assert [report.epoch for report in reports] == [1, 2, 3, 4]
-    assert reports[-1].metrics["accuracy"] > 0.93
-    assert reports[-1].metrics["loss"] < reports[0].metrics["loss"]
-    assert reports[-1].metrics.keys() == {"loss", "test_loss", "accuracy"}
+@pytest.mark.parametrize(
+    ("name", "epochs", "rate", "metric", "good"),
+    [
+        ("digits", 4, 0.01, "accuracy", 0.93),
+        ("digits-batchnorm", 4, 0.01, "accuracy", 0.96),
+        ("deep-digits", 10, 0.003, "accuracy", 0.3),  # guessing: 0.1
+        ("long-tail-digits", 4, 0.01, "balanced_accuracy", 0.5),  # guessing: 0.1
+        ("characters", 4, 0.01, "accuracy", 0.26),  # the most frequent character: 0.25
+        ("characters-layernorm", 4, 0.01, "accuracy", 0.28),
+        ("words", 2, 0.03, "accuracy", 0.35),  # the largest file: 0.07
+        ("diabetes", 4, 0.003, "rmse", -0.9),  # the mean: 1
+    ],
+)
+def test_a_few_epochs_learn_what_there_is_to_learn(name, epochs, rate, metric, good):
+    reports = train(name, epochs=epochs, rate=rate)
+    assert [report.epoch for report in reports] == list(range(1, epochs + 1))
+    last = reports[-1].metrics
+    assert last.keys() == {"loss", "validation_loss", "test_loss", metric}
+    assert (-last[metric] if metric == "rmse" else last[metric]) > good
+    assert last["loss"] < reports[0].metrics["loss"]
 
 
-def test_a_seed_fixes_the_whole_trial():
-    assert train(digits, seed=3) == train(digits, seed=3)
-    assert train(digits, seed=3) != train(digits, seed=4)
+@pytest.mark.parametrize("name", BUILT_IN_TASKS)
+def test_a_seed_fixes_the_whole_trial(name):
+    assert train(name, seed=3) == train(name, seed=3)
 
 
-def test_every_arm_starts_from_the_same_weights_on_the_same_images():
-    still = {name: train(digits, optimizer=name, rate=1e-30) for name in ("torch.optim.SGD", "equipoise.SMES")}
+def test_another_seed_makes_another_trial():
+    assert train("digits", seed=3) != train("digits", seed=4)
+
+
+@pytest.mark.parametrize("name", ["digits", "characters", "words", "diabetes"])
+def test_every_arm_starts_from_the_same_weights_on_the_same_examples(name):
+    still = {each: train(name, optimizer=each, rate=1e-30) for each in ("torch.optim.SGD", "equipoise.SMES")}
     assert still["torch.optim.SGD"] == still["equipoise.SMES"]
 
 
-def test_normalization_is_the_only_difference_between_the_tasks():
-    assert train(digits, epochs=1) != train(digits_batchnorm, epochs=1)
+@pytest.mark.parametrize("name", ["digits", "characters"])
+def test_normalization_makes_another_task(name):
+    with_it = {"digits": "digits-batchnorm", "characters": "characters-layernorm"}[name]
+    assert train(name) != train(with_it)
+
+
+def test_gradients_vanish_through_the_deep_network():
+    seen = []
+
+    class Recording(torch.optim.SGD):
+        def step(self, closure=None):
+            weights = [parameter for parameter in self.param_groups[0]["params"] if parameter.ndim == 2]
+            seen.append([weight.grad.square().mean().sqrt().item() for weight in weights])
+            return super().step(closure)
+
+    recorded = Trial(Assignment(TaskSource("", "", ""), "loss", 1, "", {}, 1e-30, 0), lambda _: None)
+    recorded.optimizer = lambda params: Recording(params, lr=1e-30)  # type: ignore[method-assign]
+    torch.manual_seed(0)
+    pkgutil.resolve_name(BUILT_IN_TASKS["deep-digits"])(recorded)
+    assert all(first < 0.03 * last for first, *_, last in seen)
+
+
+def test_training_validation_and_test_share_no_example_and_leave_none_out():
+    numbers = torch.arange(20)
+    data = split(Examples(numbers, numbers), training=11, validation=4, batch=4)
+    training = torch.cat([batch.inputs for batch in data.training])
+    assert sorted(torch.cat([training, data.validation.inputs, data.test.inputs]).tolist()) == numbers.tolist()
+    assert (len(data.training), len(training), len(data.validation.inputs)) == (3, 11, 4)
+
+
+def test_every_epoch_shuffles_anew():
+    batches = Shuffled(Examples(torch.arange(50), torch.arange(50)), 50)
+    first, second = (next(iter(batches)).inputs.tolist() for _ in range(2))
+    assert first != second
+    assert sorted(first) == sorted(second)
+
+
+def test_the_tail_is_long():
+    assert LONG_TAIL == (100, 60, 36, 22, 13, 8, 5, 3, 2, 1)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+from importlib.metadata import version
 
 import pytest
 import torch
 
+import equipoise
+from equipoise.errors import ArgumentError
 from equipoise.study.spec import Assignment, TaskSource
 from equipoise.study.worker import DivergedError, Report, Trial, build_optimizer, load_task
 
@@ -70,3 +75,41 @@ def test_a_task_file_can_import_its_neighbours(tmp_path, monkeypatch):
     (tmp_path / "neighbour_of_task.py").write_text("ANSWER = 42\n")
     (tmp_path / "task.py").write_text("from neighbour_of_task import ANSWER\ndef train(trial): return ANSWER\n")
     assert load_task(TaskSource(str(tmp_path / "task.py"), "train", ""))(make_trial()[0]) == 42
+
+
+def controlled(**controller) -> tuple[Trial, list[Report], torch.optim.Optimizer]:
+    given = {"exponent": 0.5}
+    trial, sent = make_trial(optimizer="equipoise.SMES", arguments=given, controller=controller)
+    return trial, sent, trial.optimizer([torch.nn.Parameter(torch.ones(2)) for _ in range(2)])
+
+
+def test_a_controller_on_losses_is_told_those_that_the_task_reports():
+    trial, sent, optimizer = controlled(name="equipoise.balance.GeneralizationController", rate=0.125)
+    for _ in trial.epochs():
+        trial.report(loss=0.5, validation_loss=1.0)
+    assert [report.metrics["exponent"] for report in sent] == [0.375, 0.25, 0.125]
+    assert optimizer.param_groups[0]["exponent"] == 0.125
+
+
+def test_a_controller_on_losses_says_which_the_task_did_not_report():
+    trial, _, _ = controlled(name="equipoise.balance.GeneralizationController")
+    with pytest.raises(ArgumentError, match="include validation_loss, which GeneralizationController works on"):
+        trial.report(loss=0.5)
+
+
+def test_a_controller_on_gradients_works_in_the_steps_of_the_optimizer():
+    trial, sent, optimizer = controlled(name="equipoise.balance.SpreadController", every=1, rate=0.125)
+    first, second = optimizer.param_groups[0]["params"]
+    first.grad = second.grad = torch.ones(2)  # no spread at all
+    optimizer.step()
+    trial.report(loss=1.0)
+    assert sent == [Report(1, {"loss": 1.0, "exponent": 0.375})]
+
+
+def test_a_trial_without_a_controller_is_the_trial_that_it_was_before_there_were_any():
+    values = {"task": TaskSource("", "f", ""), "metric": "loss", "epochs": 1, "optimizer": "o", "arguments": {}}
+    plain = Assignment(**values, learning_rate=0.1, seed=0)
+    assert plain.key != Assignment(**values, learning_rate=0.1, seed=0, controller={"name": "equipoise.balance.X"}).key
+    identity = {"task": ["f", ""], "epochs": 1, "optimizer": "o", "arguments": {}, "learning_rate": 0.1, "seed": 0}
+    identity["software"] = [equipoise.__version__, version("torch")]
+    assert plain.key == hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

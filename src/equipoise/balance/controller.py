@@ -78,7 +78,7 @@ class Controller(ABC):
         """How many it has seen."""
         self.history: deque[Decision] = deque(maxlen=HISTORY)
         """The last decisions, also those to change nothing."""
-        exponents = map(self._exponent, self.groups)
+        exponents = map(self.exponent, self.groups)
         self._bounds = {
             number: bounds or (min(0.0, exponent), max(0.0, exponent))
             for number, exponent in zip(self.groups, exponents, strict=True)
@@ -91,6 +91,10 @@ class Controller(ABC):
         """Leave the optimizer alone from now on."""
         for handle in self._handles:
             handle.remove()
+
+    def exponent(self, number: int) -> float:
+        """That of the last stage of a parameter group, as it is now."""
+        return stage_exponents(self._group(number)["exponent"], self._group(number)["stages"])[-1]
 
     def state_dict(self) -> dict[str, Any]:
         """What the next decisions depend on, and the history, in plain values."""
@@ -120,10 +124,6 @@ class Controller(ABC):
 
     def _group(self, number: int) -> dict[str, Any]:
         return self.optimizer.param_groups[number]
-
-    def _exponent(self, number: int) -> float:
-        """Of the last stage of a group."""
-        return stage_exponents(self._group(number)["exponent"], self._group(number)["stages"])[-1]
 
     def _limit(self, number: int) -> float:
         """The largest exponent of the last stage of a group that is within the bounds, and stable (E4)."""
@@ -170,7 +170,7 @@ class Controller(ABC):
             self.reading,
             reading,
         )
-        self._decide(number, self._exponent(number), reading)
+        self._decide(number, self.exponent(number), reading)
 
 
 def checked_every(every: int) -> int:

@@ -125,7 +125,7 @@ class SpreadController(Controller):
         for number in self.groups:
             if finite:
                 self._decide(
-                    number, spread_law(self._exponent(number), spread, tolerance=self.tolerance, rate=self.rate), spread
+                    number, spread_law(self.exponent(number), spread, tolerance=self.tolerance, rate=self.rate), spread
                 )
             else:
                 self._keep(number, spread)
@@ -180,11 +180,11 @@ class GeneralizationController(Controller):
         super().__init__(optimizer, None, rate, groups)
         if not -math.inf < closes < opens < 1:
             raise ArgumentError("opens, closes", (opens, closes), "shares of the validation loss with closes < opens < 1")
-        if idle := [number for number in self.groups if self._exponent(number) == 0]:
+        if idle := [number for number in self.groups if self.exponent(number) == 0]:
             accepted = f"other than 0, towards which it is to move, in parameter group {idle[0]}"
             raise ArgumentError("exponent", self._group(idle[0])["exponent"], accepted)
         self.opens, self.closes = opens, closes
-        self._home = {number: self._exponent(number) for number in self.groups}
+        self._home = {number: self.exponent(number) for number in self.groups}
 
     def report(self, training_loss: float, validation_loss: float) -> None:
         """Decide on the two losses, both means over examples, as after an epoch.
@@ -202,7 +202,7 @@ class GeneralizationController(Controller):
             if not math.isfinite(gap):
                 self._keep(number, gap)
                 continue
-            wanted = gap_law(self._exponent(number), gap, home=home, opens=self.opens, closes=self.closes, rate=self.rate)
+            wanted = gap_law(self.exponent(number), gap, home=home, opens=self.opens, closes=self.closes, rate=self.rate)
             self._decide(number, wanted, gap)
 
     def state_dict(self) -> dict[str, Any]:

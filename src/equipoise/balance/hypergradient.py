@@ -209,7 +209,7 @@ class HypergradientController(Controller):
             return
         m, v, observations = self._averages[number]
         wanted, after = hypergradient_law(
-            self._exponent(number), slope, rules.Memory(m, v), observations=observations + 1, rate=self.rate
+            self.exponent(number), slope, rules.Memory(m, v), observations=observations + 1, rate=self.rate
         )
         self._averages[number] = (after.m, after.v, observations + 1)
         self._decide(number, wanted, slope)

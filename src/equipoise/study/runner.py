@@ -18,9 +18,9 @@ from equipoise.errors import StabilityWarning, StudyStoppedError, UnusableInputE
 from equipoise.study.analysis import Analysis, Tuned, analyse, tune
 from equipoise.study.spec import Arm, Assignment, Study, TaskSource, assignment, locate_task
 from equipoise.study.store import Result, Store
-from equipoise.study.worker import Finished, Report, build_optimizer, work
+from equipoise.study.worker import Finished, Report, build_controller, build_optimizer, work
 
-PRELOADED = ["equipoise.study.worker", "equipoise.study.tasks", "torch._dynamo"]
+PRELOADED = ["equipoise.study.worker", "sklearn.datasets", "torch._dynamo"]
 """Imported once by the fork server. Making a torch optimizer imports torch._dynamo, 1.5 s that every trial would pay."""
 
 
@@ -67,7 +67,7 @@ def run_study(study: Study, folder: Path, store: Store, progress: Progress, work
         UnusableInputError: the task or an arm's optimizer cannot be used; nothing was run.
         StudyStoppedError: a trial failed; those that had finished are kept, and another run continues there.
     """
-    task = locate_task(study, folder)
+    task = locate_task(study.task, folder)
     for arm in study.arms:
         make_optimizer(arm, study, progress.warn)
 
@@ -107,7 +107,7 @@ def comparison_cells(study: Study, task: TaskSource, tuned: Sequence[Tuned]) -> 
 
 
 def make_optimizer(arm: Arm, study: Study, warn: Callable[[str], None] = lambda _: None) -> torch.optim.Optimizer:
-    """An arm's optimizer on one small parameter, to see before any training that it can be made.
+    """An arm's optimizer, with its controller, on small parameters, to see before any training that it can be made.
 
     Raises:
         UnusableInputError: it cannot.
@@ -115,10 +115,13 @@ def make_optimizer(arm: Arm, study: Study, warn: Callable[[str], None] = lambda 
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", StabilityWarning)
-            weight = torch.nn.Parameter(torch.zeros(2, 2))
-            made = build_optimizer(arm.optimizer, [weight], study.rates_of(arm)[0], arm.arguments)
+            weights = [torch.nn.Parameter(torch.zeros(2, 2)) for _ in range(2)]
+            made = build_optimizer(arm.optimizer, weights, study.rates_of(arm)[0], arm.arguments)
+            if arm.controller is not None:
+                build_controller(made, **arm.controller.model_dump())
     except Exception as error:  # whatever a third party's constructor raises, the arm is at fault
-        raise UnusableInputError(f"arm {arm.name!r}: {arm.optimizer} cannot be made: {error}") from error
+        wanted = arm.optimizer if arm.controller is None else f"{arm.optimizer} with {arm.controller.name}"
+        raise UnusableInputError(f"arm {arm.name!r}: {wanted} cannot be made: {error}") from error
     for warning in caught:
         warn(f"arm {arm.name!r}: {warning.message}")
     return made

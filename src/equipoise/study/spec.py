@@ -18,9 +18,16 @@ import equipoise
 from equipoise.errors import UnusableInputError
 
 BUILT_IN_TASKS = {
-    "digits": "equipoise.study.tasks:digits",
-    "digits-batchnorm": "equipoise.study.tasks:digits_batchnorm",
+    "digits": "equipoise.study.tasks.digits:digits",
+    "digits-batchnorm": "equipoise.study.tasks.digits:digits_batchnorm",
+    "deep-digits": "equipoise.study.tasks.digits:deep_digits",
+    "long-tail-digits": "equipoise.study.tasks.digits:long_tail_digits",
+    "characters": "equipoise.study.tasks.text:characters",
+    "characters-layernorm": "equipoise.study.tasks.text:characters_layernorm",
+    "words": "equipoise.study.tasks.text:words",
+    "diabetes": "equipoise.study.tasks.tables:diabetes",
 }
+"""Where the tasks are that study files know by a name."""
 
 FIRST_COMPARISON_SEED = 10_000
 """Tuning seeds count from 0, comparison seeds from here: no seed that chose a learning rate is used to compare."""
@@ -52,13 +59,26 @@ class LearningRateRange(BaseModel):
 LearningRates = Annotated[list[LearningRate], Field(min_length=1)] | LearningRateRange
 
 
+DottedName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
+
+
+class ArmController(BaseModel):
+    """What moves an arm's exponent while it trains. All keys but the name go to the controller."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: DottedName
+
+
 class Arm(BaseModel):
     """One optimizer configuration. Keys that are not listed here go to the optimizer."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str = Field(min_length=1)
-    optimizer: str = Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")
+    optimizer: DottedName
+    controller: ArmController | None = None
+    """As ``{ name = "equipoise.balance.SpreadController", every = 20 }``."""
     baseline: bool = False
     learning_rates: LearningRates | None = None
 
@@ -147,6 +167,8 @@ class Assignment:
     arguments: dict[str, Any]
     learning_rate: float
     seed: int
+    controller: dict[str, Any] | None = None
+    """The name of its class, and its arguments."""
 
     @property
     def key(self) -> str:
@@ -155,6 +177,8 @@ class Assignment:
         # The same file in another folder is the same task, and every reported number is kept, whichever decides.
         identity["task"] = [self.task.function, self.task.sha256]
         del identity["metric"]
+        if self.controller is None:  # as it was before there were any
+            del identity["controller"]
         identity["software"] = [equipoise.__version__, version("torch")]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
@@ -184,20 +208,20 @@ def _place(location: tuple[int | str, ...]) -> str:
     return f"{''.join(parts).strip()}: " if parts else ""
 
 
-def locate_task(study: Study, folder: Path) -> TaskSource:
-    """Find the file that defines the study's task, without running it.
+def locate_task(task: str, folder: Path) -> TaskSource:
+    """Find the file that defines a task, without running it.
 
     Args:
-        study: its `task` is a built-in name, ``package.module:function``, or ``file.py:function`` relative to `folder`.
+        task: a built-in name, ``package.module:function``, or ``file.py:function`` relative to `folder`.
         folder: of the study file.
 
     Raises:
         UnusableInputError: there is no such file or module.
     """
-    module, separator, function = BUILT_IN_TASKS.get(study.task, study.task).rpartition(":")
+    module, separator, function = BUILT_IN_TASKS.get(task, task).rpartition(":")
     if not separator or not function.isidentifier():
         raise UnusableInputError(
-            f"task = {study.task!r}: must be one of {', '.join(map(repr, BUILT_IN_TASKS))}, 'file.py:function' or"
+            f"task = {task!r}: must be one of {', '.join(map(repr, BUILT_IN_TASKS))}, 'file.py:function' or"
             " 'package.module:function'"
         )
     if module.endswith(".py"):
@@ -209,14 +233,15 @@ def locate_task(study: Study, folder: Path) -> TaskSource:
         except (ImportError, ValueError):
             found = None
         if found is None or found.origin is None:
-            raise UnusableInputError(f"task = {study.task!r}: there is no module {module!r}")
+            raise UnusableInputError(f"task = {task!r}: there is no module {module!r}")
         file = Path(found.origin)
     try:
         return TaskSource(module, function, hashlib.sha256(file.read_bytes()).hexdigest())
     except OSError as error:
-        raise UnusableInputError(f"task = {study.task!r}: {file} cannot be read: {error.strerror}") from None
+        raise UnusableInputError(f"task = {task!r}: {file} cannot be read: {error.strerror}") from None
 
 
 def assignment(study: Study, task: TaskSource, arm: Arm, learning_rate: float, seed: int) -> Assignment:
     """One trial of an arm."""
-    return Assignment(task, study.metric, study.epochs, arm.optimizer, arm.arguments, learning_rate, seed)
+    controller = None if arm.controller is None else arm.controller.model_dump()
+    return Assignment(task, study.metric, study.epochs, arm.optimizer, arm.arguments, learning_rate, seed, controller)

@@ -10,12 +10,13 @@ import os
 import pkgutil
 import random
 import signal
+import statistics
 import sys
 import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,7 +26,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from equipoise.errors import EquipoiseError, StabilityWarning
+from equipoise.balance import Controller, GeneralizationController
+from equipoise.errors import ArgumentError, EquipoiseError, StabilityWarning
 from equipoise.study.spec import Assignment, TaskSource
 
 
@@ -69,6 +71,7 @@ class Trial:
         self._assignment = assignment
         self._send = send
         self._epoch = 0
+        self._controller: Controller | None = None
         self.reported: set[str] = set()
         """Names of the numbers reported so far."""
         self.diverged = False
@@ -90,12 +93,15 @@ class Trial:
         return self._assignment.learning_rate
 
     def optimizer(self, params: Iterable[Any]) -> torch.optim.Optimizer:
-        """The arm's optimizer at this trial's learning rate.
+        """The arm's optimizer at this trial's learning rate, with the arm's controller at work in it.
 
         Args:
             params: parameters or parameter groups.
         """
-        return build_optimizer(self._assignment.optimizer, params, self.learning_rate, self._assignment.arguments)
+        made = build_optimizer(self._assignment.optimizer, params, self.learning_rate, self._assignment.arguments)
+        if self._assignment.controller is not None:
+            self._controller = build_controller(made, **self._assignment.controller)
+        return made
 
     def epochs(self) -> Iterator[int]:
         """Count the epochs, from 1: ``for epoch in trial.epochs()``."""
@@ -106,13 +112,19 @@ class Trial:
     def report(self, **metrics: float | torch.Tensor) -> None:
         """Report numbers for the present epoch; the last value of the study's metric decides.
 
+        A controller that works on losses is given `loss` and `validation_loss`. Where the arm has a controller, the mean of the
+        exponents that it has come to is kept as `exponent`.
+
         Args:
             metrics: any named numbers, or tensors of one element.
 
         Raises:
             DivergedError: one of them is not finite; the trial ends as diverged.
+            ArgumentError: the arm's controller needs a loss that was not reported.
         """
         numbers = {name: float(value.item() if isinstance(value, torch.Tensor) else value) for name, value in metrics.items()}
+        if self._controller is not None:
+            numbers["exponent"] = _controlled(self._controller, numbers)
         self._send(Report(max(self._epoch, 1), numbers))
         self.reported |= numbers.keys()
         broken = [name for name, value in numbers.items() if not math.isfinite(value)]
@@ -129,6 +141,26 @@ def build_optimizer(name: str, params: Iterable[Any], learning_rate: float, argu
         TypeError, ValueError: the class does not accept the arguments.
     """
     return pkgutil.resolve_name(name)(params, lr=learning_rate, **arguments)
+
+
+def build_controller(optimizer: torch.optim.Optimizer, name: str, **arguments: Any) -> Controller:
+    """The controller class of that dotted name, at work in an optimizer.
+
+    Raises:
+        ImportError, AttributeError: there is no such class.
+        TypeError, ValueError: the class does not accept the arguments.
+    """
+    return pkgutil.resolve_name(name)(optimizer, **arguments)
+
+
+def _controlled(controller: Controller, numbers: Mapping[str, float]) -> float:
+    """The mean exponent of a controller's groups, after it was told the losses if it asks for them."""
+    if isinstance(controller, GeneralizationController):
+        if missing := {"loss", "validation_loss"} - set(numbers):
+            accepted = f"to include {' and '.join(sorted(missing))}, which {type(controller).__name__} works on"
+            raise ArgumentError("metrics", sorted(numbers), accepted)
+        controller.report(numbers["loss"], numbers["validation_loss"])
+    return statistics.fmean(map(controller.exponent, controller.groups))
 
 
 def load_task(source: TaskSource) -> Callable[[Trial], None]:
@@ -151,18 +183,13 @@ def load_task(source: TaskSource) -> Callable[[Trial], None]:
 
 def work(connection: Connection, assignment: Assignment, threads: int) -> None:
     """The main function of a trial's process: run the task, send every report, then one :class:`Finished`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the runner decides
-    _end_with_the_runner()
-    torch.set_num_threads(threads)
-    warnings.simplefilter("ignore", StabilityWarning)  # the runner has said it, once for the whole study
+    enter_process(threads)
     started = time.monotonic()
     trial = Trial(assignment, connection.send)
     status, reason = "finished", ""
     try:
         task = load_task(assignment.task)
-        random.seed(assignment.seed)
-        np.random.seed(assignment.seed)  # noqa: NPY002  (tasks may use numpy's global state)
-        torch.manual_seed(assignment.seed)  # pyright: ignore[reportUnknownMemberType]
+        seed_all(assignment.seed)
         task(trial)
         if not trial.diverged and assignment.metric not in trial.reported:
             status, reason = "failed", f"the task never reported {assignment.metric!r}; it reported {sorted(trial.reported)}"
@@ -173,6 +200,21 @@ def work(connection: Connection, assignment: Assignment, threads: int) -> None:
         status, reason = "diverged", ""
     connection.send(Finished(status, time.monotonic() - started, reason))
     connection.close()
+
+
+def enter_process(threads: int) -> None:
+    """Make this process one for a trial."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the runner decides
+    _end_with_the_runner()
+    torch.set_num_threads(threads)
+    warnings.simplefilter("ignore", StabilityWarning)  # the runner has said it, once for the whole study
+
+
+def seed_all(seed: int) -> None:
+    """Seed whatever tasks draw random numbers from."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  (tasks may use numpy's global state)
+    torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
 
 
 def _end_with_the_runner() -> None:

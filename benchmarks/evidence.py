@@ -1,0 +1,164 @@
+"""Which choice of the exponent holds up? Controllers and fixed exponents against AdamW and SGD, on the tasks of the package.
+
+Every task is a study (`equipoise study`): equally many learning rates and tuning seeds for every arm, and the comparison on
+fresh seeds. Finished trials are kept in OUT/evidence.db and are not run again; OUT has each study's own report, and
+evidence.json, from which the table that is printed at the end follows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from equipoise.study.analysis import Analysis, Compared
+from equipoise.study.progress import ConsoleProgress
+from equipoise.study.report import write_html
+from equipoise.study.runner import run_study
+from equipoise.study.spec import Study
+from equipoise.study.statistics import paired_interval
+from equipoise.study.store import Store, sqlite_url
+
+HALF_DECADES = [3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1]
+
+TASKS: dict[str, tuple[str, str, int, float]] = {
+    "digits": ("accuracy", "maximize", 8, 1.0),
+    "digits-batchnorm": ("accuracy", "maximize", 8, 1.0),
+    "deep-digits": ("accuracy", "maximize", 20, 1.0),
+    "long-tail-digits": ("balanced_accuracy", "maximize", 8, 1.0),
+    "characters": ("test_loss", "minimize", 10, 1.0),
+    "characters-layernorm": ("test_loss", "minimize", 10, 1.0),
+    "words": ("accuracy", "maximize", 4, 10.0),
+    "diabetes": ("rmse", "minimize", 20, 1.0),
+}
+"""Metric, goal, epochs, and what the learning rates are multiplied by."""
+
+FIXED = {"0": 0.0, "1/8": 0.125, "1/4": 0.25, "3/8": 0.375}
+"""The exponents besides 1/2, which is AdamW."""
+
+CONTROLLERS: dict[str, dict[str, Any]] = {
+    "spread": {"name": "SpreadController", "every": 10},
+    "hypergradient": {"name": "HypergradientController", "every": 5},
+    "generalization": {"name": "GeneralizationController", "rate": 0.1},
+}
+"""All start from 1/2. These runs are short, so they look often."""
+
+
+def arms(scale: float) -> list[dict[str, Any]]:
+    """As in a study file."""
+    smes = {"optimizer": "equipoise.SMES", "weight_decay": 0.01}
+    return [
+        {"name": "adamw", "optimizer": "torch.optim.AdamW", "weight_decay": 0.01, "baseline": True},
+        {
+            "name": "sgd",
+            "optimizer": "torch.optim.SGD",
+            "momentum": 0.9,
+            "learning_rates": [rate * 10 * scale for rate in HALF_DECADES],
+        },
+        *({"name": name, "exponent": exponent, **smes} for name, exponent in FIXED.items()),
+        *(
+            {"name": name, "exponent": 0.5, "controller": {**given, "name": f"equipoise.balance.{given['name']}"}, **smes}
+            for name, given in CONTROLLERS.items()
+        ),
+    ]
+
+
+def run(task: str, options: argparse.Namespace) -> Analysis:
+    """The study of one task."""
+    metric, goal, epochs, scale = TASKS[task]
+    study = Study.model_validate(
+        {
+            "name": task,
+            "task": task,
+            "metric": metric,
+            "goal": goal,
+            "epochs": epochs,
+            "seeds": options.seeds,
+            "tuning_seeds": 2,
+            "learning_rates": [rate * scale for rate in HALF_DECADES],
+            "arm": arms(scale),
+        }
+    )
+    store = Store(sqlite_url(options.out / "evidence.db"))
+    try:
+        with ConsoleProgress(Console(stderr=True), metric) as progress:
+            analysis = run_study(study, options.out, store, progress, options.workers)
+    finally:
+        store.close()
+    write_html(analysis, options.out / f"{task}.report.html")
+    return analysis
+
+
+def verdicts(analysis: Analysis) -> dict[str, Any]:
+    """Every arm's outcome; of controllers also whether they hold against the best fixed exponent, SGD and AdamW."""
+    sign = 1.0 if analysis.study.goal == "maximize" else -1.0
+    by_name = {arm.name: arm for arm in analysis.arms}
+    best = max((by_name[name] for name in ("adamw", *FIXED)), key=lambda arm: sign * arm.mean)
+
+    def against(arm: Compared, other: Compared) -> tuple[float, float, float]:
+        """How much better: the mean, and its interval of 95 %."""
+        differences = sign * (np.array(arm.values) - np.array(other.values))
+        return (float(differences.mean()), *paired_interval(differences))
+
+    rows: dict[str, Any] = {}
+    for arm in analysis.arms:
+        rows[arm.name] = {
+            "mean": arm.mean,
+            "learning_rate": arm.tuned.chosen,
+            "at_edge": arm.tuned.at_edge,
+            "diverged": arm.diverged,
+            "against_adamw": None if arm.name == "adamw" else against(arm, by_name["adamw"]),
+        }
+        if arm.name in CONTROLLERS:
+            to_best, to_sgd, to_adamw = (against(arm, other) for other in (best, by_name["sgd"], by_name["adamw"]))
+            rows[arm.name] |= {
+                "exponents_at_the_end": [round(result.last("exponent"), 3) for result in arm.results],
+                "against_best_fixed": to_best,
+                "within_best_fixed": to_best[2] >= 0,
+                "worse_than_both": to_sgd[2] < 0 and to_adamw[2] < 0,
+            }
+    return {"metric": analysis.study.metric, "goal": analysis.study.goal, "best_fixed": best.name, "arms": rows}
+
+
+def table(found: dict[str, Any]) -> str:
+    """Markdown: one row per task."""
+    names = list(next(iter(found.values()))["arms"])
+    lines = [f"| task | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+    for task, result in found.items():
+        cells: list[str] = []
+        for name in names:
+            row = result["arms"][name]
+            difference = row["against_adamw"]
+            mark = "" if difference is None else " +" if difference[1] > 0 else " -" if difference[2] < 0 else ""
+            bold = "**" if name == (result["best_fixed"]) else ""
+            fails = "" if row.get("within_best_fixed", True) else " !"
+            cells.append(f"{bold}{row['mean']:.3f}{bold}{mark}{fails}")
+        lines.append(f"| {task} ({result['metric']}) | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of {', '.join(TASKS)} (default: all)")
+    parser.add_argument("--seeds", type=int, default=9)
+    parser.add_argument("--workers", type=int, help="trials at once (default: one per core)")
+    parser.add_argument("--out", type=Path, default=Path("evidence"))
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    found = {task: verdicts(run(task, options)) for task in options.tasks or TASKS}
+    (options.out / "evidence.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(table(found))
+    for name in CONTROLLERS:
+        within = [task for task, result in found.items() if result["arms"][name]["within_best_fixed"]]
+        worse = [task for task, result in found.items() if result["arms"][name]["worse_than_both"]]
+        held = f"within the interval of the best fixed exponent on {len(within)} of {len(found)}"
+        print(f"{name}: {held}; worse than SGD and AdamW on {', '.join(worse) or 'none'}")
+
+
+if __name__ == "__main__":
+    main()
