@@ -1,6 +1,7 @@
 # make study: run the first study on real data.   make test: run every check that CI runs.
 # make test-large: those that need 18 GiB of memory.
 # make bench: the cost of a step against torch.   make bench-gpu: the same on a GPU.
+# make evidence: controllers and fixed exponents against AdamW and SGD, on the tasks of the package.
 # make reproduce: every claim of the two papers, with a verdict.   make reproduce-quick: the same, smaller, in five minutes.
 # All make .venv first and install into it; running them again reuses it. Paths are relative: spaces in the folder's name are fine.
 
@@ -8,7 +9,7 @@ PYTHON ?= python3.11
 RUN := .venv/bin/python
 INSTALLED := .venv/.installed
 
-.PHONY: study test test-large bench bench-gpu reproduce reproduce-quick install lint clean
+.PHONY: study test test-large bench bench-gpu evidence reproduce reproduce-quick install lint clean
 
 study: $(INSTALLED)
 	$(RUN) -m equipoise study run examples/digits.toml
@@ -30,6 +31,9 @@ bench: $(INSTALLED)
 
 bench-gpu: $(INSTALLED)
 	$(RUN) benchmarks/gpu.py
+
+evidence: $(INSTALLED)
+	$(RUN) benchmarks/evidence.py
 
 reproduce: $(INSTALLED)
 	$(RUN) -m reproductions

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -23,42 +24,54 @@ from equipoise.study.spec import Study
 from equipoise.study.statistics import paired_interval
 from equipoise.study.store import Store, sqlite_url
 
-HALF_DECADES = [3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1]
 
-TASKS: dict[str, tuple[str, str, int, float]] = {
-    "digits": ("accuracy", "maximize", 8, 1.0),
-    "digits-batchnorm": ("accuracy", "maximize", 8, 1.0),
-    "deep-digits": ("accuracy", "maximize", 20, 1.0),
-    "long-tail-digits": ("balanced_accuracy", "maximize", 8, 1.0),
-    "characters": ("test_loss", "minimize", 10, 1.0),
-    "characters-layernorm": ("test_loss", "minimize", 10, 1.0),
-    "words": ("accuracy", "maximize", 4, 10.0),
-    "diabetes": ("rmse", "minimize", 20, 1.0),
+def half_decades(low: float) -> list[float]:
+    """Six learning rates, 2.5 decades."""
+    return [float(f"{low * factor:.3g}") for factor in (1, 10 / 3, 10, 100 / 3, 100, 1000 / 3)]
+
+
+class Setting(NamedTuple):
+    """What a task's study has besides its arms."""
+
+    metric: str
+    goal: str
+    epochs: int
+    lowest: float = 3e-4
+    """Learning rate."""
+    lowest_of_sgd: float = 3e-3
+    diverged: float | None = None
+    """What a diverged trial counts with, where the worst value seen is not bounded."""
+
+
+TASKS = {
+    "digits": Setting("accuracy", "maximize", 8),
+    "digits-batchnorm": Setting("accuracy", "maximize", 8),
+    "deep-digits": Setting("accuracy", "maximize", 20),
+    "long-tail-digits": Setting("balanced_accuracy", "maximize", 8),
+    "characters": Setting("test_loss", "minimize", 10, diverged=math.log(128)),  # as guessing
+    "characters-layernorm": Setting("test_loss", "minimize", 10, diverged=math.log(128)),
+    "words": Setting("accuracy", "maximize", 4, lowest=3e-3, lowest_of_sgd=0.3),
+    "diabetes": Setting("rmse", "minimize", 20, lowest_of_sgd=3e-4),
 }
-"""Metric, goal, epochs, and what the learning rates are multiplied by."""
 
 FIXED = {"0": 0.0, "1/8": 0.125, "1/4": 0.25, "3/8": 0.375}
 """The exponents besides 1/2, which is AdamW."""
 
 CONTROLLERS: dict[str, dict[str, Any]] = {
     "spread": {"name": "SpreadController", "every": 10},
-    "hypergradient": {"name": "HypergradientController", "every": 5},
+    "hypergradient": {"name": "HypergradientController", "every": 5, "rate": 0.01},
     "generalization": {"name": "GeneralizationController", "rate": 0.1},
 }
 """All start from 1/2. These runs are short, so they look often."""
 
 
-def arms(scale: float) -> list[dict[str, Any]]:
+def arms(setting: Setting) -> list[dict[str, Any]]:
     """As in a study file."""
+    sgd = {"optimizer": "torch.optim.SGD", "momentum": 0.9, "learning_rates": half_decades(setting.lowest_of_sgd)}
     smes = {"optimizer": "equipoise.SMES", "weight_decay": 0.01}
     return [
         {"name": "adamw", "optimizer": "torch.optim.AdamW", "weight_decay": 0.01, "baseline": True},
-        {
-            "name": "sgd",
-            "optimizer": "torch.optim.SGD",
-            "momentum": 0.9,
-            "learning_rates": [rate * 10 * scale for rate in HALF_DECADES],
-        },
+        {"name": "sgd", **sgd},
         *({"name": name, "exponent": exponent, **smes} for name, exponent in FIXED.items()),
         *(
             {"name": name, "exponent": 0.5, "controller": {**given, "name": f"equipoise.balance.{given['name']}"}, **smes}
@@ -69,23 +82,24 @@ def arms(scale: float) -> list[dict[str, Any]]:
 
 def run(task: str, options: argparse.Namespace) -> Analysis:
     """The study of one task."""
-    metric, goal, epochs, scale = TASKS[task]
+    setting = TASKS[task]
     study = Study.model_validate(
         {
             "name": task,
             "task": task,
-            "metric": metric,
-            "goal": goal,
-            "epochs": epochs,
+            "metric": setting.metric,
+            "goal": setting.goal,
+            "epochs": setting.epochs,
             "seeds": options.seeds,
             "tuning_seeds": 2,
-            "learning_rates": [rate * scale for rate in HALF_DECADES],
-            "arm": arms(scale),
+            "diverged": setting.diverged,
+            "learning_rates": half_decades(setting.lowest),
+            "arm": arms(setting),
         }
     )
     store = Store(sqlite_url(options.out / "evidence.db"))
     try:
-        with ConsoleProgress(Console(stderr=True), metric) as progress:
+        with ConsoleProgress(Console(stderr=True), setting.metric) as progress:
             analysis = run_study(study, options.out, store, progress, options.workers)
     finally:
         store.close()
@@ -108,7 +122,9 @@ def verdicts(analysis: Analysis) -> dict[str, Any]:
     for arm in analysis.arms:
         rows[arm.name] = {
             "mean": arm.mean,
+            "values": arm.values,
             "learning_rate": arm.tuned.chosen,
+            "by_learning_rate": dict(zip(arm.tuned.rates, arm.tuned.means, strict=True)),
             "at_edge": arm.tuned.at_edge,
             "diverged": arm.diverged,
             "against_adamw": None if arm.name == "adamw" else against(arm, by_name["adamw"]),
@@ -145,14 +161,21 @@ def main() -> None:
     """Run what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of {', '.join(TASKS)} (default: all)")
-    parser.add_argument("--seeds", type=int, default=9)
+    parser.add_argument("--seeds", type=int, default=18)
     parser.add_argument("--workers", type=int, help="trials at once (default: one per core)")
     parser.add_argument("--out", type=Path, default=Path("evidence"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     found = {task: verdicts(run(task, options)) for task in options.tasks or TASKS}
-    (options.out / "evidence.json").write_text(json.dumps(found, indent=1) + "\n")
+    (options.out / "evidence.json").write_text(json.dumps(found) + "\n")
     print(table(found))
+    print("\nTwo steps of the grid (a decade) below AdamW's learning rate, on the two tuning seeds:")
+    for task, result in found.items():
+        adamw = result["arms"]["adamw"]
+        rates = list(adamw["by_learning_rate"])
+        lower = rates[max(0, rates.index(adamw["learning_rate"]) - 2)]
+        values = {name: result["arms"][name]["by_learning_rate"][lower] for name in ("adamw", *CONTROLLERS)}
+        print(f"{task} at {lower:g}: {', '.join(f'{name} {value:.3f}' for name, value in values.items())}")
     for name in CONTROLLERS:
         within = [task for task, result in found.items() if result["arms"][name]["within_best_fixed"]]
         worse = [task for task, result in found.items() if result["arms"][name]["worse_than_both"]]
