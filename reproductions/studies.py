@@ -34,19 +34,21 @@ runner.PRELOADED.append("reproductions.studies")
 TRAINED = ("cifar.py", "resnet.py", "tasks.py", "text.py", "transformer.py")
 """What a trial does depends on these files."""
 
-PICTURES, TEXT = "pictures", "text"
+PICTURES, TEXT, SMALL_TEXT = "pictures", "text", "small text"
+"""The last is TEXT for a smaller transformer, where many trials are needed."""
 
 
 def task(options: Options, data: str, *, normalized: bool) -> str:
     """The task for that data at this scale."""
-    small = {PICTURES: "digits", TEXT: "stdlib"}
-    name = options.choose(small, small, {PICTURES: "cifar10", TEXT: "stdlib_30m"})[data]
+    small = {PICTURES: "digits", TEXT: "stdlib", SMALL_TEXT: "small_stdlib"}
+    full = {PICTURES: "cifar10", TEXT: "stdlib_30m", SMALL_TEXT: "stdlib_30m"}
+    name = options.choose(small, small, full)[data]
     return f"{name}_norm" if normalized else name
 
 
 def epochs(options: Options, data: str) -> int:
     """How long a trial trains."""
-    quick, default, full = {PICTURES: (2, 6, 30), TEXT: (3, 8, 80)}[data]
+    quick, default, full = {PICTURES: (2, 6, 30), TEXT: (3, 8, 80), SMALL_TEXT: (3, 8, 80)}[data]
     return options.choose(quick, default, full)
 
 

@@ -66,6 +66,16 @@ def cifar100_norm(trial: Trial) -> None:
     _cifar(trial, cifar.CIFAR_100, nn.BatchNorm2d)
 
 
+def small_stdlib(trial: Trial) -> None:
+    """A very small character-level transformer without normalization layers."""
+    _text(trial, SIZES["quick"], nn.Identity)
+
+
+def small_stdlib_norm(trial: Trial) -> None:
+    """The same with LayerNorm."""
+    _text(trial, SIZES["quick"], nn.LayerNorm)
+
+
 def stdlib(trial: Trial) -> None:
     """A small character-level transformer without normalization layers."""
     _text(trial, SIZES["default"], nn.Identity)

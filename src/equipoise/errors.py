@@ -7,7 +7,8 @@ EquipoiseError
 ├── CaptureError (RuntimeError)        a CUDA graph captures what cannot be replayed
 ├── UnusableInputError (ValueError)    a file that does not hold what was looked for
 ├── MissingExtraError (ImportError)    an optional dependency that is not installed
-└── StudyStoppedError (RuntimeError)   a study that stopped before its end
+├── StudyStoppedError (RuntimeError)   a study that stopped before its end
+└── RunStoppedError (RuntimeError)     a training run that its guard stopped
 
 StabilityWarning (UserWarning)         hyperparameters outside of the stable region (E4)
 ScheduleWarning (UserWarning)          a schedule that ended before the run
@@ -61,6 +62,10 @@ class MissingExtraError(EquipoiseError, ImportError):
 
 class StudyStoppedError(EquipoiseError, RuntimeError):
     """A study stopped before its end. Every trial that had finished is kept; running it again continues there."""
+
+
+class RunStoppedError(EquipoiseError, RuntimeError):
+    """The guard of a training run stopped it. The message says why, and where the report is."""
 
 
 class StabilityWarning(UserWarning):

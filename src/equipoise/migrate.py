@@ -154,7 +154,7 @@ def migrate_file(source: Path, target: Path, to: type[Optimizer], **hyperparamet
         holder = {"": read_checkpoint(source)}
     except OSError as error:
         raise UnusableInputError(f"{source} cannot be read: {error.strerror or error}") from None
-    found = list(_optimizers(holder, ""))
+    found = list(find_optimizers(holder, ""))
     if len(found) != 1:
         places = f", at {', '.join(where for where, _, _ in found)}; migrate_state takes one at a time" if found else ""
         raise UnusableInputError(f"{source} holds {len(found)} state dicts of optimizers{places}: accepted is one")
@@ -166,7 +166,7 @@ def migrate_file(source: Path, target: Path, to: type[Optimizer], **hyperparamet
     return Migrated(where, old, container[key])
 
 
-def _optimizers(node: Any, where: str) -> Iterator[tuple[str, Any, Any]]:
+def find_optimizers(node: Any, where: str) -> Iterator[tuple[str, Any, Any]]:
     """Every state dict of an optimizer below a node: its place, what it is in, and under which key."""
     pairs = cast("Iterable[tuple[Any, Any]]", node.items() if isinstance(node, dict) else enumerate(node))
     for key, value in pairs:
@@ -174,4 +174,4 @@ def _optimizers(node: Any, where: str) -> Iterator[tuple[str, Any, Any]]:
         if is_state_dict(value):
             yield place, node, key
         elif isinstance(value, (dict, list)):
-            yield from _optimizers(value, place)
+            yield from find_optimizers(value, place)

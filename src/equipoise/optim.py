@@ -6,12 +6,14 @@ the power, and SMES measures it against a reference scale (E3), so that a learni
 
 State per parameter and stage: ``exp_avg`` and ``exp_avg_sq``, float32 for parameters of lower precision (float64 for
 float64), named as in torch for the first stage and with ``_2``, ``_3`` appended for later ones, a ``reference`` where
-one is used, and one ``step``. A run that was migrated also remembers when those averages began that are younger or older
-than it. Everything an optimizer needs lives in ``defaults``, ``state`` and ``param_groups``, as plain values.
+one is used, and one ``step``; ``born_exp_avg`` and ``born_exp_avg_sq`` say how many steps came before these averages, for every
+later stage, and for the first one where a migrated run has averages that are older or younger than it. Everything an
+optimizer needs lives in ``defaults``, ``state`` and ``param_groups``, as plain values.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, TypeAlias, overload
@@ -184,7 +186,8 @@ class Equipoise(torch.optim.Optimizer):
         if not gradients and not self.state and sharding.is_distributed():
             raise GradientError(
                 "no parameter has a gradient. If fully_shard() came after the optimizer was built, the optimizer still holds"
-                " the parameters from before, which the model has replaced: build it from those of the sharded model"
+                " the parameters from before, which the model has replaced: build it from those of the sharded model. (Or a"
+                " hook dropped the gradients of the very first step.)"
             )
         if self._plan is None or not self._plan.holds(self.param_groups, members):
             self._plan = Plan(self.param_groups, members, self.state)
@@ -229,6 +232,23 @@ class Equipoise(torch.optim.Optimizer):
         finally:
             before.remove()
             after.remove()
+
+    def report_per_parameter_metrics(self, param: Tensor, name: str, optimizer_metrics: dict[str, Any]) -> dict[str, Any]:
+        """What Composer's ``OptimizerMonitor`` asks of an optimizer after a step, once for every parameter.
+
+        Adds ``l2_norm/grad``, ``l2_norm/param`` and ``l2_norm/update`` (|lr u|, without weight decay), as Composer's optimizers
+        do, and ``largest_update`` (max |u|, which E5 bounds), each with ``/`` and `name`, of the step before. The first call
+        asks the kernels to measure, so that the first step has none. Where there are shards this is a collective.
+        """
+        if self.telemetry is None:
+            self.telemetry = Telemetry()
+        for measures in self.telemetry.of(param).read().values():
+            lr = next(float(group["lr"]) for group in self.param_groups if any(each is param for each in group["params"]))
+            optimizer_metrics[f"l2_norm/grad/{name}"] = math.sqrt(measures.gradient)
+            optimizer_metrics[f"l2_norm/param/{name}"] = math.sqrt(measures.parameter)
+            optimizer_metrics[f"l2_norm/update/{name}"] = lr * math.sqrt(measures.update)
+            optimizer_metrics[f"largest_update/{name}"] = measures.largest_update
+        return optimizer_metrics
 
     def _copied_state(self, saved: dict[Any, Any], saved_groups: Sequence[dict[str, Any]]) -> dict[Tensor, dict[str, Any]]:
         """The saved state by parameter."""
@@ -303,7 +323,7 @@ class KAdam(Equipoise):
         >>> weight.sum().backward()
         >>> optimizer.step()
         >>> sorted(optimizer.state[weight])
-        ['exp_avg', 'exp_avg_2', 'exp_avg_sq', 'exp_avg_sq_2', 'step']
+        ['born_exp_avg_2', 'born_exp_avg_sq_2', 'exp_avg', 'exp_avg_2', 'exp_avg_sq', 'exp_avg_sq_2', 'step']
     """
 
     def __init__(

@@ -84,6 +84,9 @@ def prepare(state: dict[str, Any], parameter: Tensor, view: View, group: dict[st
         seen = view.of(kept)
         if kept.dtype != dtype or seen.shape != view.theta.shape or not seen.is_contiguous():  # the parameter was converted
             state[key] = torch.empty_like(parameter, dtype=dtype, requires_grad=False).copy_(kept)
+    for suffix in ends[1:]:  # a later stage may begin in mid-run; distributed checkpoints load what a fresh state has, no more
+        for key in ("born_exp_avg", "born_exp_avg_sq"):
+            state.setdefault(key + suffix, 0)
     for key in references:
         precision = _moment_dtype(parameter, None).to_real()
         kept = state.get(key)

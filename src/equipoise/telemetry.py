@@ -51,15 +51,23 @@ class Telemetry:
     """
 
     def __init__(self) -> None:
-        self._parts: list[tuple[Sequence[Tensor], Tensor]] = []
+        self.parts: list[tuple[Sequence[Tensor], Tensor]] = []
+        """What was added in the last step."""
 
     def clear(self) -> None:
         """Forget the last step."""
-        self._parts = []
+        self.parts = []
 
     def add(self, parameters: Sequence[Tensor], measures: Tensor) -> None:
         """Hold what a kernel measures of some parameters: float64, shape (parameters, measures), on its device."""
-        self._parts.append((parameters, measures))
+        self.parts.append((parameters, measures))
+
+    def of(self, parameter: Tensor) -> Telemetry:
+        """What is held of one parameter; nothing where it had no gradient."""
+        found = Telemetry()
+        for parameters, measures in self.parts:
+            found.parts += [([each], measures[at : at + 1]) for at, each in enumerate(parameters) if each is parameter]
+        return found
 
     def read(self) -> dict[Tensor, Measures]:
         """The measures of the last step, by parameter; of those alone that had a gradient.
@@ -67,11 +75,11 @@ class Telemetry:
         Those of a sharded parameter are of the whole tensor, on every process. Where there is one, this is a collective, one
         for all tensors that the same processes hold: every process must call it.
         """
-        parameters = [parameter for some, _ in self._parts for parameter in some]
-        rows = [row for _, measures in self._parts for row in measures.numpy(force=True)]
+        parameters = [parameter for some, _ in self.parts for parameter in some]
+        rows = [row for _, measures in self.parts for row in measures.numpy(force=True)]
         for processes, indices in sharding.by_processes(parameters).items():
             here = torch.tensor(np.stack([rows[index] for index in indices]), device=parameters[indices[0]].device)
-            whole = sharding.combined(here, processes, _total).numpy(force=True)
+            whole = sharding.combined(here, processes, total).numpy(force=True)
             for index, row in zip(indices, whole, strict=True):
                 rows[index] = row
         found: dict[Tensor, Measures] = {}
@@ -81,7 +89,7 @@ class Telemetry:
         return found
 
 
-def _total(shards: Tensor) -> Tensor:
+def total(shards: Tensor) -> Tensor:
     """The measures of tensors from those of their shards, in the first dimension."""
     total, largest = shards.sum(0), MEASURES.index("largest_update")
     total[:, largest] = shards[:, :, largest].amax(0)  # NaN where one is

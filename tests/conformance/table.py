@@ -39,8 +39,9 @@ class OptimizerCase:
     def state_keys(self) -> set[str]:
         """The documented names of what is remembered per parameter."""
         keys = ("exp_avg", "exp_avg_sq", *(["reference"] if self.reference else []))
-        suffixes = ["", *(f"_{stage}" for stage in range(2, self.stages + 1))]
-        return {"step", *(key + suffix for key in keys for suffix in suffixes)}
+        later = [f"_{stage}" for stage in range(2, self.stages + 1)]
+        ages = {key + suffix for key in ("born_exp_avg", "born_exp_avg_sq") for suffix in later}
+        return {"step", *(key + suffix for key in keys for suffix in ["", *later]), *ages}
 
 
 _TWO_STAGES = {"stages": 2, "betas": ((0.9, 0.999), (0.8, 0.99)), "exponent": (0.25, 0.5)}

@@ -11,7 +11,7 @@ from torch import Tensor
 from equipoise.errors import StateDictError
 
 from .table import STATE_DTYPES, every_case, every_class, every_dtype
-from .training import copies, parameters, same, train
+from .training import copies, parameters, same, tensors, train
 
 PLAIN = (bool, int, float, str, type(None), torch.dtype)
 
@@ -39,7 +39,7 @@ def test_state_is_at_least_float32_before_and_after_a_load(case, dtype):
     restored = case.make(copies(optimizer.param_groups[0]["params"]))
     restored.load_state_dict(optimizer.state_dict())
     for state in [*optimizer.state.values(), *restored.state.values()]:
-        for key, value in state.items():
+        for key, value in tensors(state).items():
             expected = STATE_DTYPES[dtype].to_real() if key.startswith("reference") else STATE_DTYPES[dtype]
             assert value.dtype == (torch.float32 if key == "step" else expected)
             assert value.device.type == "cpu"
@@ -88,7 +88,7 @@ def test_a_loaded_state_dict_shares_no_memory_with_the_optimizer(case, dtype):
 
     before = copy.deepcopy(optimizer.state_dict())
     for state in loaded["state"].values():
-        for value in state.values():
+        for value in tensors(state).values():
             value.fill_(7)
         state.clear()
     loaded["param_groups"][0].clear()
@@ -108,10 +108,10 @@ def test_a_state_dict_of_lower_precision_is_continued_in_full_precision(case):
     train(optimizer, 2)
     saved = copy.deepcopy(optimizer.state_dict())
     for state in saved["state"].values():
-        state.update({key: value.bfloat16() for key, value in state.items() if key != "step"})
+        state.update({key: value.bfloat16() for key, value in tensors(state).items() if key != "step"})
     optimizer.load_state_dict(saved)
     for state, half in zip(optimizer.state.values(), saved["state"].values(), strict=True):
-        assert same(dict(state), {key: value.float() for key, value in half.items()})
+        assert same(tensors(state), {key: value.float() for key, value in tensors(half).items()})
 
 
 def without(key):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -43,6 +43,11 @@ def train(optimizer: torch.optim.Optimizer, steps: int, start: int = 0, schedule
         optimizer.step()
         if scheduler is not None:
             scheduler.step()
+
+
+def tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What is remembered of a parameter but for the ages of its averages, which are plain numbers."""
+    return {key: value for key, value in state.items() if not key.startswith("born_")}
 
 
 def same(left: Any, right: Any) -> bool:

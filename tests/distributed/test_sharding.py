@@ -23,11 +23,13 @@ from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distrib
 from torch.distributed.tensor.debug import CommDebugMode
 from torch.nn.parallel import DistributedDataParallel
 
-from equipoise import SMES, Equipoise
+from equipoise import SMES, Equipoise, KAdam
 from equipoise.errors import ArgumentError, GradientError, StateDictError
+from equipoise.migrate import migrate
 from equipoise.telemetry import Telemetry
 
-from ..conformance.table import CASES
+from ..conformance.table import CASES, OptimizerCase
+from ..conformance.training import tensors
 from .world import folder, run, world
 
 STEPS = 20
@@ -83,7 +85,7 @@ def assert_equal_training(model, optimizer, case, **arguments) -> None:
     train(model, optimizer, range(STEPS), dist.get_rank(), dist.get_world_size())
     for own, other in zip(model.parameters(), alone.parameters(), strict=True):
         close(whole(own), other.detach())
-        for key, value in optimizer.state[own].items():
+        for key, value in tensors(optimizer.state[own]).items():
             close(whole(value), expected.state[other][key])
             if key.startswith("reference"):
                 everywhere = [torch.empty_like(value) for _ in range(dist.get_world_size())]
@@ -291,6 +293,19 @@ def test_a_step_on_new_gradients_keeps_its_plan():
 
 HALF = range(STEPS // 2)
 REST = range(STEPS // 2, STEPS)
+MIGRATED = OptimizerCase("migrated", KAdam, {"lr": 0.01}, stages=2)
+
+
+def save_and_finish(model, optimizer, name) -> dict[str, dict[str, object]]:
+    """The state by parameter that was saved after the first half."""
+    state = dict(zip(("model", "optimizer"), get_state_dict(model, optimizer), strict=True))
+    dcp.save(state, checkpoint_id=folder() / name)
+    train(model, optimizer, REST, dist.get_rank(), 2)
+    parameters = [whole(parameter) for parameter in model.parameters()]
+    if dist.get_rank() == 0:
+        torch.save(parameters, folder() / f"{name}.pt")
+    dist.barrier()
+    return state["optimizer"]["state"]
 
 
 @world(2, ROWS)
@@ -298,16 +313,20 @@ def test_a_run_on_two_processes_is_saved(case):
     model = sharded()
     optimizer = case.make(model.parameters())
     train(model, optimizer, HALF, dist.get_rank(), 2)
-    state = dict(zip(("model", "optimizer"), get_state_dict(model, optimizer), strict=True))
-    for name, saved in state["optimizer"]["state"].items():
+    for name, saved in save_and_finish(model, optimizer, case.name).items():
         whole_here = {key for key, value in saved.items() if not isinstance(value, DTensor)}
         assert whole_here == {key for key in saved if name == "scale" or not key.startswith("exp_avg")}
-    dcp.save(state, checkpoint_id=folder() / case.name)
-    train(model, optimizer, REST, dist.get_rank(), 2)
-    parameters = [whole(parameter) for parameter in model.parameters()]
-    if dist.get_rank() == 0:
-        torch.save(parameters, folder() / f"{case.name}.pt")
-    dist.barrier()
+
+
+@world(2)
+def test_a_run_that_was_migrated_on_the_way_is_saved_with_the_ages_of_its_averages():
+    model = sharded()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    train(model, optimizer, HALF[:4], dist.get_rank(), 2)
+    optimizer = migrate(optimizer, to=KAdam, k=2)
+    train(model, optimizer, HALF[4:], dist.get_rank(), 2)
+    for saved in save_and_finish(model, optimizer, MIGRATED.name).values():
+        assert (saved["born_exp_avg_2"], saved["born_exp_avg_sq_2"]) == (4, 4)
 
 
 def assert_continues(model, case, rank, size) -> None:
@@ -321,13 +340,13 @@ def assert_continues(model, case, rank, size) -> None:
         close(whole(own), expected)
 
 
-@world(4, ROWS, after=2)
+@world(4, [*ROWS, MIGRATED], after=2)
 def test_and_continued_on_four(case):
     assert_continues(sharded(), case, dist.get_rank(), 4)
 
 
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
-@pytest.mark.parametrize("case", ROWS, ids=str)
+@pytest.mark.parametrize("case", [*ROWS, MIGRATED], ids=str)
 def test_and_continued_on_one(case):
     run(__name__, 2)
     assert_continues(Model(), case, 0, 1)

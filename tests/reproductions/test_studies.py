@@ -15,7 +15,7 @@ from reproductions.claim import Options, Scale
 @pytest.mark.parametrize("scale", Scale)
 def test_every_scale_has_its_tasks(scale: Scale, tmp_path: Path):
     options = Options(scale, torch.device("cpu"), tmp_path)
-    for data in (studies.PICTURES, studies.TEXT):
+    for data in (studies.PICTURES, studies.TEXT, studies.SMALL_TEXT):
         for normalized in (False, True):
             assert callable(getattr(tasks, studies.task(options, data, normalized=normalized)))
 

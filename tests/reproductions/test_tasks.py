@@ -10,7 +10,7 @@ from equipoise.study.worker import Report, Trial
 from reproductions import tasks
 from reproductions.resnet import resnet18
 
-PAIRS = {"digits": "digits_norm", "stdlib": "stdlib_norm"}
+PAIRS = {"digits": "digits_norm", "stdlib": "stdlib_norm", "small_stdlib": "small_stdlib_norm"}
 
 
 def train(task: str, epochs: int = 1, optimizer: str = "torch.optim.Adam", rate: float = 0.003) -> list[dict[str, float]]:
@@ -21,7 +21,7 @@ def train(task: str, epochs: int = 1, optimizer: str = "torch.optim.Adam", rate:
     return [report.metrics for report in reports]
 
 
-@pytest.mark.parametrize("task", ["digits", "digits_norm", "few_digits_norm", "stdlib", "stdlib_norm"])
+@pytest.mark.parametrize("task", ["digits", "digits_norm", "few_digits_norm", "stdlib", "stdlib_norm", "small_stdlib_norm"])
 def test_training_lowers_the_loss_on_unseen_data(task: str):
     reports = train(task, epochs=2)
     assert reports[1]["test_loss"] < reports[0]["test_loss"]

@@ -11,8 +11,10 @@ from equipoise.errors import ArgumentError
 from equipoise.rules import Memory, Stage, Step, apply_stage
 from equipoise.theory import (
     assess,
+    noise_ratio,
     recommend_exponent,
     scale_degree,
+    signal_loss,
     signal_to_noise,
     sparse_rate,
     update_spread,
@@ -185,6 +187,34 @@ def test_golden_recommendations(asked, exponent, decided_by, within):
     assert found.within_tolerance is within
 
 
+@pytest.mark.parametrize("ratio", [0.01, 0.3, 5.0])
+def test_the_noise_ratio_is_found_from_gradients_with_its_own_noise_taken_out(ratio):
+    rng = np.random.default_rng(0)
+    steps, half = 400, 2000
+    # Half of the coordinates carry signal, whose mean square is 1 and whose noise is weak; half carry noise alone.
+    signal, noise = np.r_[rng.choice([-1.0, 1.0], half), np.zeros(half)], np.r_[np.full(half, 0.1), np.full(half, ratio)]
+    gradients = signal + noise * rng.standard_normal((steps, 2 * half))
+    mean, deviation = gradients.mean(0), gradients.std(0, ddof=1)
+    true = [signal_to_noise(signal, noise, p) for p in (0.5, 0.0)]
+    assert noise_ratio(mean, deviation, steps) == pytest.approx(true[0] / true[1], rel=0.02)
+    assert math.isnan(noise_ratio(mean[half:], deviation[half:], steps))
+
+
+@pytest.mark.parametrize("p", EXPONENTS)
+def test_the_loss_of_signal_is_what_signal_to_noise_gives_up(p):
+    kept = signal_to_noise([1.0, 0.0], [0.0, 1e-3], p) / signal_to_noise([1.0, 0.0], [0.0, 1e-3], 0.0)
+    assert signal_loss(1e-3, p) == pytest.approx(-math.log10(kept), abs=1e-12)
+    assert signal_loss(2.0, p) == 0
+
+
+def test_no_exponent_above_the_highest_is_recommended():
+    found = recommend_exponent(spread=4.0, highest=0.2)
+    assert (found.exponent, found.decided_by, found.within_tolerance) == (0.2, ("spread",), False)
+    assert recommend_exponent(spread=1.25, highest=0.2).exponent == pytest.approx(0.1)
+    # Rates of rare gradients are asked for at no exponent that is not stable.
+    assert recommend_exponent(density=0.01, betas=(0.95, 0.7), highest=0.1).exponent == 0.1
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -208,6 +238,9 @@ def test_golden_recommendations(asked, exponent, decided_by, within):
         (lambda: recommend_exponent(noise=0.0), r"noise = 0\.0 .* positive"),
         (lambda: recommend_exponent(noise=math.nan), "noise = nan"),
         (lambda: recommend_exponent(tolerance=0.0), r"tolerance = 0\.0 .* decades"),
+        (lambda: recommend_exponent(highest=0.6), r"highest = 0\.6 .* in \(0, 0\.5\]"),
+        (lambda: signal_loss(-1.0, 0.5), r"noise = -1\.0 .* positive"),
+        (lambda: noise_ratio([1.0], [1.0], 1), "observations = 1 .* at least 2"),
         (lambda: recommend_exponent(density=0.1, betas=(1.5, 0.9)), r"betas = \(1\.5, 0\.9\)"),
     ],
 )

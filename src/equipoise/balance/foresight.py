@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -17,6 +17,8 @@ from equipoise.theory.assessment import Assessment, Pair, assess, deciding_stage
 from equipoise.theory.region import margin
 
 Floats: TypeAlias = NDArray[np.float64]
+Values: TypeAlias = Callable[[NDArray[Any]], Any]
+"""Of steps, as a schedule is."""
 
 ACCEPTED = MappingProxyType(
     {
@@ -80,23 +82,42 @@ def outside(
     found: list[tuple[float, int, Floats]] = []
     for start in range(0, min(together, FORESEEN), CHUNK):
         steps = np.arange(start, min(start + CHUNK, together, FORESEEN))
-        scheduled = {name: _values(name, each, steps) for name, each in schedules.items()}
-        beta1, beta2 = np.array(pairs, dtype=np.float64).T[:, :, None]
-        shape = len(pairs), len(steps)
-        b1, b2, p = (
-            np.broadcast_to(scheduled.get(name, value), shape)
-            for name, value in (("beta1", beta1), ("beta2", beta2), ("exponent", np.array(exponents)[:, None]))
-        )
-        margins, decides = margin(b1, b2, p), deciding_stages(p)
-        lowest = np.where(decides, margins, np.inf).min(axis=0)
-        leaves = (decides & ((margins <= 0) | (p > 0.5))).any(axis=0)
+        lowest, leaves, stages = margins(pairs, exponents, schedules, steps)
         if leaves.any():
             at = int(np.argmax(leaves)), int(np.argmin(np.where(leaves, lowest, np.inf)))
-            found += [(float(lowest[i]), int(steps[i]), np.stack([b1[:, i], b2[:, i], p[:, i]])) for i in at]
+            found += [(float(lowest[i]), int(steps[i]), stages[:, :, i]) for i in at]
     if not found:
         return None
     first, deepest = found[0], min(found, key=lambda each: each[0])
     return _outside(*first), _outside(*deepest)
+
+
+def margins(
+    pairs: Sequence[Pair], exponents: Sequence[float], schedules: Mapping[str, Sequence[Values]], steps: NDArray[Any]
+) -> tuple[Floats, NDArray[np.bool_], Floats]:
+    """The margin of E4 at each of some steps.
+
+    Args:
+        pairs, exponents, schedules: as for :func:`outside`.
+        steps: shape (n,).
+
+    Returns:
+        The lowest of the stages that decide, in nats per step, shape (n,); whether updates can grow without bound, shape (n,);
+        and beta1, beta2 and exponent of every stage, shape (3, stages, n).
+
+    Raises:
+        ArgumentError: a schedule leaves what is accepted for its value.
+    """
+    scheduled = {name: _values(name, each, steps) for name, each in schedules.items()}
+    beta1, beta2 = np.array(pairs, dtype=np.float64).T[:, :, None]
+    shape = len(pairs), len(steps)
+    b1, b2, p = (
+        np.broadcast_to(scheduled.get(name, value), shape)
+        for name, value in (("beta1", beta1), ("beta2", beta2), ("exponent", np.array(exponents)[:, None]))
+    )
+    each, decides = margin(b1, b2, p), deciding_stages(p)
+    leaves = (decides & ((each <= 0) | (p > 0.5))).any(axis=0)
+    return np.where(decides, each, np.inf).min(axis=0), leaves, np.stack([b1, b2, p])
 
 
 def _outside(lowest: float, step: int, stages: Floats) -> Outside:
@@ -104,7 +125,7 @@ def _outside(lowest: float, step: int, stages: Floats) -> Outside:
     return Outside(step, lowest, assess(list(zip(beta1, beta2, strict=True)), exponents, len(exponents)))
 
 
-def _values(name: str, schedules: Sequence[Schedule], steps: NDArray[Any]) -> Floats:
+def _values(name: str, schedules: Sequence[Values], steps: NDArray[Any]) -> Floats:
     """Of shape (1 or stages, steps)."""
     least, bound, accepted = ACCEPTED[name]
     values = np.stack([schedule(steps) for schedule in schedules])

@@ -176,6 +176,59 @@ def signal_to_noise(mean: ArrayLike, deviation: ArrayLike, exponent: float, beta
     return of_signal / of_noise / math.sqrt(noise_update(betas, exponent=0.0))
 
 
+def noise_ratio(mean: ArrayLike, deviation: ArrayLike, observations: int) -> float:
+    """The gradient scale of coordinates that carry noise, relative to that of those that carry signal, as measured.
+
+    Where scales a and b carry signal and noise, :func:`signal_to_noise` is proportional to (a/b)^(1-2p), hence::
+
+        b/a = ratio(1/2) / ratio(0),     ratio(p)^2 = measured(p)^2 - 1/n
+
+    as the mean of n gradients differs from the true one by deviation / sqrt(n) in every coordinate, which adds 1/n to both
+    squares.
+
+    Args:
+        mean: of n gradients, any shape.
+        deviation: the standard deviation of these gradients, of the same shape.
+        observations: n.
+
+    Returns:
+        b/a; NaN where either ratio^2 is below the 1/n that pure noise leaves.
+
+    Raises:
+        ArgumentError: an argument outside of what is accepted.
+
+    Example:
+        One coordinate with signal, and 99 with noise of a tenth of its scale:
+
+        >>> mean, deviation = [1.0] + [0.0] * 99, [0.0] + [0.1] * 99
+        >>> round(noise_ratio(mean, deviation, observations=10**6), 3)
+        0.1
+    """
+    if isinstance(observations, bool) or not isinstance(observations, int) or observations < 2:
+        raise ArgumentError("observations", observations, "a whole number of at least 2")
+    left = 1 / observations
+    without, with_all = (signal_to_noise(mean, deviation, p, betas=(0.0, 0.0)) ** 2 - left for p in (0.0, 0.5))
+    return math.sqrt(with_all / without) if min(without, with_all) >= left else math.nan
+
+
+def signal_loss(noise: float, exponent: float) -> float:
+    """Decades by which the ratio of signal to noise in the update is below that in the gradient: 2p log10(1 / noise) (E7).
+
+    Where scales a and b carry signal and noise, that ratio is (a/b)^(1-2p) after a/b before; noise = b/a. 0 where that is 1 or
+    more.
+
+    Raises:
+        ArgumentError: a noise that is not positive.
+
+    Example:
+        >>> [signal_loss(0.01, p) for p in (0.0, 0.25, 0.5)]
+        [0.0, 1.0, 2.0]
+    """
+    if not 0 < noise < math.inf:
+        raise ArgumentError("noise", noise, "a positive finite number")
+    return max(0.0, -2 * exponent * math.log10(noise))
+
+
 def recommend_exponent(
     spread: float = 0.0,
     density: float = 1.0,
@@ -183,16 +236,17 @@ def recommend_exponent(
     tolerance: float = 1.0,
     *,
     betas: Pair = (0.9, 0.999),
+    highest: float = 0.5,
 ) -> ExponentRecommendation:
-    """The smallest exponent in [0, 1/2] that equalises enough, unless more signal would be lost than is equalised.
+    """The smallest exponent in [0, highest] that equalises enough, unless more signal would be lost than is equalised.
 
     Three quantities in decades, the first two falling with p, the third rising::
 
         gap(p)  = max((1 - 2p) spread, -log10 sparse_rate(density, p))      what still has to be equalised
         loss(p) = 2p log10(1 / noise)                                       signal to noise that was given up
 
-    The answer is the smallest p with gap(p) <= max(tolerance, loss(p)), or 1/2 if none has. So p rises until the gap is within
-    the tolerance, but once the loss exceeds the tolerance only to where both are equal: there the larger of them is
+    The answer is the smallest p with gap(p) <= max(tolerance, loss(p)), or the highest if none has. So p rises until the gap is
+    within the tolerance, but once the loss exceeds the tolerance only to where both are equal: there the larger of them is
     smallest. For spread = log10(1 / noise), both beyond the tolerance, that is p = 1/4.
 
     Args:
@@ -202,6 +256,7 @@ def recommend_exponent(
             above: raising p loses nothing.
         tolerance: decades that are acceptable for each of the three.
         betas: (beta1, beta2), for the sparse rate.
+        highest: in (0, 1/2]; less where E4 leaves no more (:func:`~equipoise.theory.nearest_stable`).
 
     Raises:
         ArgumentError: an argument outside of what is accepted.
@@ -216,30 +271,30 @@ def recommend_exponent(
     """
     from scipy.optimize import brentq  # as above
 
-    if not 0 < noise < math.inf:
-        raise ArgumentError("noise", noise, "a positive finite number")
     if not 0 < tolerance < math.inf:
         raise ArgumentError("tolerance", tolerance, "a positive finite number, in decades")
+    if not 0 < highest <= 0.5:
+        raise ArgumentError("highest", highest, "in (0, 0.5]")
 
     def slowness(p: float) -> float:
         return -math.log10(sparse_rate(density, p, betas))
 
     def excess(p: float) -> float:
         gap = max(update_spread(spread, p), slowness(p))
-        return gap - max(tolerance, -2 * p * math.log10(noise))
+        return gap - max(tolerance, signal_loss(noise, p))
 
     if excess(0.0) <= 0:
         exponent, decided_by = 0.0, ()
     else:
-        exponent = 0.5 if excess(0.5) >= 0 else float(brentq(excess, 0.0, 0.5, xtol=1e-12))
+        exponent = highest if excess(highest) >= 0 else float(brentq(excess, 0.0, highest, xtol=1e-12))
         decided_by = ("spread",) if update_spread(spread, exponent) > slowness(exponent) else ("density",)
-        if exponent < 0.5 and -2 * exponent * math.log10(noise) > tolerance:
+        if exponent < highest and signal_loss(noise, exponent) > tolerance:
             decided_by = (*decided_by, "noise")
     return ExponentRecommendation(
         exponent=exponent,
         decided_by=decided_by,
         update_spread=update_spread(spread, exponent),
         sparse_rate=sparse_rate(density, exponent, betas),
-        signal_loss=max(0.0, -2 * exponent * math.log10(noise)),
+        signal_loss=signal_loss(noise, exponent),
         tolerance=tolerance,
     )
