@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 from scipy import optimize, stats
 
 from equipoise import Equipoise, StabilityWarning, theory
+from equipoise.study.tasks.transformer import Transformer
 from reproductions import text
 from reproductions.claim import Claim, Options, all_of, judge, mean_interval, parse_options
+from reproductions.sizes import SIZES
 from reproductions.text import VOCABULARY
-from reproductions.transformer import SIZES, Transformer
 
 LEVEL = theory.continuous_margin(0.9, 0.999)
 GUESSING = math.log(VOCABULARY)
@@ -107,14 +108,14 @@ def _loss(source: text.Text, options: Options, seed: int, betas: Pair, lr: float
         warnings.simplefilter("ignore", StabilityWarning)  # half of the pairs are unstable on purpose
         optimizer = Equipoise(model.parameters(), lr=lr, betas=betas)
     for _ in range(options.choose(100, 300, 2000)):
-        inputs, following = text.batch(source.training, size.batch, size.context, windows)
+        inputs, following = text.windows(source.training, size.batch, size.context, windows)
         loss = model.loss(inputs.to(options.device), following.to(options.device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     windows.manual_seed(0)  # the same validation for all
     with torch.no_grad():
-        batches = [text.batch(source.validation, size.batch, size.context, windows) for _ in range(20)]
+        batches = [text.windows(source.validation, size.batch, size.context, windows) for _ in range(20)]
         loss = float(np.mean([model.loss(x.to(options.device), y.to(options.device)).item() for x, y in batches]))
     return min(loss, GUESSING) if math.isfinite(loss) else GUESSING
 

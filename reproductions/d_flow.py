@@ -17,9 +17,9 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from equipoise import theory
 from equipoise.figures import COLOURS
+from equipoise.study.tasks.transformer import Size, Transformer
 from reproductions import text
 from reproductions.claim import Claim, Options, all_of, judge, mean_interval, parse_options
-from reproductions.transformer import Size, Transformer
 
 Floats = NDArray[np.float64]
 Problem = tuple[Callable[[Floats], Floats], Floats]
@@ -101,7 +101,7 @@ def transformer(source: text.Text, seed: int) -> Problem:
     torch.manual_seed(seed)
     model = Transformer(SIZE).double()
     generator = torch.Generator().manual_seed(seed)
-    inputs, following = text.batch(source.training, SIZE.batch, SIZE.context, generator)
+    inputs, following = text.windows(source.training, SIZE.batch, SIZE.context, generator)
     weights = list(model.parameters())
     start = parameters_to_vector(weights).detach()
     directions = 0.1 * torch.randn(len(start), SUBSPACE, dtype=torch.float64, generator=generator)

@@ -19,10 +19,11 @@ from equipoise import Equipoise, theory
 from equipoise.figures import COLOURS
 from equipoise.monitor import probe_scale_invariance
 from equipoise.monitor.invariance import ScaleVerdict
+from equipoise.study.tasks.transformer import Transformer
 from equipoise.telemetry import Telemetry
 from reproductions import text
 from reproductions.claim import Claim, Options, all_of, judge, mean_interval, parse_options
-from reproductions.transformer import SIZES, Transformer
+from reproductions.sizes import SIZES
 
 LEARNING_RATE, WEIGHT_DECAY = 3e-3, 0.3
 
@@ -116,7 +117,7 @@ def _transformer(source: text.Text, options: Options, seed: int) -> tuple[nn.Mod
     generator = torch.Generator().manual_seed(seed)
 
     def batches() -> tuple[Tensor, Tensor]:
-        inputs, following = text.batch(source.training, size.batch, size.context, generator)
+        inputs, following = text.windows(source.training, size.batch, size.context, generator)
         return inputs.to(options.device), following.to(options.device)
 
     return model, batches, Transformer.loss

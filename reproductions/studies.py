@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from rich.console import Console
 
 from equipoise.study import runner
+from equipoise.study import tasks as built_in
 from equipoise.study.analysis import Analysis
 from equipoise.study.progress import ConsoleProgress
 from equipoise.study.report import write_html
@@ -31,7 +32,10 @@ FOLDER = Path(__file__).parent
 runner.PRELOADED.append("reproductions.studies")
 # A trial's process imports the script that is running; what a script imports is imported once, 0.5 s less per trial.
 
-TRAINED = ("cifar.py", "resnet.py", "tasks.py", "text.py", "transformer.py")
+TRAINED = [
+    *(Path(__file__).with_name(name) for name in ("cifar.py", "resnet.py", "sizes.py", "tasks.py", "text.py")),
+    *sorted(Path(built_in.__file__).parent.glob("*.py")),
+]
 """What a trial does depends on these files."""
 
 PICTURES, TEXT, SMALL_TEXT = "pictures", "text", "small text"
@@ -92,6 +96,6 @@ def draw(axes: Axes, found: Mapping[str, Interval]) -> None:
 def origin(device: torch.device) -> str:
     """What a kept trial depends on besides its assignment: the code that it runs, the text of this Python, the device."""
     digest = hashlib.sha256(f"{platform.python_version()} {device}".encode())
-    for name in TRAINED:
-        digest.update((FOLDER / name).read_bytes())
+    for path in TRAINED:
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -18,10 +18,12 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
+from equipoise.study.tasks.digits import convolutional
+from equipoise.study.tasks.transformer import Size, Transformer
 from equipoise.study.worker import Trial
 from reproductions import cifar, text
 from reproductions.resnet import Normalization, resnet18
-from reproductions.transformer import SIZES, Size, Transformer
+from reproductions.sizes import SIZES
 
 DEVICE = "EQUIPOISE_REPRODUCTIONS_DEVICE"
 """Environment variable: where trials train; without it, on the CPU."""
@@ -101,11 +103,7 @@ def _digits(trial: Trial, normalization: Normalization, number: int = 1200, batc
     pixels = torch.tensor(data.images, dtype=torch.float32).unsqueeze(1) / 16  # in [0, 1]
     labels = torch.tensor(data.target)
     training, test = torch.randperm(len(labels)).split([number, len(labels) - number])
-    network = nn.Sequential(
-        *(nn.Conv2d(1, 16, 3, padding=1), normalization(16), nn.ReLU()),
-        *(nn.Conv2d(16, 32, 3, padding=1), normalization(32), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Flatten(), nn.Linear(32 * 4 * 4, 10)),
-    )
+    network = convolutional(normalization)
     _classify(trial, network, (pixels[training], labels[training]), (pixels[test], labels[test]), batch)
 
 
@@ -161,14 +159,14 @@ def _text(trial: Trial, size: Size, normalization: type[nn.Module]) -> None:
     device = _device()
     found = text.load()
     generator = torch.Generator().manual_seed(trial.seed)
-    inputs, following = text.batch(found.validation, 128, size.context, torch.Generator().manual_seed(0))
+    inputs, following = text.windows(found.validation, 128, size.context, torch.Generator().manual_seed(0))
     network = Transformer(size, normalization).to(device)
     optimizer = trial.optimizer(network.parameters())
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, trial.total_epochs * STEPS_PER_EPOCH)
     for _ in trial.epochs():
         total = torch.zeros((), device=device)
         for _ in range(STEPS_PER_EPOCH):
-            batch = text.batch(found.training, size.batch, size.context, generator)
+            batch = text.windows(found.training, size.batch, size.context, generator)
             loss = network.loss(*(codes.to(device) for codes in batch))
             _step(loss, optimizer, schedule)
             total += loss.detach()

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from equipoise import Equipoise, StabilityWarning, theory
+from equipoise.study.tasks.transformer import Transformer
 from equipoise.telemetry import Telemetry
 from reproductions import text
 from reproductions.claim import Options
-from reproductions.transformer import SIZES, Transformer
+from reproductions.sizes import SIZES
 
 LEARNING_RATE = 1e-3
 
@@ -67,7 +68,7 @@ def record(source: text.Text, options: Options, seed: int, betas: Pair, exponent
     largest, gradient, bound = [], [], 0.0
     for step in range(steps + silence):
         if step < steps:
-            inputs, following = text.batch(source.training, size.batch, size.context, windows)
+            inputs, following = text.windows(source.training, size.batch, size.context, windows)
             loss = model.loss(inputs.to(options.device), following.to(options.device))
             optimizer.zero_grad()
             loss.backward()

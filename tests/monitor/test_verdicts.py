@@ -15,9 +15,10 @@ from equipoise import Equipoise, theory
 from equipoise.errors import ArgumentError
 from equipoise.monitor import Monitor
 from equipoise.monitor.verdicts import KINDS, Thresholds, divergence, judge
+from equipoise.study.tasks.transformer import Transformer
 from equipoise.theory.assessment import rounded_towards_stability
 from reproductions import text
-from reproductions.transformer import SIZES, Transformer
+from reproductions.sizes import SIZES
 
 from . import samples
 from .samples import group
@@ -162,7 +163,7 @@ def characters():
 
     def batches():
         while True:
-            yield text.batch(codes, size.batch, size.context, generator)
+            yield text.windows(codes, size.batch, size.context, generator)
 
     return Transformer(size), batches()
 

@@ -52,13 +52,20 @@ def test_a_study_is_run_once_and_leaves_its_report(tmp_path: Path, capsys):
 
 
 def test_trials_of_other_code_are_not_taken_for_these(tmp_path: Path, monkeypatch):
-    for name in studies.TRAINED:
-        (tmp_path / name).write_bytes((studies.FOLDER / name).read_bytes())
+    copies = [tmp_path / f"{number}.py" for number in range(len(studies.TRAINED))]
+    for copy, path in zip(copies, studies.TRAINED, strict=True):
+        copy.write_bytes(path.read_bytes())
     device = torch.device("cpu")
     ours = studies.origin(device)
-    monkeypatch.setattr(studies, "FOLDER", tmp_path)
+    monkeypatch.setattr(studies, "TRAINED", copies)
     assert studies.origin(device) == ours
     assert studies.origin(torch.device("cuda")) != ours
-    with (tmp_path / "transformer.py").open("a") as file:
-        file.write("# changed\n")
-    assert studies.origin(device) != ours
+    for copy in copies:
+        before = copy.read_bytes()
+        copy.write_bytes(before + b"# changed\n")
+        assert studies.origin(device) != ours
+        copy.write_bytes(before)
+
+
+def test_what_a_trial_runs_is_in_these_files():
+    assert {"tasks.py", "text.py", "digits.py", "training.py", "transformer.py"} <= {path.name for path in studies.TRAINED}

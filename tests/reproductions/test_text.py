@@ -29,6 +29,6 @@ def test_the_hash_is_the_documented_one():
 
 def test_what_follows_a_window_is_the_window_one_character_later():
     codes = torch.arange(100)
-    inputs, following = text.batch(codes, 50, 7, torch.Generator().manual_seed(0))
+    inputs, following = text.windows(codes, 50, 7, torch.Generator().manual_seed(0))
     assert inputs.shape == following.shape == (50, 7)
     assert torch.equal(following, inputs + 1)

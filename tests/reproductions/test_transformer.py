@@ -6,9 +6,10 @@ from torch import nn
 
 from equipoise.monitor import probe_scale_invariance
 from equipoise.monitor.invariance import ScaleVerdict
+from equipoise.study.tasks.transformer import Size, Transformer
 from reproductions import text
 from reproductions.claim import Scale
-from reproductions.transformer import SIZES, Size, Transformer
+from reproductions.sizes import SIZES
 
 SMALL = Size(width=16, depth=2, heads=2, context=8, batch=4)
 
@@ -58,12 +59,12 @@ def test_it_learns_the_text(norm):
     source, generator = text.load(), torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(60):
-        loss = model.loss(*text.batch(source.training, size.batch, size.context, generator))
+        loss = model.loss(*text.windows(source.training, size.batch, size.context, generator))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     with torch.no_grad():
-        inputs, following = text.batch(source.validation, 100, size.context, generator)
+        inputs, following = text.windows(source.validation, 100, size.context, generator)
         # Better than the frequencies of the characters alone.
         frequencies = torch.bincount(source.training, minlength=text.VOCABULARY).double() / len(source.training)
         entropy = -(frequencies * frequencies.clamp_min(1e-12).log()).sum()

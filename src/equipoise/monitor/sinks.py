@@ -87,7 +87,7 @@ class JsonLines:
         """Append a line.
 
         Raises:
-            OSError: it could not be written; the file ends with the line before it.
+            OSError: it could not be written; the file ends with the line before it, and is closed.
         """
         if isinstance(record, Reading):
             self._append(reading_line(record, self._tensors))
@@ -109,6 +109,7 @@ class JsonLines:
                 rest = rest[self._file.write(rest) :]
         except OSError:
             self._file.truncate(end)
+            self._file.close()  # nobody else will, of a sink that is dropped
             raise
 
     def _remove_torn_line(self) -> None:

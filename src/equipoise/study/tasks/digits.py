@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, cast
 
@@ -19,12 +20,12 @@ LONG_TAIL = tuple(round(100 * 0.6**rank) for rank in range(10))
 
 def digits(trial: Trial) -> None:
     """A small convolutional network without normalization layers; reports accuracy."""
-    _classify(trial, _convolutional(normalize=False))
+    _classify(trial, convolutional(nn.Identity))
 
 
 def digits_batchnorm(trial: Trial) -> None:
     """The same network with BatchNorm after each convolution; reports accuracy."""
-    _classify(trial, _convolutional(normalize=True))
+    _classify(trial, convolutional(nn.BatchNorm2d))
 
 
 def deep_digits(trial: Trial) -> None:
@@ -46,7 +47,16 @@ def long_tail_digits(trial: Trial) -> None:
     training = torch.cat([some[:count] for some, count in zip(members, LONG_TAIL, strict=True)])
     validation, test = (torch.cat([some[part] for some in members]) for part in (slice(100, 120), slice(120, None)))
     data = Data(Shuffled(images.only(training), 16), images.only(validation), images.only(test))
-    train(trial, _convolutional(normalize=True), data, cross_entropy, _balanced_accuracy)
+    train(trial, convolutional(nn.BatchNorm2d), data, cross_entropy, _balanced_accuracy)
+
+
+def convolutional(norm: Callable[[int], nn.Module]) -> nn.Module:
+    """Two convolutions, each with normalization of its channels, and a linear layer: from 8 x 8 pixels to 10 scores."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 16, 3, padding=1), norm(16), nn.ReLU()),
+        *(nn.Conv2d(16, 32, 3, padding=1), norm(32), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(32 * 4 * 4, 10)),
+    )
 
 
 def _balanced_accuracy(scores: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -61,11 +71,3 @@ def _classify(trial: Trial, network: nn.Module) -> None:
 def _images() -> Examples:
     pixels, target = cast(tuple[NDArray[Any], NDArray[Any]], load_digits(return_X_y=True))
     return Examples(torch.tensor(pixels, dtype=torch.float32).reshape(-1, 1, 8, 8) / 16, torch.tensor(target))  # in [0, 1]
-
-
-def _convolutional(*, normalize: bool) -> nn.Module:
-    def block(inputs: int, outputs: int) -> list[nn.Module]:
-        norm = [nn.BatchNorm2d(outputs)] if normalize else []
-        return [nn.Conv2d(inputs, outputs, 3, padding=1), *norm, nn.ReLU()]
-
-    return nn.Sequential(*block(1, 16), *block(16, 32), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 4 * 4, 10))

@@ -54,11 +54,31 @@ def words(trial: Trial) -> None:
     train(trial, network, split(passages, training=6000, validation=1000, batch=64), cross_entropy, accuracy)
 
 
-class Windows:
-    """Random windows of a text with, for each of their characters, the one that follows: batches without end."""
+def sources() -> list[bytes]:
+    """The contents of :data:`FILES` in the running Python."""
+    library = Path(sysconfig.get_path("stdlib"))
+    contents = [(library / name).read_bytes() for name in FILES]
+    assert all(content.isascii() for content in contents)
+    return contents
 
-    def __init__(self, codes: Tensor, size: Size) -> None:
-        self._codes, self._size = codes, size
+
+def codes(text: bytes) -> Tensor:
+    """The characters as int64."""
+    return torch.frombuffer(bytearray(text), dtype=torch.uint8).long()
+
+
+def windows(text: Tensor, number: int, context: int, generator: torch.Generator | None = None) -> Examples:
+    """Random windows of a text, and the characters that follow theirs, both of shape (number, context)."""
+    starts = torch.randint(len(text) - context, (number, 1), generator=generator)
+    window = text[starts + torch.arange(context + 1)]
+    return Examples(window[:, :-1], window[:, 1:])
+
+
+class Windows:
+    """Batches of random windows, without end."""
+
+    def __init__(self, text: Tensor, size: Size) -> None:
+        self._text, self._size = text, size
 
     def __len__(self) -> int:
         return STEPS_PER_EPOCH
@@ -69,36 +89,22 @@ class Windows:
 
     def draw(self, number: int) -> Examples:
         """So many windows."""
-        context = self._size.context
-        starts = torch.randint(len(self._codes) - context, (number, 1))
-        window = self._codes[starts + torch.arange(context + 1)]
-        return Examples(window[:, :-1], window[:, 1:])
+        return windows(self._text, number, self._size.context)
 
 
 def _predict(trial: Trial, norm: type[nn.Module]) -> None:
     """Train on nine of ten files, one half of the others' text is for validation, the other for the test."""
-    sources = _sources()
-    seen = b"".join(source for number, source in enumerate(sources) if number % 10 != 9)
-    unseen = _codes(b"".join(sources[9::10]))
+    contents = sources()
+    seen = codes(b"".join(content for number, content in enumerate(contents) if number % 10 != 9))
+    unseen = codes(b"".join(contents[9::10]))
     validation, test = (Windows(half, SMALL).draw(128) for half in unseen.tensor_split(2))
-    train(trial, Transformer(SMALL, norm), Data(Windows(_codes(seen), SMALL), validation, test), cross_entropy, accuracy)
+    train(trial, Transformer(SMALL, norm), Data(Windows(seen, SMALL), validation, test), cross_entropy, accuracy)
 
 
 def _passages() -> Examples:
     """Twelve words in a row, as numbers in the order of their frequency, and the number of the file."""
-    found = [re.findall(r"[A-Za-z_]+", source.decode("ascii")) for source in _sources()]
+    found = [re.findall(r"[A-Za-z_]+", source.decode("ascii")) for source in sources()]
     counts = Counter(word for words in found for word in words)
     numbers = {word: number for number, (word, _) in enumerate(counts.most_common())}
     files = [torch.tensor([numbers[word] for word in words[: len(words) // 12 * 12]]).view(-1, 12) for words in found]
     return Examples(torch.cat(files), torch.cat([torch.full((len(rows),), number) for number, rows in enumerate(files)]))
-
-
-def _sources() -> list[bytes]:
-    library = Path(sysconfig.get_path("stdlib"))
-    sources = [(library / name).read_bytes() for name in FILES]
-    assert all(source.isascii() for source in sources)
-    return sources
-
-
-def _codes(text: bytes) -> Tensor:
-    return torch.frombuffer(bytearray(text), dtype=torch.uint8).long()
