@@ -163,23 +163,27 @@ def test_in_a_terminal_a_run_is_followed_until_ctrl_c_which_ends_it_cleanly(fold
     os.close(theirs)
 
     def seen_until(text):
-        content, deadline = b"", time.monotonic() + 60
+        content, deadline = b"", time.monotonic() + 120
         while text not in content:
             assert time.monotonic() < deadline, content[-2000:]
             content += os.read(ours, 65536)
         return content
 
-    seen_until(b"step 59")
-    sink = JsonLines(folder)
-    sink.open(type(RUN)("mine", 0.0, {}, NAMES, ((2,),) * 40, (0,) * 40))
-    sink.write(reading(60, names=NAMES))
-    sink.close()
-    seen_until(b"step 60")
-    watching.send_signal(signal.SIGINT)
-    seen_until(b"\x1b[?1049l")  # the screen as it was before
-    assert watching.communicate(timeout=30)[1] == b""
-    assert watching.returncode == 0
-    os.close(ours)
+    try:
+        seen_until(b"step 59")
+        sink = JsonLines(folder)
+        sink.open(type(RUN)("mine", 0.0, {}, NAMES, ((2,),) * 40, (0,) * 40))
+        sink.write(reading(60, names=NAMES))
+        sink.close()
+        seen_until(b"step 60")
+        watching.send_signal(signal.SIGINT)
+        seen_until(b"\x1b[?1049l")  # the screen as it was before
+        assert watching.communicate(timeout=120)[1] == b""
+        assert watching.returncode == 0
+    finally:
+        watching.kill()
+        watching.communicate()
+        os.close(ours)
 
 
 def test_watching_imports_no_torch_and_no_scipy():

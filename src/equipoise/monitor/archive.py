@@ -91,7 +91,10 @@ class Archive:
             if not isinstance(cause, Exception):  # of Ctrl-C too
                 raise cause from None
             _log.error(
-                "the snapshot of step %d could not be written to %s, and is in memory only: %s", snapshot.step, self.folder, cause
+                "the snapshot of step %d could not be written to %s, and is in memory only: %s",
+                snapshot.step,
+                self.folder,
+                cause,
             )
 
     def read_newest(self) -> list[Snapshot]:

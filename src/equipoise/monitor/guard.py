@@ -132,7 +132,7 @@ class Guard:
             _log.log(level, "step %d: %s %s", step, verdict.message, verdict.advice)
         trouble = [verdict for verdict in verdicts if verdict.severity == "trouble"]
         if not trouble and self.snapshots is not None and self.snapshots.due(step):
-            self.snapshots.take(step, remedies=self.rollbacks)
+            self.snapshots.take(step)
         return verdicts, self._act(history, trouble, new)
 
     def state_dict(self) -> dict[str, Any]:
@@ -181,6 +181,7 @@ class Guard:
         before = min(self._onset(history, verdict) for verdict in trouble)
         if self._returned is not None and self.snapshots.steps[-1:] == [self._returned]:
             before = min(before, self._returned)  # that one was not good enough
+        had = self.snapshots.remedies
         try:
             snapshot = self.snapshots.restore(before=before)
         except UnusableInputError as error:
@@ -190,7 +191,8 @@ class Guard:
         self._known.clear()
         if policy.rewind is not None:
             policy.rewind(snapshot.step)
-        remedies = [remedy(self.snapshots.objects, self.rollbacks - snapshot.remedies) for remedy in policy.remedies]
+        self.snapshots.remedies = had + 1
+        remedies = [remedy(self.snapshots.objects, had + 1 - snapshot.remedies) for remedy in policy.remedies]
         data = "" if policy.rewind is not None else " The data stay where they are."
         message = " ".join(
             [

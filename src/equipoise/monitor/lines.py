@@ -177,4 +177,6 @@ def plain(value: Any) -> Any:
 
 
 def _digits(value: float) -> str:
-    return f"{value:.6g}" if math.isfinite(value) else f'"{value}"'
+    if not math.isfinite(value):
+        return f'"{value}"'
+    return f"{value:.6g}" if value else f"{value}"  # -0 would be read as an integer, without its sign

@@ -214,7 +214,8 @@ class _Thread(_Lane):
     def finish(self, deadline: float) -> None:
         if self.dropped:
             return
-        self._thread.join(max(0.0, deadline - time.monotonic()))
+        while self._thread.is_alive() and (left := deadline - time.monotonic()) > 0:
+            self._thread.join(min(left, 0.1))  # Ctrl-C just before a wait does not end it
         if self._thread.is_alive():
             self._drop(f"it was not finished in time, {self._calls.qsize()} calls still wait for it")
 

@@ -77,6 +77,8 @@ class Snapshots:
         self.objects = dict(objects)
         self.every = checked_every(every)
         self.keep = keep
+        self.remedies = 0
+        """How many rollbacks have left their remedies in the present state; a guard counts them."""
         self._held: list[Snapshot] = []
         self._archive = None if folder is None else Archive(Path(folder), keep)
 
@@ -97,7 +99,7 @@ class Snapshots:
         """Whether `every` steps have passed since the newest."""
         return not self._held or step >= self._held[-1].step + self.every
 
-    def take(self, step: int, *, remedies: int = 0) -> None:
+    def take(self, step: int) -> None:
         """Keep the present state as that after `step`. Where the disk fails, it is kept in memory, and the log says so.
 
         Raises:
@@ -109,7 +111,7 @@ class Snapshots:
             accepted = f"after {newest[-1]}, the newest snapshot's: restore() that, or give other snapshots another folder"
             raise ArgumentError("step", step, accepted)
         states = {name: copied(each.state_dict()) for name, each in self.objects.items()}
-        snapshot = Snapshot(step, remedies, states, _random_state())
+        snapshot = Snapshot(step, self.remedies, states, _random_state())
         self._held = [*self._held, snapshot][-self.keep :]
         if self._archive is not None:
             self._archive.write(snapshot)
@@ -144,6 +146,7 @@ class Snapshots:
         for name, each in self.objects.items():
             each.load_state_dict(copied(snapshot.objects[name]))  # torch's own optimizers keep what they are given
         _set_random_state(snapshot.random)
+        self.remedies = snapshot.remedies
         return snapshot
 
 
