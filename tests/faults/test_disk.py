@@ -67,7 +67,7 @@ def test_a_file_system_without_room_for_one_more_snapshot_keeps_those_that_it_ha
     # One of its own, which is gone with the process: what is on it is copied out.
     disk, kept, size = tmp_path / "disk", tmp_path / "kept", 4096 * 20
     disk.mkdir()
-    script = 'mount -t tmpfs -o size=$0 tmpfs "$1" || exit 99; $3 -m tests.faults.child "$1" 12 none && cp -r "$1" "$2"'
+    script = 'mount -t tmpfs -o size=$0 tmpfs "$1" || exit 99; "$3" -m tests.faults.child "$1" 12 none && cp -r "$1" "$2"'
     command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, str(size), disk, kept, sys.executable]
     if shutil.which("unshare") is None:
         pytest.skip("needs unshare")

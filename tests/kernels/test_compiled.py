@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 import torch
 from torch.nn import Parameter
@@ -11,6 +9,7 @@ from torch.nn import Parameter
 from equipoise import Equipoise
 from equipoise.kernels import compiled, eager
 from equipoise.telemetry import Telemetry
+from tests.marks import needs_inductor
 
 
 def optimizers(kernel: str, shapes: list[tuple[int, ...]], **arguments) -> Equipoise:
@@ -54,10 +53,7 @@ def test_it_compiles_once_whatever_changes_from_step_to_step_and_from_shape_to_s
     assert len(graphs) == 2  # one element, which torch specialises
 
 
-@pytest.mark.skipif(
-    shutil.which("g++") is None or " " in torch.__file__,
-    reason="torch's inductor needs a C++ compiler, and does not quote the path of torch's libraries for it",
-)
+@needs_inductor
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # inside of torch's own compiler
 def test_generated_code_takes_the_steps_of_the_eager_kernel():
     torch.compiler.reset()

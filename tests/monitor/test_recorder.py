@@ -19,6 +19,7 @@ from equipoise.monitor.guard import Guard
 from equipoise.monitor.policies import Rollback, Skip, Stop
 from equipoise.monitor.snapshots import Snapshots
 from equipoise.telemetry import Telemetry
+from tests.marks import needs_inductor
 
 inside_torch = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning", "ignore:The .grad attribute:UserWarning")
 """What its compiler warns itself of."""
@@ -68,7 +69,13 @@ close = {"rel": 2e-4, "abs": 1e-9}
 
 @inside_torch
 @pytest.mark.parametrize(
-    ("kernel", "reference"), [("fused", "none"), ("fused", "initial"), ("eager", "initial"), ("compiled", "initial")]
+    ("kernel", "reference"),
+    [
+        ("fused", "none"),
+        ("fused", "initial"),
+        ("eager", "initial"),
+        pytest.param("compiled", "initial", marks=needs_inductor),
+    ],
 )
 def test_every_number_of_every_tensor_is_what_one_would_compute_beside_it(kernel, reference):
     model = network().double()
