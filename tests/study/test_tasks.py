@@ -74,7 +74,7 @@ def test_gradients_vanish_through_the_deep_network():
             return super().step(closure)
 
     recorded = Trial(Assignment(TaskSource("", "", ""), "loss", 1, "", {}, 1e-30, 0), lambda _: None)
-    recorded.optimizer = lambda params: Recording(params, lr=1e-30)  # type: ignore[method-assign]
+    recorded.optimizer = lambda params: Recording(params, lr=1e-30)
     torch.manual_seed(0)
     pkgutil.resolve_name(BUILT_IN_TASKS["deep-digits"])(recorded)
     assert all(first < 0.03 * last for first, *_, last in seen)
