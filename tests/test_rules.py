@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from equipoise.optim import Equipoise
 from equipoise.rules import Memory, Stage, Step, normalize, update
+from tests.marks import needs_inductor
 
 CASES = {
     case["name"]: case for case in json.loads(Path(__file__).with_name("golden").joinpath("trajectories.json").read_text())
@@ -83,10 +83,7 @@ def test_the_rule_traces_into_one_graph_that_reproduces_the_golden_trajectories(
     assert_golden(CASES[name], *compiled_trajectory(CASES[name], "aot_eager"))
 
 
-@pytest.mark.skipif(
-    shutil.which("g++") is None or " " in torch.__file__,
-    reason="torch's inductor needs a C++ compiler, and does not quote the path of torch's libraries for it",
-)
+@needs_inductor
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # inside of torch's own compiler
 @pytest.mark.parametrize("name", ["golden-reference-2-stages"])  # one: the compiler itself takes seconds to start
 def test_compiled_code_reproduces_the_golden_trajectories(name):
