@@ -4,7 +4,6 @@ import html
 import json
 import math
 import re
-import shutil
 import subprocess
 
 import numpy as np
@@ -14,9 +13,7 @@ from equipoise.errors import UnusableInputError
 from equipoise.explain import write_explanation
 from equipoise.theory import assess, continuous_margin, margin, max_update, stage_updates, worst_case_gradients
 from equipoise.theory.flow import discrepancy
-
-BROWSER = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs chromium or google-chrome on the path")
+from tests.marks import BROWSER, needs_browser
 
 
 @pytest.fixture

@@ -168,21 +168,21 @@ def bad_gradient(run: Run):
 
 
 @contextmanager
+def _one_step_at(run: Run, rate: float):
+    group = run.optimizer.param_groups[0]
+    lr, group["lr"] = group["lr"], rate
+    yield
+    group["lr"] = lr
+
+
 def overflowing_step(run: Run):
     """A learning rate for one step at which parameters overflow; the loss and all gradients of that step are finite."""
-    group = run.optimizer.param_groups[0]
-    lr, group["lr"] = group["lr"], 1e39
-    yield
-    group["lr"] = lr
+    return _one_step_at(run, 1e39)
 
 
-@contextmanager
 def leap(run: Run):
     """A learning rate for one step that throws the parameters far away; all stays finite."""
-    group = run.optimizer.param_groups[0]
-    lr, group["lr"] = group["lr"], 50.0
-    yield
-    group["lr"] = lr
+    return _one_step_at(run, 50.0)
 
 
 @contextmanager

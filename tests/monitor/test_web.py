@@ -17,13 +17,13 @@ import pytest
 from equipoise.monitor.lines import RunInfo
 from equipoise.monitor.overview import BUCKETS
 from equipoise.monitor.sinks import JsonLines
+from tests.marks import BROWSER
 from tests.monitor.samples import Action, group, reading, tensor, verdict
 
 NAMES = ("layer.0.weight", "layer.1.weight", "</script><script>document.title = 'run'</script>")
 EVIL = "<img src=x onerror=\"document.title = 'run'\">&amp;"
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 DRIVER = shutil.which("chromedriver")
-needs_browser = pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="needs chromium and chromedriver on the path")
+needs_driver = pytest.mark.skipif(BROWSER is None or DRIVER is None, reason="needs chromium and chromedriver on the path")
 
 
 def write(folder, steps, *, name="mine", trouble=False):
@@ -200,7 +200,7 @@ class Page:
     def __init__(self, profile):
         webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
         options = webdriver.ChromeOptions()
-        options.binary_location = CHROMIUM
+        options.binary_location = BROWSER
         for flag in (
             *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"),
             *("disable-component-update", "disable-sync", f"user-data-dir={profile}"),
@@ -269,7 +269,7 @@ TEXT = "document.body.textContent"
 TITLES = "[...document.querySelectorAll('figure:not([hidden]) h3')].map(title => title.textContent)"
 
 
-@needs_browser
+@needs_driver
 def test_runs_are_drawn_from_this_server_alone_without_a_complaint(page):
     assert page.value("document.getElementById('connection').textContent") == "connected"
     titles = page.value(TITLES)
@@ -285,7 +285,7 @@ def test_runs_are_drawn_from_this_server_alone_without_a_complaint(page):
     assert page.complaints() == []
 
 
-@needs_browser
+@needs_driver
 def test_text_of_a_run_is_text_in_the_page(page):
     assert EVIL in page.value("document.getElementById('runs').textContent")
     assert EVIL in page.value("document.getElementById('now').textContent")
@@ -296,7 +296,7 @@ def test_text_of_a_run_is_text_in_the_page(page):
     assert page.value("document.title") == "2 runs"
 
 
-@needs_browser
+@needs_driver
 def test_a_value_that_is_not_finite_is_marked_and_a_spike_is_cut_only_as_long_as_one_wants(page):
     loss = "document.querySelector('#metrics figure')"
     assert page.value(f"[...{loss}.querySelectorAll('.wrong')].map(mark => mark.textContent)") == ["✕"]
@@ -309,7 +309,7 @@ def test_a_value_that_is_not_finite_is_marked_and_a_spike_is_cut_only_as_long_as
     page.value("document.getElementById('cut').click()")
 
 
-@needs_browser
+@needs_driver
 def test_everything_can_be_done_with_the_keyboard(page):
     from selenium.webdriver import Keys
 
@@ -340,7 +340,7 @@ def test_everything_can_be_done_with_the_keyboard(page):
     page.until("document.querySelectorAll('#metrics .curve').length", 1)
 
 
-@needs_browser
+@needs_driver
 def test_steps_that_are_asked_for_are_drawn_from_every_reading_and_dragging_asks_too(page):
     from selenium.webdriver import ActionChains
 
@@ -356,7 +356,7 @@ def test_steps_that_are_asked_for_are_drawn_from_every_reading_and_dragging_asks
     page.until("document.getElementById('from').value", "")
 
 
-@needs_browser
+@needs_driver
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 800, 1200, 1600])
 def test_nothing_is_wider_than_the_window_and_text_can_be_read_in_both_schemes(page, width, scheme):
@@ -384,7 +384,7 @@ def test_nothing_is_wider_than_the_window_and_text_can_be_read_in_both_schemes(p
     assert (back > 0.5) == (scheme == "light")
 
 
-@needs_browser
+@needs_driver
 def test_new_readings_appear_and_a_connection_that_was_lost_comes_back_with_what_was_missed(browser, tmp_path):
     write(tmp_path, range(1, 11))
     with served(tmp_path) as (server, port):
