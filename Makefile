@@ -43,7 +43,7 @@ reproduce-quick: $(INSTALLED)
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt setup.py src/equipoise/kernels/cpu.c src/equipoise/kernels/stage.h
+$(INSTALLED): pyproject.toml constraints.txt setup.py src/equipoise/optim/_kernels/cpu.c src/equipoise/optim/_kernels/stage.h
 	$(PYTHON) -m venv .venv
 	$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $(INSTALLED)

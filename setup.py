@@ -10,9 +10,9 @@ WIDE = ["-mprefer-vector-width=512"] if platform.machine() == "x86_64" else []
 setup(
     ext_modules=[
         Extension(
-            "equipoise.kernels._cpu",
-            ["src/equipoise/kernels/cpu.c"],
-            depends=["src/equipoise/kernels/stage.h"],
+            "equipoise.optim._kernels._cpu",
+            ["src/equipoise/optim/_kernels/cpu.c"],
+            depends=["src/equipoise/optim/_kernels/stage.h"],
             # Never -ffast-math: linking with it makes the loader flush denormals in the whole process.
             extra_compile_args=["-O3", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", *WIDE],
             extra_link_args=["-fopenmp"],

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 
-from equipoise.study.analysis import Analysis, Compared
-from equipoise.study.progress import ConsoleProgress
-from equipoise.study.report import write_html
-from equipoise.study.runner import run_study
-from equipoise.study.spec import Study
-from equipoise.study.statistics import paired_interval
-from equipoise.study.store import Store, sqlite_url
+from equipoise.study._analysis import Analysis, Compared
+from equipoise.study._progress import ConsoleProgress
+from equipoise.study._report import write_html
+from equipoise.study._runner import run_study
+from equipoise.study._spec import Study
+from equipoise.study._statistics import paired_interval
+from equipoise.study._store import Store, sqlite_url
 
 
 def half_decades(low: float) -> list[float]:

@@ -20,7 +20,7 @@ from rich.table import Table
 from step import WORKLOADS
 
 from equipoise import SMES, Equipoise, KAdam
-from equipoise.telemetry import Telemetry
+from equipoise.optim._telemetry import Telemetry
 
 Step = Callable[[], object]
 

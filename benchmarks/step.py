@@ -28,7 +28,7 @@ from rich.table import Table
 
 import equipoise
 from equipoise import SMES, Equipoise, KAdam
-from equipoise.telemetry import Telemetry
+from equipoise.optim._telemetry import Telemetry
 
 Shapes = list[tuple[int, ...]]
 Step = Callable[[], object]

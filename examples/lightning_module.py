@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, TensorDataset, random_split
 
 from equipoise import KAdam
 from equipoise.monitor import Monitor
+from equipoise.monitor._recording.sinks import JsonLines
 from equipoise.monitor.integrations import BEFORE_CLIPPING, lightning_callback
-from equipoise.monitor.sinks import JsonLines
 
 
 class Digits(lightning.LightningModule):

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from equipoise import SMES
 from equipoise.monitor import Monitor, Reading
-from equipoise.monitor.guard import Guard
-from equipoise.monitor.policies import LowerRate, Rollback
-from equipoise.monitor.sinks import JsonLines
-from equipoise.monitor.snapshots import Snapshots
+from equipoise.monitor._guarding.guard import Guard
+from equipoise.monitor._guarding.policies import LowerRate, Rollback
+from equipoise.monitor._guarding.snapshots import Snapshots
+from equipoise.monitor._recording.sinks import JsonLines
 
 BATCH, MICRO_BATCHES = 32, 2
 

@@ -22,8 +22,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, PrinterCallback, Trainer, 
 from equipoise import SMES
 from equipoise.balance import presets
 from equipoise.monitor import Monitor
+from equipoise.monitor._recording.sinks import JsonLines
 from equipoise.monitor.integrations import BEFORE_CLIPPING, follow_trainer, trainer_optimizer
-from equipoise.monitor.sinks import JsonLines
 
 LENGTH = 128
 

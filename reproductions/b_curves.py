@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from scipy import optimize, stats
 
 from equipoise import Equipoise, StabilityWarning, theory
-from equipoise.study.tasks.transformer import Transformer
+from equipoise.study._tasks.transformer import Transformer
 from reproductions import text
 from reproductions.claim import Claim, Options, all_of, judge, mean_interval, parse_options
 from reproductions.sizes import SIZES

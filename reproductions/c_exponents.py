@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from equipoise import theory
-from equipoise.figures import COLOURS
+from equipoise.check._map import COLOURS
 from reproductions import text
 from reproductions.claim import Claim, Interval, Options, all_of, judge, mean_interval, parse_options
 from reproductions.updates import Updates, record

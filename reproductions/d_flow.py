@@ -16,8 +16,8 @@ from sklearn.datasets import load_digits
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from equipoise import theory
-from equipoise.figures import COLOURS
-from equipoise.study.tasks.transformer import Size, Transformer
+from equipoise.check._map import COLOURS
+from equipoise.study._tasks.transformer import Size, Transformer
 from reproductions import text
 from reproductions.claim import Claim, Options, all_of, judge, mean_interval, parse_options
 

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from equipoise import Equipoise, theory
-from equipoise.figures import COLOURS
+from equipoise.check._map import COLOURS
 from equipoise.monitor import probe_scale_invariance
-from equipoise.monitor.invariance import ScaleVerdict
-from equipoise.study.tasks.transformer import Transformer
-from equipoise.telemetry import Telemetry
+from equipoise.monitor._measuring.scale_invariance import ScaleVerdict
+from equipoise.optim._telemetry import Telemetry
+from equipoise.study._tasks.transformer import Transformer
 from reproductions import text
 from reproductions.claim import Claim, Options, all_of, judge, mean_interval, parse_options
 from reproductions.sizes import SIZES

@@ -6,7 +6,7 @@ import math
 
 from matplotlib.figure import Figure
 
-from equipoise.study.analysis import Analysis
+from equipoise.study._analysis import Analysis
 from equipoise.theory import margin
 from reproductions.claim import Claim, Interval, Options, all_of, judge, mean_interval, parse_options
 from reproductions.studies import PICTURES, TEXT, draw, epochs, run, task

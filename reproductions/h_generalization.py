@@ -7,7 +7,7 @@ import math
 import numpy as np
 from matplotlib.figure import Figure
 
-from equipoise.study.analysis import Analysis
+from equipoise.study._analysis import Analysis
 from reproductions.claim import Claim, Interval, Options, all_of, judge, mean_interval, parse_options
 from reproductions.studies import run
 

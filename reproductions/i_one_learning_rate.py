@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from equipoise.study.analysis import Analysis, Compared
+from equipoise.study._analysis import Analysis, Compared
 from reproductions.claim import Claim, Interval, Options, Verdict, all_of, judge, mean_interval, parse_options
 from reproductions.studies import PICTURES, SMALL_TEXT, epochs, run, task
 from reproductions.text import VOCABULARY

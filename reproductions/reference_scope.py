@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from equipoise import Equipoise
-from equipoise.study.analysis import Compared
+from equipoise.study._analysis import Compared
 from reproductions.claim import Options, parse_options
 from reproductions.i_one_learning_rate import ADAM, EXPONENTS, NETWORKS, difference, rates, study
 

@@ -1,8 +1,8 @@
-"""The sizes of the transformer (:mod:`equipoise.study.tasks.transformer`), and what it is trained on in a step."""
+"""The sizes of the transformer (:mod:`equipoise.study._tasks.transformer`), and what it is trained on in a step."""
 
 from __future__ import annotations
 
-from equipoise.study.tasks.transformer import Size
+from equipoise.study._tasks.transformer import Size
 
 SIZES = {
     "quick": Size(width=32, depth=2, heads=2, context=32, batch=8),

@@ -17,13 +17,13 @@ import torch
 from matplotlib.axes import Axes
 from rich.console import Console
 
-from equipoise.study import runner
-from equipoise.study import tasks as built_in
-from equipoise.study.analysis import Analysis
-from equipoise.study.progress import ConsoleProgress
-from equipoise.study.report import write_html
-from equipoise.study.spec import Study
-from equipoise.study.store import Store, sqlite_url
+from equipoise.study import _runner as runner
+from equipoise.study import _tasks as built_in
+from equipoise.study._analysis import Analysis
+from equipoise.study._progress import ConsoleProgress
+from equipoise.study._report import write_html
+from equipoise.study._spec import Study
+from equipoise.study._store import Store, sqlite_url
 from reproductions import cifar, tasks
 from reproductions.claim import Interval, Options
 

@@ -18,9 +18,9 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equipoise.study.tasks.digits import convolutional
-from equipoise.study.tasks.transformer import Size, Transformer
-from equipoise.study.worker import Trial
+from equipoise.study._tasks.digits import convolutional
+from equipoise.study._tasks.transformer import Size, Transformer
+from equipoise.study._worker import Trial
 from reproductions import cifar, text
 from reproductions.resnet import Normalization, resnet18
 from reproductions.sizes import SIZES

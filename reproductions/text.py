@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from equipoise.study.tasks.text import FILES as FILES
-from equipoise.study.tasks.text import codes, sources
-from equipoise.study.tasks.text import windows as windows
-from equipoise.study.tasks.transformer import VOCABULARY as VOCABULARY
+from equipoise.study._tasks.source_files import FILES as FILES
+from equipoise.study._tasks.source_files import codes, sources
+from equipoise.study._tasks.source_files import windows as windows
+from equipoise.study._tasks.transformer import VOCABULARY as VOCABULARY
 
 KNOWN = {"3.11.7": "b8af2fc2fb2762d815baf64451d23dcebc811a66d090c32d0b6d28cf0132911c"}
 """SHA-256 of the text, by version of Python."""

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from equipoise import Equipoise, StabilityWarning, theory
-from equipoise.study.tasks.transformer import Transformer
-from equipoise.telemetry import Telemetry
+from equipoise.optim._telemetry import Telemetry
+from equipoise.study._tasks.transformer import Transformer
 from reproductions import text
 from reproductions.claim import Options
 from reproductions.sizes import SIZES

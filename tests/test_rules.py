@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equipoise.optim import Equipoise
+from equipoise.optim._optimizer import Equipoise
 from equipoise.rules import Memory, Stage, Step, normalize, update
 from tests.marks import needs_inductor
 

@@ -14,6 +14,20 @@ StabilityWarning (UserWarning)         hyperparameters outside of the stable reg
 ScheduleWarning (UserWarning)          a schedule that ended before the run
 """
 
+__all__ = [
+    "ArgumentError",
+    "CaptureError",
+    "EquipoiseError",
+    "GradientError",
+    "MissingExtraError",
+    "RunStoppedError",
+    "ScheduleWarning",
+    "StabilityWarning",
+    "StateDictError",
+    "StudyStoppedError",
+    "UnusableInputError",
+]
+
 
 class EquipoiseError(Exception):
     """The base of every error that Equipoise raises on purpose."""

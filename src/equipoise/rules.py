@@ -24,6 +24,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+__all__ = [
+    "Memory",
+    "Number",
+    "Reference",
+    "Stage",
+    "Step",
+    "apply_stage",
+    "correction",
+    "direction",
+    "frozen",
+    "moments",
+    "move",
+    "normalize",
+    "select",
+    "update",
+]
+
 Number: TypeAlias = Any
 """A float, a numpy array or a torch tensor: whatever has + - * / **."""
 

@@ -16,13 +16,12 @@ from torch.nn import Parameter
 
 from equipoise import SMES, Equipoise, KAdam
 from equipoise.balance import GeneralizationController, HypergradientController, SpreadController
-from equipoise.balance.laws import BAND, gap_law, hypergradient_law, spread_law
+from equipoise.balance._control_laws import BAND, gap_law, hypergradient_law, spread_law
 from equipoise.errors import ArgumentError, StateDictError
+from equipoise.optim._telemetry import Telemetry
 from equipoise.rules import Memory
-from equipoise.telemetry import Telemetry
 from equipoise.theory import margin, update_spread
-
-from ..conformance.training import parameters, same, train
+from tests.conformance.training import parameters, same, train
 
 exponents = st.floats(-0.5, 0.5)
 rates = st.floats(1e-3, 0.5)

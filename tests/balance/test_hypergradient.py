@@ -14,8 +14,8 @@ from torch.nn import Parameter
 from equipoise import SMES, Equipoise, KAdam
 from equipoise.balance import HypergradientController
 from equipoise.errors import ArgumentError
+from equipoise.hyperparameters import Hyperparameters
 from equipoise.migrate import migrate
-from equipoise.theory.assessment import stage_exponents
 
 STEP = 1e-5
 """Of finite differences: their error is of second order."""
@@ -48,7 +48,7 @@ def loss_after(optimizer: Equipoise, group: int, change: float, number: int) -> 
     for mine, theirs in zip(optimizer.param_groups, other.param_groups, strict=True):
         for original, copied in zip(mine["params"], theirs["params"], strict=True):
             copied.grad = original.grad.clone()
-    *others, last = stage_exponents(other.param_groups[group]["exponent"], other.param_groups[group]["stages"])
+    *others, last = Hyperparameters.of_group(other.param_groups[group]).exponents
     other.param_groups[group]["exponent"] = (*others, last + change)
     other.step()
     found = loss([parameter for each in other.param_groups for parameter in each["params"]], number + 1)

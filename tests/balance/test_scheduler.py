@@ -13,9 +13,8 @@ from torch.optim import lr_scheduler
 from equipoise import Equipoise, KAdam
 from equipoise.balance import Constant, Cosine, Cyclic, Function, Linear, Piecewise, Scheduler
 from equipoise.errors import ArgumentError, ScheduleWarning, StabilityWarning, StateDictError
-
-from ..conformance.table import CASES, every_case
-from ..conformance.training import copies, gradients, parameters, same, train
+from tests.conformance.table import CASES, every_case
+from tests.conformance.training import copies, gradients, parameters, same, train
 
 TO_SGD = Piecewise(Cosine(0.5, 0.0, steps=5), Constant(0.0))
 THROUGH_NEGATIVE = Cyclic(Linear(0.5, -0.5, steps=2), Cosine(-0.5, 0.5, steps=3))

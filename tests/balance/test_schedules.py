@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equipoise.balance import Constant, Cosine, Cyclic, Function, Linear, Piecewise, foresight
+from equipoise.balance import Constant, Cosine, Cyclic, Function, Linear, Piecewise
+from equipoise.balance import _stability_ahead as foresight
 from equipoise.errors import ArgumentError
+from equipoise.hyperparameters import Hyperparameters
 from equipoise.theory import assess, margin
 
 values = st.floats(-2, 2)
@@ -149,7 +151,7 @@ def test_the_first_and_the_deepest_step_outside_are_those_that_an_assessment_of_
     pairs, schedules, beta2, alike
 ):
     given = [schedules[0]] if alike else schedules[: len(pairs)]
-    found = foresight.outside(pairs, [0.5] * len(pairs), {"exponent": given, "beta2": [beta2]})
+    found = foresight.outside(Hyperparameters.parse(pairs, stages=len(pairs)), {"exponent": given, "beta2": [beta2]})
     each = given * len(pairs) if alike else given
     unstable = []
     for step in range(24):  # ramps of up to 12 steps, then cycles of 3 and 4
@@ -167,9 +169,9 @@ def test_the_first_and_the_deepest_step_outside_are_those_that_an_assessment_of_
 
 def test_a_run_is_foreseen_across_the_borders_of_what_is_looked_at_at_a_time(monkeypatch):
     ramp = Linear(0.0, 0.5, steps=1000)
-    whole = foresight.outside([(0.95, 0.7)], [0.5], {"exponent": [ramp]})
+    whole = foresight.outside(Hyperparameters.parse((0.95, 0.7)), {"exponent": [ramp]})
     monkeypatch.setattr(foresight, "CHUNK", 7)
-    assert foresight.outside([(0.95, 0.7)], [0.5], {"exponent": [ramp]}) == whole
+    assert foresight.outside(Hyperparameters.parse((0.95, 0.7)), {"exponent": [ramp]}) == whole
     first, lowest = whole
     assert margin(0.95, 0.7, ramp(first.step - 1)) > 0 >= margin(0.95, 0.7, ramp(first.step)) == first.margin
     assert (lowest.step, lowest.margin) == (1000, margin(0.95, 0.7))
@@ -178,7 +180,7 @@ def test_a_run_is_foreseen_across_the_borders_of_what_is_looked_at_at_a_time(mon
 def test_cycles_that_only_together_leave_the_region_are_foreseen_where_they_meet():
     exponent = Cyclic(Constant(0.0, steps=6), Constant(0.5, steps=1))
     beta2 = Cyclic(Constant(0.999, steps=10), Constant(0.7, steps=1))
-    first, _ = foresight.outside([(0.95, 0.9)], [0.5], {"exponent": [exponent], "beta2": [beta2]})
+    first, _ = foresight.outside(Hyperparameters.parse((0.95, 0.9)), {"exponent": [exponent], "beta2": [beta2]})
     assert first.step == 76
     assert (first.step % 7, first.step % 11) == (6, 10)
 
@@ -186,17 +188,17 @@ def test_cycles_that_only_together_leave_the_region_are_foreseen_where_they_meet
 def test_what_is_looked_at_has_a_limit(monkeypatch):
     late = Piecewise(Constant(0.0, steps=50), Constant(0.5))
     monkeypatch.setattr(foresight, "FORESEEN", 50)
-    assert foresight.outside([(0.95, 0.7)], [0.5], {"exponent": [late]}) is None
+    assert foresight.outside(Hyperparameters.parse((0.95, 0.7)), {"exponent": [late]}) is None
     monkeypatch.setattr(foresight, "FORESEEN", 51)
-    assert foresight.outside([(0.95, 0.7)], [0.5], {"exponent": [late]})[0].step == 50
+    assert foresight.outside(Hyperparameters.parse((0.95, 0.7)), {"exponent": [late]})[0].step == 50
 
 
 def test_the_boundary_itself_is_outside():
-    first, lowest = foresight.outside([(0.9, 0.81)], [0.5], {"exponent": [Linear(0.0, 0.5, steps=10)]})
+    first, lowest = foresight.outside(Hyperparameters.parse((0.9, 0.81)), {"exponent": [Linear(0.0, 0.5, steps=10)]})
     assert (first.step, lowest.step, lowest.margin) == (10, 10, 0.0)
 
 
 def test_the_margin_is_that_of_the_stages_that_decide():
-    first, lowest = foresight.outside([(0.95, 0.3), (0.95, 0.7)], [0.5, 0.5], {"eps": [Constant(1e-8)]})
+    first, lowest = foresight.outside(Hyperparameters.parse([(0.95, 0.3), (0.95, 0.7)], stages=2), {"eps": [Constant(1e-8)]})
     assert first == lowest
     assert first.margin == first.assessment.margin == margin(0.95, 0.7) > margin(0.95, 0.3)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch.nn import Parameter
 
 from equipoise import SMES, Equipoise, KAdam
-from equipoise.kernels import cpu
-from equipoise.kernels.rounding import make_key, random_bits, stochastic
+from equipoise.optim._kernels import cpu
+from equipoise.optim._kernels.rounding import make_key, random_bits, stochastic
 
 from .training import parameters, same, tensors, train
 

@@ -13,9 +13,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from equipoise import SMES
 from equipoise.monitor import Monitor
-from equipoise.monitor.guard import Guard
-from equipoise.monitor.policies import LowerRate, Rollback, Skip, Warn
-from equipoise.monitor.snapshots import Snapshots
+from equipoise.monitor._guarding.guard import Guard
+from equipoise.monitor._guarding.policies import LowerRate, Rollback, Skip, Warn
+from equipoise.monitor._guarding.snapshots import Snapshots
 
 from .world import folder, world
 

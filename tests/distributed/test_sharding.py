@@ -26,10 +26,10 @@ from torch.nn.parallel import DistributedDataParallel
 from equipoise import SMES, Equipoise, KAdam
 from equipoise.errors import ArgumentError, GradientError, StateDictError
 from equipoise.migrate import migrate
-from equipoise.telemetry import Telemetry
+from equipoise.optim._telemetry import Telemetry
+from tests.conformance.table import CASES, OptimizerCase
+from tests.conformance.training import tensors
 
-from ..conformance.table import CASES, OptimizerCase
-from ..conformance.training import tensors
 from .world import folder, run, world
 
 STEPS = 20

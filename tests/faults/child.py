@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from equipoise.monitor.policies import Warn
-from equipoise.monitor.sinks import SinkSet
+from equipoise.monitor._guarding.policies import Warn
+from equipoise.monitor._recording.sinks import SinkSet
 
 from .training import Run
 

@@ -15,12 +15,13 @@ from torch import nn
 from torch.nn import functional
 
 from equipoise import SMES
-from equipoise.monitor import Monitor, Reading, records
-from equipoise.monitor.guard import Guard
-from equipoise.monitor.lines import FILE
-from equipoise.monitor.policies import Policy, Warn
-from equipoise.monitor.sinks import JsonLines, Sink
-from equipoise.monitor.snapshots import Snapshots
+from equipoise.monitor import Monitor, Reading
+from equipoise.monitor._guarding.guard import Guard
+from equipoise.monitor._guarding.policies import Policy, Warn
+from equipoise.monitor._guarding.snapshots import Snapshots
+from equipoise.monitor._recording.run_file import FILE
+from equipoise.monitor._recording.sinks import JsonLines, Sink
+from equipoise.watch import records
 
 STEPS = 12
 SNAPSHOTS = "snapshots"

@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from equipoise.monitor.lines import RunInfo
-from equipoise.monitor.readings import GroupReading, Reading, TensorReading
-from equipoise.monitor.verdicts import Verdict
+from equipoise.monitor._judging.judge import Verdict
+from equipoise.monitor._measuring.readings import GroupReading, Reading, TensorReading
+from equipoise.monitor._recording.run_file import RunInfo
 
 NAMES = ("layer.weight", "layer.bias")
 RUN = RunInfo("mine", 1e9, {"torch": "2.13.0"}, NAMES, ((2, 3), (2,)), (0, 0))

@@ -13,9 +13,9 @@ from equipoise import SMES, KAdam, theory
 from equipoise.balance import Cosine, Scheduler, SpreadController
 from equipoise.errors import ArgumentError, RunStoppedError, StateDictError
 from equipoise.monitor import Monitor
-from equipoise.monitor.guard import Guard
-from equipoise.monitor.policies import LowerRate, MoveInside, Rollback, Skip, Stop, Warn
-from equipoise.monitor.snapshots import Snapshots
+from equipoise.monitor._guarding.guard import Guard
+from equipoise.monitor._guarding.policies import LowerRate, MoveInside, Rollback, Skip, Stop, Warn
+from equipoise.monitor._guarding.snapshots import Snapshots
 
 from .test_verdicts import reading
 

@@ -18,16 +18,10 @@ from equipoise import SMES, Equipoise, KAdam
 from equipoise.balance import Rule, presets
 from equipoise.errors import MissingExtraError, RunStoppedError
 from equipoise.monitor import Monitor
-from equipoise.monitor.guard import Guard
-from equipoise.monitor.integrations import (
-    BEFORE_CLIPPING,
-    follow_steps,
-    follow_trainer,
-    lightning_callback,
-    trainer_optimizer,
-)
-from equipoise.monitor.policies import Rollback, Skip, Stop
-from equipoise.monitor.snapshots import Snapshots
+from equipoise.monitor._guarding.guard import Guard
+from equipoise.monitor._guarding.policies import Rollback, Skip, Stop
+from equipoise.monitor._guarding.snapshots import Snapshots
+from equipoise.monitor.integrations import BEFORE_CLIPPING, follow_steps, follow_trainer, lightning_callback, trainer_optimizer
 
 EVERY_STEP = partial(Monitor, every=1)
 

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from equipoise.errors import MissingExtraError
-from equipoise.monitor.loggers import MLflow, TensorBoard, WandB, scalars
-from equipoise.monitor.sinks import SinkSet
+from equipoise.monitor._recording.loggers import MLflow, TensorBoard, WandB, scalars
+from equipoise.monitor._recording.sinks import SinkSet
 from tests.monitor.samples import RUN, Action, group, reading, tensor, verdict
 
 LOSSES = [0.5, math.nan, math.inf, -math.inf, 0.25]

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equipoise.monitor.lines import INDICATORS, event_line, reading_line, reading_of
-from equipoise.monitor.readings import GroupReading, Reading, TensorReading
-from equipoise.monitor.runs import records
-from equipoise.monitor.sinks import WAITING, JsonLines, SinkSet
+from equipoise.monitor._measuring.readings import GroupReading, Reading, TensorReading
+from equipoise.monitor._recording.run_file import INDICATORS, event_line, reading_line, reading_of
+from equipoise.monitor._recording.sinks import WAITING, JsonLines, SinkSet
+from equipoise.watch._runs import records
 from tests.monitor.samples import NAMES, RUN, Action, reading, verdict
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from torch import nn
 
 from equipoise import SMES
 from equipoise.errors import ArgumentError, UnusableInputError
-from equipoise.monitor.snapshots import Snapshots
+from equipoise.monitor._guarding.snapshots import Snapshots
 
 
 class Counter:

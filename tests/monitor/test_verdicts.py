@@ -14,9 +14,9 @@ from torch.nn import functional
 from equipoise import Equipoise, theory
 from equipoise.errors import ArgumentError
 from equipoise.monitor import Monitor
-from equipoise.monitor.verdicts import KINDS, Thresholds, divergence, judge
-from equipoise.study.tasks.transformer import Transformer
-from equipoise.theory.assessment import rounded_towards_stability
+from equipoise.monitor._judging.judge import KINDS, Thresholds, divergence, judge
+from equipoise.study._tasks.transformer import Transformer
+from equipoise.theory._assessment import rounded_towards_stability
 from reproductions import text
 from reproductions.sizes import SIZES
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from equipoise.study.analysis import Analysis, Compared, Tuned
-from equipoise.study.spec import Arm, Study
+from equipoise.study._analysis import Analysis, Compared, Tuned
+from equipoise.study._spec import Arm, Study
 from reproductions.claim import Options, Scale, Verdict
 from reproductions.i_one_learning_rate import ARMS, CLAIM, NETWORKS, ONE_STEP, judged, move, rates
 

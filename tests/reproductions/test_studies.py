@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from equipoise.study.analysis import Analysis
+from equipoise.study._analysis import Analysis
 from reproductions import studies, tasks
 from reproductions.claim import Options, Scale
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from equipoise.monitor import probe_scale_invariance
-from equipoise.monitor.invariance import ScaleVerdict
-from equipoise.study.tasks.transformer import Size, Transformer
+from equipoise.monitor._measuring.scale_invariance import ScaleVerdict
+from equipoise.study._tasks.transformer import Size, Transformer
 from reproductions import text
 from reproductions.claim import Scale
 from reproductions.sizes import SIZES

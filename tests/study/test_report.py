@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from equipoise.study.analysis import Analysis, Compared, Tuned
-from equipoise.study.report import as_plain, print_report, rows, write_html
-from equipoise.study.spec import Study
-from equipoise.study.statistics import compare
-from equipoise.study.store import Result
+from equipoise.study._analysis import Analysis, Compared, Tuned
+from equipoise.study._report import as_plain, print_report, rows, write_html
+from equipoise.study._spec import Study
+from equipoise.study._statistics import compare
+from equipoise.study._store import Result
 
 EVIL = "<script>alert('arm')</script>"
 

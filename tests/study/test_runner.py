@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from equipoise.errors import StudyStoppedError, UnusableInputError
-from equipoise.study.runner import Cell, run_study
-from equipoise.study.spec import read_study
-from equipoise.study.store import Result, Store, sqlite_url
+from equipoise.study._runner import Cell, run_study
+from equipoise.study._spec import read_study
+from equipoise.study._store import Result, Store, sqlite_url
 
 ALL_TRIALS = 2 * 2 * 2 + 2 * 3  # arms x learning rates x tuning seeds, then arms x seeds
 

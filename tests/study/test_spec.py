@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from equipoise.errors import UnusableInputError
-from equipoise.study.spec import LearningRateRange, assignment, locate_task, read_study
+from equipoise.study._spec import LearningRateRange, assignment, locate_task, read_study
 
 
 def test_a_study_file_becomes_arms_rates_and_seeds(write_study):

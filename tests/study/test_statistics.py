@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from equipoise.study.statistics import (
+from equipoise.study._statistics import (
     LEVEL,
     compare,
     holm,

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from equipoise.errors import UnusableInputError
-from equipoise.study.spec import Assignment, TaskSource
-from equipoise.study.store import Result, Store, sqlite_url
+from equipoise.study._spec import Assignment, TaskSource
+from equipoise.study._store import Result, Store, sqlite_url
 
 
 def make_assignment(seed: int = 0) -> Assignment:

@@ -7,10 +7,10 @@ import pkgutil
 import pytest
 import torch
 
-from equipoise.study.spec import BUILT_IN_TASKS, Assignment, TaskSource
-from equipoise.study.tasks.digits import LONG_TAIL
-from equipoise.study.tasks.training import Examples, Shuffled, split
-from equipoise.study.worker import Report, Trial
+from equipoise.study._spec import BUILT_IN_TASKS, Assignment, TaskSource
+from equipoise.study._tasks.digits import LONG_TAIL
+from equipoise.study._tasks.training import Examples, Shuffled, split
+from equipoise.study._worker import Report, Trial
 
 
 def train(name: str, seed: int = 0, epochs: int = 1, optimizer: str = "torch.optim.AdamW", rate: float = 0.01) -> list[Report]:

@@ -12,8 +12,8 @@ import torch
 
 import equipoise
 from equipoise.errors import ArgumentError
-from equipoise.study.spec import Assignment, TaskSource
-from equipoise.study.worker import DivergedError, Report, Trial, build_optimizer, load_task
+from equipoise.study._spec import Assignment, TaskSource
+from equipoise.study._worker import DivergedError, Report, Trial, build_optimizer, load_task
 
 
 def make_trial(**changes) -> tuple[Trial, list[Report]]:

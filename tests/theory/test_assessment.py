@@ -8,19 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equipoise.errors import ArgumentError
+from equipoise.hyperparameters import parse_betas, parse_exponents
 from equipoise.rules import Memory, Stage, Step, apply_stage
 from equipoise.theory import NearestStable, Verdict, assess, margin, max_update
-from equipoise.theory.assessment import rounded_towards_stability, stage_exponents, stage_pairs
+from equipoise.theory._assessment import rounded_towards_stability
 
 SPIKE = np.eye(1, 400)[0]
 
 
 def chained(found, gradients):
     """The updates that the stages of an assessment make of the gradients, without eps."""
-    memories, updates = [Memory(0.0, 0.0)] * len(found.betas), []
+    memories, updates = [Memory(0.0, 0.0)] * len(found.hyperparameters.betas), []
     for number, x in enumerate(gradients.tolist(), 1):
         step = Step(number, lr=1.0, stages=(), eps=0.0)
-        for k, (pair, exponent) in enumerate(zip(found.betas, found.exponents, strict=True)):
+        for k, (pair, exponent) in enumerate(zip(found.hyperparameters.betas, found.hyperparameters.exponents, strict=True)):
             x, memories[k] = apply_stage(x, memories[k], Stage(*pair, exponent), step)
         updates.append(abs(x))
     return np.array(updates)
@@ -138,10 +139,10 @@ def test_rounding_keeps_three_digits_of_the_distance_to_1():
 
 
 def test_one_pair_and_one_exponent_serve_every_stage():
-    assert stage_pairs((0.9, 0.999), 3) == ((0.9, 0.999),) * 3
-    assert stage_pairs([[0.9, 0.99], [0.8, 0.9]], 2) == ((0.9, 0.99), (0.8, 0.9))
-    assert stage_pairs(np.float32([0.5, 0.75]), 1) == ((0.5, 0.75),)
-    assert stage_exponents(np.float32(0.25), 2) == (0.25, 0.25)
+    assert parse_betas((0.9, 0.999), 3) == ((0.9, 0.999),) * 3
+    assert parse_betas([[0.9, 0.99], [0.8, 0.9]], 2) == ((0.9, 0.99), (0.8, 0.9))
+    assert parse_betas(np.float32([0.5, 0.75]), 1) == ((0.5, 0.75),)
+    assert parse_exponents(np.float32(0.25), 2) == (0.25, 0.25)
 
 
 @pytest.mark.parametrize(

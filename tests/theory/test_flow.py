@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 
 from equipoise.errors import ArgumentError
 from equipoise.theory import continuous_margin, growth_rate
-from equipoise.theory.flow import FlowStatus, discrepancy, flow
+from equipoise.theory._flow import FlowStatus, discrepancy, flow
 
 STEPS = {1: (200, 400, 800, 1600), 2: (50, 100, 200, 400)}
 """Per order, of every lr: lr = horizon / steps. The first order needs smaller ones before its slope is that of the limit."""

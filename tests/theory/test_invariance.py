@@ -9,14 +9,7 @@ from hypothesis import strategies as st
 
 from equipoise.errors import ArgumentError
 from equipoise.rules import Memory, Stage, Step, update
-from equipoise.theory import (
-    autocorrelation,
-    cross_term_factor,
-    noise_update,
-    norm_equilibrium,
-    norm_motion,
-    scale_degree,
-)
+from equipoise.theory import autocorrelation, cross_term_factor, noise_update, norm_equilibrium, norm_motion, scale_degree
 
 SIZE = 500
 

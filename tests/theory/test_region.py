@@ -9,15 +9,7 @@ from hypothesis import strategies as st
 
 from equipoise.errors import ArgumentError
 from equipoise.rules import Memory, Stage, Step, apply_stage
-from equipoise.theory import (
-    assess,
-    continuous_margin,
-    growth_rate,
-    margin,
-    max_update,
-    nearest_stable,
-    worst_case_gradients,
-)
+from equipoise.theory import assess, continuous_margin, growth_rate, margin, max_update, nearest_stable, worst_case_gradients
 
 OUTSIDE = [(0.95, 0.7, 0.5), (0.9, 0.5, 0.25), (0.99, 0.9, 0.4), (0.97, 0.1, 0.125), (0.999, 0.99, 0.5)]
 INSIDE = [(0.9, 0.999, 0.5), (0.9, 0.82, 0.5), (0.95, 0.95, 0.25), (0.9, 0.3, 0.05), (0.0, 0.9, 0.5), (0.99, 0.9, -0.25)]

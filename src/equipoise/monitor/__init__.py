@@ -5,21 +5,21 @@ Names are imported on first use, so that to read and watch a run never imports t
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from equipoise._lazy import imported_on_first_use
 
 if TYPE_CHECKING:
-    from equipoise.monitor.findings import Thresholds, Verdict
-    from equipoise.monitor.guard import Action, Guard
-    from equipoise.monitor.invariance import ScaleInvariance, ScaleVerdict, probe_scale_invariance
-    from equipoise.monitor.loggers import MLflow, TensorBoard, WandB
-    from equipoise.monitor.policies import LowerRate, MoveInside, Rollback, Skip, Stop, Warn
-    from equipoise.monitor.readings import GroupReading, Reading, TensorReading
-    from equipoise.monitor.recorder import Monitor
-    from equipoise.monitor.runs import records
-    from equipoise.monitor.sinks import JsonLines
-    from equipoise.monitor.snapshots import Snapshots
-    from equipoise.monitor.verdicts import judge
+    from equipoise.monitor._guarding.guard import Action, Guard
+    from equipoise.monitor._guarding.policies import LowerRate, MoveInside, Rollback, Skip, Stop, Warn
+    from equipoise.monitor._guarding.snapshots import Snapshots
+    from equipoise.monitor._judging.judge import judge
+    from equipoise.monitor._judging.verdict import Thresholds, Verdict
+    from equipoise.monitor._measuring.readings import GroupReading, Reading, TensorReading
+    from equipoise.monitor._measuring.scale_invariance import ScaleInvariance, ScaleVerdict, probe_scale_invariance
+    from equipoise.monitor._monitor import Monitor
+    from equipoise.monitor._recording.loggers import MLflow, TensorBoard, WandB
+    from equipoise.monitor._recording.sinks import JsonLines
 
 __all__ = [
     "Action",
@@ -45,38 +45,33 @@ __all__ = [
     "Warn",
     "judge",
     "probe_scale_invariance",
-    "records",
 ]
 
-_HOMES = {
-    "Action": "guard",
-    "GroupReading": "readings",
-    "Guard": "guard",
-    "JsonLines": "sinks",
-    "LowerRate": "policies",
-    "MLflow": "loggers",
-    "Monitor": "recorder",
-    "MoveInside": "policies",
-    "Reading": "readings",
-    "Rollback": "policies",
-    "ScaleInvariance": "invariance",
-    "ScaleVerdict": "invariance",
-    "Skip": "policies",
-    "Snapshots": "snapshots",
-    "Stop": "policies",
-    "TensorBoard": "loggers",
-    "TensorReading": "readings",
-    "Thresholds": "findings",
-    "Verdict": "findings",
-    "WandB": "loggers",
-    "Warn": "policies",
-    "judge": "verdicts",
-    "probe_scale_invariance": "invariance",
-    "records": "runs",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"equipoise.monitor.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'equipoise.monitor' has no attribute {name!r}; public names are {', '.join(__all__)}")
+__getattr__ = imported_on_first_use(
+    __name__,
+    {
+        "Action": "_guarding.guard",
+        "GroupReading": "_measuring.readings",
+        "Guard": "_guarding.guard",
+        "JsonLines": "_recording.sinks",
+        "LowerRate": "_guarding.policies",
+        "MLflow": "_recording.loggers",
+        "Monitor": "_monitor",
+        "MoveInside": "_guarding.policies",
+        "Reading": "_measuring.readings",
+        "Rollback": "_guarding.policies",
+        "ScaleInvariance": "_measuring.scale_invariance",
+        "ScaleVerdict": "_measuring.scale_invariance",
+        "Skip": "_guarding.policies",
+        "Snapshots": "_guarding.snapshots",
+        "Stop": "_guarding.policies",
+        "TensorBoard": "_recording.loggers",
+        "TensorReading": "_measuring.readings",
+        "Thresholds": "_judging.verdict",
+        "Verdict": "_judging.verdict",
+        "WandB": "_recording.loggers",
+        "Warn": "_guarding.policies",
+        "judge": "_judging.judge",
+        "probe_scale_invariance": "_measuring.scale_invariance",
+    },
+)

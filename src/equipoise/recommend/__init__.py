@@ -1,1 +1,3 @@
-"""``equipoise recommend``: from what was seen of a training run to an exponent, with every number behind it."""
+"""Which exponent balances a run: from what was seen of its gradients, with every number behind it."""
+
+__all__: list[str] = []

@@ -1,7 +1,7 @@
 """What the two theories say about hyperparameters: functions of numbers, on numpy and scipy."""
 
-from equipoise.theory.assessment import Assessment, Verdict, assess
-from equipoise.theory.balance import (
+from equipoise.theory._assessment import Assessment, Verdict, assess
+from equipoise.theory._exponent import (
     ExponentRecommendation,
     noise_ratio,
     recommend_exponent,
@@ -11,8 +11,8 @@ from equipoise.theory.balance import (
     sparse_rate,
     update_spread,
 )
-from equipoise.theory.flow import Discrepancy, Flow, FlowStatus, discrepancy, flow
-from equipoise.theory.invariance import (
+from equipoise.theory._flow import Discrepancy, Flow, FlowStatus, discrepancy, flow
+from equipoise.theory._invariance import (
     NormEquilibrium,
     NormMotion,
     autocorrelation,
@@ -21,7 +21,7 @@ from equipoise.theory.invariance import (
     norm_equilibrium,
     norm_motion,
 )
-from equipoise.theory.region import (
+from equipoise.theory._region import (
     NearestStable,
     continuous_margin,
     growth_rate,
@@ -30,7 +30,7 @@ from equipoise.theory.region import (
     nearest_stable,
     worst_case_gradients,
 )
-from equipoise.theory.stages import stage_betas, stage_updates
+from equipoise.theory._stages import stage_betas, stage_updates
 
 __all__ = [
     "Assessment",

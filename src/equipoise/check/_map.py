@@ -1,0 +1,293 @@
+"""The map of the stability region (E4): one description of what it shows, drawn by plotly or by matplotlib.
+
+Both axes are logarithmic in the memory 1 / (1 - beta) of a moment, so that 0.9, 0.99 and 0.999 lie equally far apart.
+"""
+
+from __future__ import annotations
+
+import html
+import importlib
+import io
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equipoise._files import replace_file
+from equipoise.errors import MissingExtraError, UnusableInputError
+from equipoise.theory._assessment import Assessment, assess
+
+if TYPE_CHECKING:
+    import plotly.graph_objects  # pyright: ignore[reportMissingTypeStubs]
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
+"""Lines that must be told apart, also by the colour-blind (Okabe and Ito)."""
+
+STABLE, UNSTABLE, SHADE = "#00694d", "#b3261e", "#e3f1ec"
+
+TITLE = "Where updates stay bounded"
+
+LONGEST_LABEL = 36
+"""In characters; a legend entry that is longer would be cut at the edge of a narrow window."""
+
+
+@dataclass(frozen=True)
+class RegionPoint:
+    """One choice of hyperparameters, to be shown on the map."""
+
+    label: str
+    beta1: float
+    beta2: float
+    exponent: float
+
+
+@dataclass(frozen=True)
+class _Boundary:
+    name: str
+    colour: str
+    dash: str
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """All points with the same betas."""
+
+    number: int
+    x: float
+    y: float
+    stable: bool
+    name: str
+    details: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Map:
+    """What is drawn, whatever draws it. Positions are log10 of the memory."""
+
+    end: tuple[float, float]
+    boundaries: tuple[_Boundary, ...]
+    shade: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+    marks: tuple[_Mark, ...]
+
+
+def region_figure(points: Sequence[RegionPoint]) -> plotly.graph_objects.Figure:
+    """The map as a plotly figure: boundary ``b2**p = b1`` of every exponent, and the points with their numbers on hover.
+
+    Shaded is what is stable for all the exponents shown. Points with the same betas share a mark.
+
+    Raises:
+        ArgumentError: a beta outside of [0, 1).
+        MissingExtraError: plotly is not installed.
+
+    Example:
+        >>> figure = region_figure([RegionPoint("mine", 0.9, 0.999, 0.5)])
+        >>> [trace.name for trace in figure.data]
+        ['stable', 'boundary, exponent 0.5', 'the same in continuous time', '1: mine']
+    """
+    go = _import("plotly.graph_objects")
+    shown = _describe(points)
+    figure = go.Figure()
+    if shown.shade:
+        x, y = shown.shade
+        figure.add_scatter(
+            x=x, y=y, fill="toself", fillcolor=SHADE, mode="lines", line={"width": 0}, hoverinfo="skip", name="stable"
+        )
+    for boundary in shown.boundaries:
+        figure.add_scatter(
+            x=boundary.x,
+            y=boundary.y,
+            mode="lines",
+            line={"color": boundary.colour, "dash": boundary.dash, "width": 2},
+            name=boundary.name,
+            hoverinfo="skip",
+        )
+    for mark in shown.marks:
+        figure.add_scatter(
+            x=[mark.x],
+            y=[mark.y],
+            mode="markers+text",
+            marker={
+                "size": 20,
+                "color": STABLE if mark.stable else UNSTABLE,
+                "symbol": "circle" if mark.stable else "square",
+                "line": {"color": "white", "width": 1},
+            },
+            text=[str(mark.number)],
+            textfont={"color": "white", "size": 12},
+            hovertext="<br>".join(html.escape(line) for line in mark.details),
+            hoverinfo="text",
+            name=html.escape(f"{mark.number}: {mark.name}"),
+        )
+    for update, name, end in ((figure.update_xaxes, "beta1", shown.end[0]), (figure.update_yaxes, "beta2", shown.end[1])):
+        positions, texts = _ticks(end)
+        update(title=_axis_title(name), range=[-0.25, end], tickvals=positions, ticktext=texts, zeroline=False, ticks="outside")
+    figure.update_layout(
+        template="plotly_white",
+        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "itemclick": False},
+        margin={"l": 60, "r": 20, "t": 20, "b": 50},
+        hoverlabel={"align": "left"},
+    )
+    return figure
+
+
+def write_region(path: Path, points: Sequence[RegionPoint]) -> None:
+    """Write the map as ``.html`` (one file, interactive, needs no network) or ``.png``.
+
+    Raises:
+        UnusableInputError: another suffix, or a place that cannot be written to.
+        MissingExtraError: plotly (for HTML) or matplotlib (for PNG) is not installed.
+    """
+    draw = {".html": _page, ".png": _png}.get(path.suffix.lower())
+    if draw is None:
+        raise UnusableInputError(f"{path}: a map is written as .html or .png, not as {path.suffix or 'a file without suffix'}")
+    replace_file(path, draw(points))
+
+
+def _describe(points: Sequence[RegionPoint]) -> _Map:
+    places: dict[tuple[float, float], list[RegionPoint]] = {}
+    for point in points:
+        places.setdefault((point.beta1, point.beta2), []).append(point)
+    marks = tuple(_mark(number, *place, there) for number, (place, there) in enumerate(places.items(), 1))
+    end = (max([4.2, *(mark.x + 0.6 for mark in marks)]), max([4.2, *(mark.y + 0.6 for mark in marks)]))
+
+    exponents = sorted({point.exponent for point in points}, reverse=True)
+    bounded = [exponent for exponent in exponents if 0 < exponent <= 0.5]
+    boundaries = [
+        _Boundary(f"boundary, exponent {exponent:.3g}", COLOURS[i % len(COLOURS)], "solid", *_boundary(exponent, end))
+        for i, exponent in enumerate(bounded)
+    ]
+    if len(bounded) == 1:  # beside several others a second line each would only confuse
+        line = _continuous_boundary(bounded[0], end)
+        boundaries.append(_Boundary("the same in continuous time", "#888888", "dot", *line))
+    shade = None
+    if not exponents or exponents[0] <= 0.5:  # above, nothing is stable
+        x, y = boundaries[0].x if bounded else np.array([-0.25, end[0]]), boundaries[0].y if bounded else np.array([-0.25] * 2)
+        left = [-0.25, -0.25, x[0]]
+        shade = np.array([*x, end[0], *left]), np.array([*y, end[1], end[1], y[0], y[0]])
+    return _Map(end, tuple(boundaries), shade, marks)
+
+
+def _mark(number: int, beta1: float, beta2: float, points: Sequence[RegionPoint]) -> _Mark:
+    found = [assess((beta1, beta2), point.exponent) for point in points]
+    labels = [_printable(point.label) for point in points]
+    details = [f"beta1 = {beta1:.6g}, beta2 = {beta2:.6g}"]
+    for label, point, one in zip(labels, points, found, strict=True):
+        details += [f"{label} (exponent {point.exponent:.3g}): {one.verdict.value}", f"    {_numbers(one)}"]
+    stable = all(one.stable for one in found)
+    name = _shortened(", ".join(dict.fromkeys(labels))) + ("" if stable else " (unstable)")
+    return _Mark(number, _decades(beta1), _decades(beta2), stable, name, tuple(details))
+
+
+def _numbers(found: Assessment) -> str:
+    worst = f"largest update {found.max_update:.4g}" if found.stable else "largest update without limit"
+    return f"margin {found.margin:+.4f} nats per step, {worst}"
+
+
+def _printable(label: str) -> str:
+    return " ".join("".join(character if character.isprintable() else " " for character in label).split())
+
+
+def _shortened(label: str) -> str:
+    return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 3] + "..."
+
+
+def _decades(beta: float) -> float:
+    return -math.log10(1 - beta)
+
+
+def _boundary(exponent: float, end: tuple[float, float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where ``b2 = b1^(1/p)``."""
+    x = np.linspace(0, end[0], 400)
+    with np.errstate(divide="ignore"):
+        log_beta1 = np.log1p(-(10**-x))
+    return x, np.minimum(-np.log10(-np.expm1(log_beta1 / exponent)), end[1])
+
+
+def _continuous_boundary(exponent: float, end: tuple[float, float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where ``C_p = 0`` (E6): ``b2 / (1 - b2) = p b1 / (1 - b1)``."""
+    x = np.linspace(0, end[0], 400)
+    return x, np.minimum(np.log10(1 + exponent * (10**x - 1)), end[1])
+
+
+def _ticks(end: float) -> tuple[list[float], list[str]]:
+    betas = [0.0, 0.5, *(1 - 10.0**-nines for nines in range(1, math.floor(end) + 1))]
+    return [_decades(beta) for beta in betas], ["0", "0.5", *("0." + "9" * nines for nines in range(1, math.floor(end) + 1))]
+
+
+def _axis_title(name: str) -> str:
+    return f"{name}, by its memory 1/(1 - {name})"
+
+
+def _page(points: Sequence[RegionPoint]) -> bytes:
+    figure: Any = region_figure(points)
+    figure.update_layout(height=620)
+    drawing: str = figure.to_html(full_html=False, include_plotlyjs=True, config={"responsive": True, "displayModeBar": False})
+    sentences = "\n".join(
+        f"<li><b>{html.escape(_printable(point.label))}</b>: betas ({point.beta1:.6g}, {point.beta2:.6g}),"
+        f" exponent {point.exponent:.3g}. {html.escape(assess((point.beta1, point.beta2), point.exponent).sentence)}</li>"
+        for point in points
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{TITLE}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 0 auto; padding: 1rem; }}
+h1 {{ font-size: 1.4rem; margin: 0; }}
+li {{ overflow-wrap: anywhere; }}
+</style>
+</head>
+<body>
+<h1>{TITLE}</h1>
+<ul>
+{sentences}
+</ul>
+{drawing}
+</body>
+</html>
+""".encode()
+
+
+def _png(points: Sequence[RegionPoint]) -> bytes:
+    canvas = _import("matplotlib.figure").Figure(figsize=(8, 7), layout="constrained")
+    shown = _describe(points)
+    axes = canvas.subplots()
+    axes.grid(color="#e5e5e5", linewidth=0.8)
+    axes.set_axisbelow(True)
+    if shown.shade:
+        axes.fill(*shown.shade, color=SHADE, label="stable", zorder=0.5)
+    for boundary in shown.boundaries:
+        style = ":" if boundary.dash == "dot" else "-"
+        axes.plot(boundary.x, boundary.y, style, color=boundary.colour, linewidth=2, label=boundary.name)
+    for mark in shown.marks:
+        colour, symbol = (STABLE, "o") if mark.stable else (UNSTABLE, "s")
+        label = f"{mark.number}: {mark.name}".replace("$", r"\$")  # else matplotlib reads it as mathematics
+        axes.plot(mark.x, mark.y, symbol, color=colour, markersize=15, markeredgecolor="white", label=label, clip_on=False)
+        axes.text(mark.x, mark.y, str(mark.number), color="white", ha="center", va="center_baseline", fontsize=9)
+    axes.set(xlim=(-0.25, shown.end[0]), ylim=(-0.25, shown.end[1]), xlabel=_axis_title("beta1"), ylabel=_axis_title("beta2"))
+    axes.set_xticks(*_ticks(shown.end[0]))
+    axes.set_yticks(*_ticks(shown.end[1]))
+    axes.set_title(TITLE, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    canvas.legend(loc="outside lower left", ncols=2, frameon=False)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a label in a script that the font lacks
+        canvas.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
+
+
+def _import(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise MissingExtraError("drawing the region", "plot") from None

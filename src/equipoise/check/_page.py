@@ -1,0 +1,63 @@
+"""One page that shows why hyperparameters are safe or not, with sliders: the map, the worst gradients, and the flow.
+
+The page computes what it shows, without a network. Its formulas are a second statement of those in ``equipoise.theory``, in
+JavaScript; tests hold them to the first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from equipoise._files import replace_file
+from equipoise.errors import UnusableInputError
+from equipoise.theory._assessment import Assessment, Verdict
+
+TEMPLATE = Path(__file__).with_name("page.html")
+
+
+def write_explanation(path: Path, places: Mapping[Assessment, Sequence[str]]) -> None:
+    """Write the page as ``.html``: one file, which needs no network.
+
+    The worst of the assessments is shown first; a list offers the others. Where the stages of one differ, the page shows the
+    stage that decides, alone.
+
+    Args:
+        path: of the page.
+        places: at least one assessment, each with where its values stand.
+
+    Raises:
+        UnusableInputError: another suffix, or a place that cannot be written to.
+
+    Example:
+        >>> import tempfile
+        >>> from equipoise.theory import assess
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_explanation(Path(folder) / "page.html", {assess((0.9, 0.999)): ["mine"]})
+    """
+    if path.suffix.lower() != ".html":
+        raise UnusableInputError(f"{path}: an explanation is written as .html, not as {path.suffix or 'a file without suffix'}")
+    worst = max(places, key=lambda found: (list(Verdict).index(found.verdict), -found.margin))
+    groups = [_group(found, where, found is worst) for found, where in places.items()]
+    # Inside of a script element nothing but "<" can end it or begin another.
+    values = json.dumps(groups, allow_nan=False).replace("<", r"\u003c")
+    replace_file(path, TEMPLATE.read_text(encoding="utf-8").replace("VALUES", values, 1).encode())
+
+
+def _group(found: Assessment, where: Sequence[str], first: bool) -> dict[str, Any]:
+    place = where[0] + (f" and {len(where) - 1} more" if len(where) > 1 else "")
+    stages, decides = len(found.hyperparameters.betas), found.deciding_stage - 1
+    origin = f"Opened with the values of: {place}."
+    if len(set(zip(found.hyperparameters.betas, found.hyperparameters.exponents, strict=True))) > 1:
+        origin += f" Its {stages} stages differ; this is stage {decides + 1}, which decides, alone."
+        stages = 1
+    return {
+        "label": f"{place}: {found.verdict.value}",
+        "origin": origin,
+        "first": first,
+        "betas": found.hyperparameters.betas[decides],
+        "exponent": found.hyperparameters.exponents[decides],
+        "stages": stages,
+    }

@@ -1,0 +1,116 @@
+"""``equipoise check``: the verdict on hyperparameters, for people, for programs, and as a map."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from equipoise.theory._assessment import Assessment, Verdict, assess_hyperparameters, rounded_towards_stability
+
+if TYPE_CHECKING:
+    from equipoise.check._sources import Recipe
+
+
+def check(recipes: Sequence[Recipe], *, name_places: bool, as_json: bool, plot: Path | None, explain: Path | None) -> bool:
+    """Print the verdict on every one of `recipes`, and draw them if asked to.
+
+    Args:
+        recipes: what is judged.
+        name_places: whether to say where in a file each of them stands.
+        as_json: print one JSON object instead of text.
+        plot: where to draw the map, as .html or .png.
+        explain: where to write the page with sliders, as .html.
+
+    Returns:
+        Whether all of them are stable.
+    """
+    results = [(one, assess_hyperparameters(one.hyperparameters)) for one in recipes]
+    verdict = max((found.verdict for _, found in results), key=list(Verdict).index)
+    places: dict[Assessment, list[str]] = {}  # many groups of a checkpoint share their values
+    for one, found in results:
+        places.setdefault(found, []).append(one.where)
+    if plot is not None:
+        _draw(plot, places)
+    if explain is not None:
+        from equipoise.check._page import write_explanation
+
+        write_explanation(explain, places)
+        print(f"explained: {explain}", file=sys.stderr)
+    if as_json:
+        entries = [_as_json(one, found) for one, found in results]
+        print(json.dumps({"verdict": verdict.value, "results": entries}, indent=2, allow_nan=False))
+    else:
+        print("\n\n".join(_block(found, where if name_places else []) for found, where in places.items()))
+    return verdict is Verdict.STABLE
+
+
+def _draw(path: Path, places: Mapping[Assessment, Sequence[str]]) -> None:
+    from equipoise.check._map import RegionPoint, write_region
+
+    points: list[RegionPoint] = []
+    for found, where in places.items():
+        stage = found.deciding_stage
+        label = where[0] + (f" and {len(where) - 1} more" if len(where) > 1 else "")
+        label += f", stage {stage} of {len(found.hyperparameters.betas)}" if len(found.hyperparameters.betas) > 1 else ""
+        points.append(RegionPoint(label, *found.hyperparameters.betas[stage - 1], found.hyperparameters.exponents[stage - 1]))
+    write_region(path, points)
+    print(f"drawn: {path}", file=sys.stderr)
+
+
+def _as_json(one: Recipe, found: Assessment) -> dict[str, Any]:
+    numbers: dict[str, Any] = asdict(found) | {"verdict": found.verdict.value, "nearest": found.nearest._asdict()}
+    values = numbers.pop("hyperparameters")
+    return {"where": one.where, "stable": found.stable} | values | _strict(numbers)
+
+
+def _strict(value: Any) -> Any:
+    """JSON has neither infinity nor NaN: null."""
+    if isinstance(value, dict):
+        return {key: _strict(entry) for key, entry in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def _block(found: Assessment, places: Sequence[str]) -> str:
+    """The result for one set of values, at most 80 columns wide unless a name in the file is longer."""
+    head = found.verdict.value.upper()
+    if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+        head = f"\033[1;{32 if found.stable else 31}m{head}\033[0m"
+    stages = len(found.hyperparameters.betas)
+    if len(set(zip(found.hyperparameters.betas, found.hyperparameters.exponents, strict=True))) == 1:
+        values = f"betas ({_list(found.hyperparameters.betas[0])}), exponent {found.hyperparameters.exponents[0]:g}"
+    else:
+        values = f"betas {_list(found.hyperparameters.betas)}, exponents {_list(found.hyperparameters.exponents)}"
+    lines = [f"{head}: {values}" + (f", {stages} stages" if stages > 1 else "")]
+    lines += textwrap.wrap(found.sentence, 78, initial_indent="  ", subsequent_indent="  ")
+    rows = [("" if index else "where", place) for index, place in enumerate(places)]
+    if stages > 1:
+        rows.append(("deciding stage", f"{found.deciding_stage} of {stages}"))
+    if found.verdict.name != "VANISHING":
+        rows.append(("margin", f"{found.margin:+.4g} nats per step (stable above 0)"))
+        rows.append(("continuous time", f"{found.continuous_margin:+.4g} (an approximation, not decisive)"))
+    if found.stable:
+        unit = "" if found.scale_degree == 0 else ", for gradients up to 1"
+        rows.append(("worst update", f"{found.max_update:.4g} x learning rate{unit}"))
+    else:
+        rows.append(("worst update", "without limit"))
+        rows.append(("stable, each alone", _remedies(found)))
+    return "\n".join([*lines, *(f"  {name:<18}  {text}" for name, text in rows)])
+
+
+def _remedies(found: Assessment) -> str:
+    nearest = rounded_towards_stability(found.nearest)
+    kept = [("beta1 <=", nearest.beta1), ("beta2 >=", nearest.beta2), ("exponent <=", nearest.exponent)]
+    return ", ".join(f"{name} {value}" for name, value in kept if not math.isnan(value))
+
+
+def _list(values: Sequence[Any]) -> str:
+    return ", ".join(f"({_list(value)})" if isinstance(value, tuple) else f"{value:.6g}" for value in values)  # pyright: ignore

@@ -1,0 +1,224 @@
+"""The betas that a file holds: trainers' arguments, configurations, optimizer states and training checkpoints.
+
+Recognised in any mapping, at any depth: ``betas`` (torch, DeepSpeed: one pair, or one per stage), ``adam_beta1`` and
+``adam_beta2`` (transformers), ``beta1`` and ``beta2``. Beside them ``exponent``, and ``stages`` or ``k``, as this package
+writes them; without these the settings are those of a plain Adam.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, cast
+
+from equipoise.errors import ArgumentError, UnusableInputError
+from equipoise.hyperparameters import Hyperparameters
+
+LOOKED_FOR = "betas, adam_beta1 and adam_beta2, or beta1 and beta2, at any depth"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The hyperparameters of one optimizer or parameter group in a file."""
+
+    where: str
+    """Their place in the file, as ``optimizer.params.betas`` or ``optimizer.param_groups[0]``."""
+    hyperparameters: Hyperparameters
+
+
+def read_recipes(path: Path) -> list[Recipe]:
+    """Every set of betas in a file, in the order of the file.
+
+    Files: ``.json``, ``.yaml``, ``.yml``, ``.toml``, and torch checkpoints ``.pt``, ``.pth``, ``.bin``, ``.ckpt``, which are
+    loaded with ``weights_only=True``: nothing in them is executed. Only checkpoints import torch.
+
+    Raises:
+        UnusableInputError: the file is missing, unreadable or malformed, holds no betas, or betas that are not accepted.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "ds_config.json")
+        ...     _ = path.write_text('{"optimizer": {"type": "Adam", "params": {"betas": [0.9, 0.95]}}}')
+        ...     read_recipes(path)
+        [Recipe(where='optimizer.params.betas', hyperparameters=Hyperparameters(betas=((0.9, 0.95),), exponents=(0.5,)))]
+    """
+    if os.path.isdir(path):  # Path.is_dir raises for names that are too long
+        raise UnusableInputError(f"{path} is a folder: accepted are files of type {', '.join(READERS)}")
+    read = READERS.get(path.suffix.lower())
+    if read is None:
+        kind = f"of type {path.suffix}" if path.suffix else "without a suffix"
+        raise UnusableInputError(f"{path} is a file {kind}: accepted are {', '.join(READERS)}")
+    try:
+        content = read(path)
+        mappings = list(_mappings(content, "", set()))
+        found = [_recipe(path, where, mapping) for where, mapping in mappings]
+    except OSError as error:
+        raise UnusableInputError(f"{path} cannot be read: {error.strerror or error}") from None
+    except RecursionError:
+        raise UnusableInputError(f"{path} is nested too deeply to be read") from None
+    recipes = [one for one in found if one is not None]
+    if not recipes:
+        raise UnusableInputError(f"{path} holds no betas: looked for {LOOKED_FOR}; found {_summary(content, mappings)}")
+    return recipes
+
+
+def _mappings(node: Any, where: str, seen: set[int]) -> Iterator[tuple[str, dict[Any, Any]]]:
+    """Every mapping at or below `node`, with its place."""
+    if not isinstance(node, (Mapping, list, tuple)) or id(node) in seen:  # pyright: ignore[reportUnknownArgumentType]
+        return
+    seen.add(id(node))  # pyright: ignore[reportUnknownArgumentType]  # YAML's aliases can make a file contain itself
+    if isinstance(node, Mapping):
+        mapping = dict(cast("Mapping[Any, Any]", node))
+        yield where, mapping
+        for key, value in mapping.items():
+            # What a terminal would act on, rather than show, is escaped.
+            name = key if isinstance(key, str) and key.isprintable() else ascii(key)
+            yield from _mappings(value, f"{where}.{name}" if where else name, seen)
+    else:
+        for index, value in enumerate(cast("list[Any]", node)):
+            yield from _mappings(value, f"{where}[{index}]", seen)
+
+
+def _recipe(path: Path, where: str, mapping: dict[Any, Any]) -> Recipe | None:
+    """The settings that stand in this very mapping. A value of None (null) is how configurations spell "not set"."""
+
+    def given(key: str, default: Any = None) -> Any:
+        value = mapping.get(key)
+        return default if value is None else _plain(value)
+
+    betas: Any
+    note = ""
+    if given("betas") is not None and not isinstance(mapping["betas"], Mapping):
+        keys, betas = ["betas"], given("betas")
+    elif given("adam_beta1") is not None or given("adam_beta2") is not None:
+        keys = ["adam_beta1", "adam_beta2"]
+        defaults = dict(zip(keys, (0.9, 0.999), strict=True))
+        betas = [given(key, default) for key, default in defaults.items()]
+        note = "".join(f" ({key} is not set: {value} by default)" for key, value in defaults.items() if given(key) is None)
+    elif given("beta1") is not None and given("beta2") is not None:
+        keys = ["beta1", "beta2"]
+        betas = [given(key) for key in keys]
+    else:
+        return None
+    place = where if _is_group(where) else ", ".join(f"{where}.{key}".lstrip(".") for key in keys) + note
+    if betas == "auto":
+        raise UnusableInputError(
+            f"{path}: {place} is 'auto', which the trainer fills in when it starts; check the trainer's own arguments instead"
+        )
+    entries = cast("list[Any]", betas) if isinstance(betas, list) else []
+    per_stage = len(entries) > 0 and all(isinstance(entry, list) for entry in entries)
+    number = given("stages", given("k", len(entries) if per_stage else 1))
+    stages = int(number) if isinstance(number, float) and number.is_integer() else cast("int", number)
+    # The one optimizer whose exponent is not 1/2 when it is left out.
+    exponent = given("exponent", 0.25 if mapping.get("optimizer") == "equipoise.SMES" else 0.5)
+    try:
+        return Recipe(place, Hyperparameters.parse(cast("Any", betas), exponent, stages))
+    except ArgumentError as error:
+        raise UnusableInputError(f"{path}: at {place}: {error}") from None
+
+
+def _is_group(where: str) -> bool:
+    return re.search(r"param_groups\[\d+\]$", where) is not None
+
+
+def _plain(value: Any) -> Any:
+    """`value` with sequences as lists, and with what can only be meant as a number as one.
+
+    YAML 1.1 reads ``9e-1`` and ``(0.9, 0.999)`` as strings; checkpoints may hold tensors. Anything else comes back as it is,
+    for the message about it.
+    """
+    plain: Any = value
+    if isinstance(value, (list, tuple)):
+        plain = [_plain(entry) for entry in cast("list[Any]", value)]
+    elif isinstance(value, str):
+        words = re.split(r"[\s,]+", value.strip("()[] \t\n"))
+        try:
+            numbers = [float(word) for word in words]
+        except ValueError:
+            return value
+        plain = numbers[0] if len(numbers) == 1 else numbers
+    elif hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        plain = value.item()
+    return plain
+
+
+def _summary(content: Any, mappings: list[tuple[str, dict[Any, Any]]]) -> str:
+    """What a file without betas holds instead, for the message."""
+    groups = [
+        f"{where} ({', '.join(ascii(key).strip(chr(39)) for key in mapping if key != 'params')})"
+        for where, mapping in mappings
+        if _is_group(where)
+    ]
+    if groups:
+        return f"parameter groups without betas: {_shortened(groups, 3)}"
+    if isinstance(content, Mapping) and content:
+        return f"at the top the keys {_shortened([ascii(key) for key in cast('Mapping[Any, Any]', content)], 8)}"
+    if content is None or content in ({}, [], ()):
+        return "nothing"
+    return f"no mapping, but a value of type {type(cast('object', content)).__name__}"
+
+
+def _shortened(texts: list[str], count: int) -> str:
+    return ", ".join(texts[:count]) + (f" and {len(texts) - count} more" if len(texts) > count else "")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UnusableInputError(f"{path} is not UTF-8 text (byte {error.start} is {error.object[error.start]:#04x})") from None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise UnusableInputError(f"{path} is not valid JSON: {error}") from None
+
+
+def _read_toml(path: Path) -> Any:
+    import tomllib
+
+    try:
+        return tomllib.loads(_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise UnusableInputError(f"{path} is not valid TOML: {error}") from None
+
+
+def _read_yaml(path: Path) -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Plain values only, and the tuples that trainers write."""
+
+    Loader.add_constructor("tag:yaml.org,2002:python/tuple", Loader.construct_sequence)
+    text = _text(path)
+    try:
+        documents = list(yaml.load_all(text, Loader))
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError: the 45th of a month
+        raise UnusableInputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    return documents[0] if len(documents) == 1 else documents
+
+
+def _read_checkpoint(path: Path) -> Any:
+    from equipoise.migrate._checkpoints import read_checkpoint
+
+    return read_checkpoint(path)
+
+
+READERS: Mapping[str, Callable[[Path], Any]] = MappingProxyType(
+    {
+        ".json": _read_json,
+        ".yaml": _read_yaml,
+        ".yml": _read_yaml,
+        ".toml": _read_toml,
+        **dict.fromkeys((".pt", ".pth", ".bin", ".ckpt"), _read_checkpoint),
+    }
+)
+"""How each accepted type of file is read."""

@@ -1,0 +1,1 @@
+"""What is done about trouble: policies, remedies, and good states to go back to."""

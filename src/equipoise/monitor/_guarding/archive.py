@@ -1,0 +1,190 @@
+"""Snapshots of a run on disk, where they outlive the process.
+
+A snapshot is two files per process, ``<step>.rank<n>.pt`` and, written after it, ``<step>.rank<n>.json``, a manifest
+with the SHA-256 of the first. Each is written under a temporary name, synced and renamed; older ones are removed after that. So
+whatever stops the process, a whole snapshot is there, and what is not whole is not taken for one. Files are read with
+``weights_only=True``: they can hold tensors and plain values, and nothing that runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+import torch.distributed as dist
+
+from equipoise._files import replace_file, replacing
+from equipoise.errors import ArgumentError, UnusableInputError
+from equipoise.monitor._processes import everywhere
+from equipoise.optim import _sharding as sharding
+
+FORMAT = 1
+DATA, MANIFEST = "pt", "json"
+
+_log = logging.getLogger("equipoise")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state of a run after a step."""
+
+    step: int
+    remedies: int
+    """How many rollbacks had left their remedies in this state."""
+    objects: dict[str, Any]
+    """State dicts, by the names that the objects were given."""
+    random: dict[str, Any]
+
+
+class Archive:
+    """The snapshots of this process in a folder."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder = folder
+        self._keep = keep
+        self._proven = False
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UnusableInputError(f"{folder} cannot be made: {error.strerror or error}") from None
+        distributed = sharding.is_distributed()
+        self._rank = dist.get_rank() if distributed else 0
+        self._processes = dist.get_world_size() if distributed else 1
+
+    def steps(self) -> list[int]:
+        """Of those that have a manifest, oldest first."""
+        return sorted(int(path.name.partition(".")[0]) for path in self.folder.glob(f"*.rank{self._rank}.{MANIFEST}"))
+
+    def write(self, snapshot: Snapshot) -> None:
+        """Write one, and then remove those that are too old. Where the disk fails, the log says so, and those before are kept.
+
+        Raises:
+            ArgumentError: what was written cannot be read back, as it holds more than tensors and plain values.
+        """
+        content = {
+            "format": FORMAT,
+            "processes": self._processes,
+            "step": snapshot.step,
+            "remedies": snapshot.remedies,
+            "objects": snapshot.objects,
+            "random": snapshot.random,
+        }
+        try:
+            with replacing(self._path(snapshot.step, DATA)) as file:
+                hashed = _Hashed(file)
+                torch.save(content, hashed)  # pyright: ignore[reportArgumentType]
+            manifest = {"step": snapshot.step, "objects": list(snapshot.objects), "sha256": hashed.sha256.hexdigest()}
+            replace_file(self._path(snapshot.step, MANIFEST), json.dumps(manifest).encode())
+            _sync(self.folder)
+            self._prove(snapshot)
+            kept = [step for step in self.steps() if step <= snapshot.step][-self._keep :]
+            self._remove(set(self._ours()) - set(kept))
+        except (UnusableInputError, OSError, RuntimeError) as error:  # torch makes a RuntimeError of what a file raises
+            cause = error.__context__ or error
+            if not isinstance(cause, Exception):  # of Ctrl-C too
+                raise cause from None
+            _log.error(
+                "the snapshot of step %d could not be written to %s, and is in memory only: %s",
+                snapshot.step,
+                self.folder,
+                cause,
+            )
+
+    def read_newest(self) -> list[Snapshot]:
+        """The newest that is whole on all processes, in a list; an empty one where there is none."""
+        known = set(self.steps())
+        common = known.intersection(*everywhere(known))
+        for step in sorted(common, reverse=True):
+            snapshot = self._read(step)
+            if all(everywhere(snapshot is not None)):
+                assert snapshot is not None
+                return [snapshot]
+        return []
+
+    def forget_after(self, step: int) -> None:
+        """Remove those that are newer."""
+        try:
+            self._remove({each for each in self._ours() if each > step})
+        except OSError as error:
+            _log.error("snapshots after step %d could not be removed from %s: %s", step, self.folder, error)
+
+    def _prove(self, snapshot: Snapshot) -> None:
+        """Read the first one back: what the disk cannot give back is to be known when training begins."""
+        if not self._proven:
+            try:
+                self._read(snapshot.step)
+            except pickle.UnpicklingError as error:
+                accepted = f"such that their state dicts hold nothing but tensors and plain values ({error})"
+                raise ArgumentError("objects", list(snapshot.objects), accepted) from None
+            self._proven = True
+
+    def _read(self, step: int) -> Snapshot | None:
+        """One, or None where it is damaged, which its new name and the log then say."""
+        data, manifest = self._path(step, DATA), self._path(step, MANIFEST)
+        try:
+            expected = json.loads(manifest.read_bytes())["sha256"]
+            with data.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != expected:
+                    raise ValueError("its SHA-256 is not that of its manifest")
+                file.seek(0)
+                content = torch.load(file, weights_only=True)  # pyright: ignore[reportUnknownMemberType]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            _log.error("the snapshot %s is damaged and is not used: %s", data, error)
+            for path in (manifest, data):
+                if path.exists():
+                    path.replace(path.with_name(f"{path.name}.damaged"))
+            return None
+        if content["processes"] != self._processes:
+            raise UnusableInputError(
+                f"{data} is one of {content['processes']} snapshots, one per process, and here are {self._processes} processes"
+            )
+        return Snapshot(content["step"], content["remedies"], content["objects"], content["random"])
+
+    def _ours(self) -> dict[int, list[Path]]:
+        """All files of this process by step, also what a crash has left half written; without those that are damaged."""
+        found: dict[int, list[Path]] = {}
+        for path in self.folder.glob(f"*.rank{self._rank}.*"):
+            if path.suffix != ".damaged":
+                found.setdefault(int(path.name.partition(".")[0]), []).append(path)
+        return found
+
+    def _remove(self, steps: set[int]) -> None:
+        for step, paths in self._ours().items():
+            if step in steps:
+                for path in sorted(paths):  # the manifest first: without it nobody looks for the other
+                    path.unlink(missing_ok=True)
+
+    def _path(self, step: int, suffix: str) -> Path:
+        return self.folder / f"{step:09d}.rank{self._rank}.{suffix}"
+
+
+class _Hashed:
+    """A file that is hashed while it is written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.sha256 = hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.sha256.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _sync(folder: Path) -> None:
+    """Make renames in a folder outlive a loss of power; Windows cannot, and need not."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,185 @@
+"""The last good states of a run, to go back to: in memory, and on disk, where they outlive the process.
+
+A snapshot is the state dict of every object that it was asked to keep, and the state of all random numbers: of Python, NumPy
+(the global ones) and torch, on the CPU and on every CUDA device. Tensors are copied to the memory of the host, which costs the
+device none; what is restored is a copy again, so that training never writes into a snapshot.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from equipoise.balance._controller import checked_every
+from equipoise.errors import ArgumentError, UnusableInputError
+from equipoise.hyperparameters import whole_number
+from equipoise.monitor._guarding.archive import Archive, Snapshot
+
+
+class Stateful(Protocol):
+    """A model, an optimizer, a scheduler, a GradScaler, a controller, a data loader that knows where it is."""
+
+    def state_dict(self) -> Any:
+        """All that it is, in tensors and plain values."""
+        ...
+
+    def load_state_dict(self, state_dict: Any, /) -> Any:
+        """Be that again."""
+        ...
+
+
+class Snapshots:
+    """Keeps the last good states of a run.
+
+    Which states are good a :class:`~equipoise.monitor.Guard` decides, that these are given to: no verdict of trouble may speak
+    against one. Without a guard, call :meth:`take` and :meth:`restore`.
+
+    In memory a snapshot takes as many bytes as the state dicts, and so does each on disk, per process. Training waits while one
+    is taken: for a copy, and with a folder for a hash and for the disk. Choose `every` for that to be small.
+
+    Args:
+        objects: what to keep, by name: model, optimizer, schedulers, scaler, controllers, in the order in which they are to be
+            restored, the optimizer before its controllers. A monitor with a guard adds itself, as "monitor".
+        folder: for those on disk, made if it is missing; None keeps them in memory only.
+        every: steps from one to the next, at least.
+        keep: how many, at least 2: trouble may have begun before it was seen, so that the newest is not good enough.
+
+    Raises:
+        ArgumentError: an argument outside of what is accepted.
+        UnusableInputError: the folder cannot be made.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 1)
+        >>> snapshots = Snapshots({"model": model})
+        >>> snapshots.take(0)
+        >>> before = model.weight.clone()
+        >>> _ = torch.nn.init.zeros_(model.weight)
+        >>> snapshots.restore().step, torch.equal(model.weight, before)
+        (0, True)
+    """
+
+    def __init__(
+        self, objects: Mapping[str, Stateful], *, folder: str | Path | None = None, every: int = 100, keep: int = 2
+    ) -> None:
+        for name, each in objects.items():
+            if not (hasattr(each, "state_dict") and hasattr(each, "load_state_dict")):
+                raise ArgumentError(f"objects[{name!r}]", each, "something with state_dict and load_state_dict")
+        if not objects:
+            raise ArgumentError("objects", objects, "at least one object to keep, by name")
+        whole_number("keep", keep, 2)
+        self.objects = dict(objects)
+        self.every = checked_every(every)
+        self.keep = keep
+        self.remedies = 0
+        """How many rollbacks have left their remedies in the present state; a guard counts them."""
+        self._held: list[Snapshot] = []
+        self._archive = None if folder is None else Archive(Path(folder), keep)
+
+    @property
+    def steps(self) -> list[int]:
+        """Of the snapshots in memory, oldest first."""
+        return [snapshot.step for snapshot in self._held]
+
+    @property
+    def newest(self) -> str:
+        """What the newest is, for reading."""
+        if not self._held:
+            return "There is none."
+        place = "in memory" if self._archive is None else f"in {self._archive.folder.resolve()}"
+        return f"The newest is of step {self._held[-1].step}, {place}."
+
+    def due(self, step: int) -> bool:
+        """Whether `every` steps have passed since the newest."""
+        return not self._held or step >= self._held[-1].step + self.every
+
+    def take(self, step: int) -> None:
+        """Keep the present state as that after `step`. Where the disk fails, it is kept in memory, and the log says so.
+
+        Raises:
+            ArgumentError: a step that is not after the newest, or not after those of another run in the folder; a state that
+                cannot be read back from disk.
+        """
+        newest = self.steps or ([] if self._archive is None else self._archive.steps())
+        if newest and step <= newest[-1]:
+            accepted = f"after {newest[-1]}, the newest snapshot's: restore() that, or give other snapshots another folder"
+            raise ArgumentError("step", step, accepted)
+        states = {name: copied(each.state_dict()) for name, each in self.objects.items()}
+        snapshot = Snapshot(step, self.remedies, states, _random_state())
+        self._held = [*self._held, snapshot][-self.keep :]
+        if self._archive is not None:
+            self._archive.write(snapshot)
+
+    def restore(self, *, before: int | None = None) -> Snapshot:
+        """Put every object, and all random numbers, back to the newest snapshot.
+
+        It comes from memory, or, in a new process, from disk; there one that is damaged on any process is passed over on all.
+
+        Args:
+            before: the newest of those that were taken before this step, or else the oldest. Newer ones are forgotten, also on
+                disk.
+
+        Raises:
+            UnusableInputError: there is none, or it is one of other objects or of another number of processes; nothing was
+                restored.
+        """
+        held = self._held or ([] if self._archive is None else self._archive.read_newest())
+        if before is not None:
+            held = [snapshot for snapshot in held if snapshot.step < before] or held[:1]
+        if not held:
+            raise UnusableInputError("there is no snapshot to go back to")
+        snapshot = held[-1]
+        if set(snapshot.objects) != set(self.objects):
+            raise UnusableInputError(
+                f"the snapshot of step {snapshot.step} is of {', '.join(snapshot.objects)}, and the objects to restore are"
+                f" {', '.join(self.objects)}: they must be the same"
+            )
+        self._held = held
+        if self._archive is not None:
+            self._archive.forget_after(snapshot.step)
+        for name, each in self.objects.items():
+            each.load_state_dict(copied(snapshot.objects[name]))  # torch's own optimizers keep what they are given
+        _set_random_state(snapshot.random)
+        self.remedies = snapshot.remedies
+        return snapshot
+
+
+def copied(value: Any) -> Any:
+    """A state that shares no memory with the one given.
+
+    Tensors come to the host, but those of one element stay where they are: a learning rate on a device belongs there.
+    """
+    if isinstance(value, Tensor):
+        value = value.detach()
+        return value.clone() if value.numel() == 1 else value.to("cpu", copy=True)
+    if isinstance(value, dict):
+        twin: dict[Any, Any] = copy.copy(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        for key in twin:
+            twin[key] = copied(twin[key])
+        return twin  # with the attributes of the first: torch keeps versions of modules there
+    if type(value) in (list, tuple):
+        return type(value)(map(copied, value))
+    return copy.deepcopy(value)
+
+
+def _random_state() -> dict[str, Any]:
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 (the global numbers are what models and data sets draw from)
+    return {
+        "python": random.getstate(),
+        "numpy": (kind, np.asarray(keys).tolist(), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+    }
+
+
+def _set_random_state(state: Mapping[str, Any]) -> None:
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])  # noqa: NPY002
+    torch.set_rng_state(state["torch"])
+    torch.cuda.set_rng_state_all(state["cuda"])

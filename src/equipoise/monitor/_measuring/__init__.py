@@ -1,0 +1,1 @@
+"""What is seen of a run at a step: from the kernels to plain numbers."""

@@ -1,0 +1,259 @@
+"""Watches a training run: reads it every so many steps, and passes on what it read."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from equipoise._version import __version__
+from equipoise.balance._controller import checked_every
+from equipoise.balance._scheduler import Scheduler
+from equipoise.errors import ArgumentError, RunStoppedError, StateDictError
+from equipoise.monitor._guarding.guard import Guard
+from equipoise.monitor._judging.judge import Verdict, judge
+from equipoise.monitor._measuring.metric_means import Means
+from equipoise.monitor._measuring.reader import Reader, Seen, unwrapped
+from equipoise.monitor._measuring.readings import Reading
+from equipoise.monitor._measuring.scale_invariance import ScaleInvariance
+from equipoise.monitor._recording.run_file import RunInfo
+from equipoise.monitor._recording.sinks import Sink, SinkSet
+from equipoise.optim import _sharding as sharding
+from equipoise.optim._optimizer import Equipoise
+from equipoise.optim._telemetry import Telemetry
+
+HISTORY = 200
+"""So many readings are kept for verdicts; of a model with 148 tensors 10 MB."""
+
+
+class Monitor:
+    r"""Reads a training run every so many steps: tensors, groups, metrics.
+
+    What it needs of gradients, updates and parameters the optimizer's kernels measure in the same pass that updates them
+    (:class:`~equipoise.Telemetry`; one is lent to an optimizer that has none, for the steps that are read).
+    On other steps nothing is measured and nothing waits for the device. A reading waits for it once.
+
+    Call :meth:`step` once per training step, after the optimizer and the schedulers::
+
+        monitor = Monitor(optimizer, model, sinks=[JsonLines("runs/first")])
+        for inputs, targets in batches:
+            loss = ...
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            monitor.step(loss=loss)
+
+    **Metrics** may be tensors on the device, which are not read before a reading is due. A reading has the mean of every value
+    that was given since the reading before it: of all micro-batches (:meth:`micro_step`) and all steps in between. One that is
+    not finite makes the mean not finite: nothing between two readings is lost.
+
+    **Gradients** are read as the optimizer used them: accumulated, clipped, unscaled. A step that a ``GradScaler`` skips is a
+    reading with ``made=False`` and without tensors.
+
+    **Several processes**: every process needs a monitor and calls it alike; sinks are called on the first one alone. Sharded
+    tensors are measured as a whole, metrics are means over the processes (of those that have them), in one collective per
+    reading. So readings are the same everywhere, up to the time and the rounding of the sums of tensors that are not sharded.
+
+    Args:
+        optimizer: an :class:`~equipoise.Equipoise`. Another one is migrated first (:mod:`equipoise.migrate`).
+        model: whose names the parameters have; may be compiled, in DDP, or sharded by ``fully_shard``. Parameters that only the
+            optimizer has are called by group and place, as ``group 1, parameter 0``.
+        every: steps from one reading to the next.
+        sinks: where readings and verdicts go.
+        guard: what is done about trouble; None: nothing.
+        schedules: those :class:`~equipoise.balance.Scheduler` along which the margin is to be foreseen.
+        invariance: of the model, by :func:`~equipoise.monitor.probe_scale_invariance`: the norms of what is scale-invariant are
+            compared with E8's.
+        name: of the run; None: the model's class.
+
+    Raises:
+        ArgumentError: an optimizer without telemetry, or another argument outside of what is accepted.
+
+    Example:
+        >>> from equipoise import SMES
+        >>> model = nn.Linear(3, 1)
+        >>> optimizer = SMES(model.parameters())
+        >>> with Monitor(optimizer, model, every=2) as monitor:
+        ...     for _ in range(4):
+        ...         loss = model(torch.ones(1, 3)).square().sum()
+        ...         loss.backward()
+        ...         optimizer.step()
+        ...         optimizer.zero_grad()
+        ...         reading = monitor.step(loss=loss)
+        >>> reading.step, sorted(reading.tensors), list(reading.metrics)
+        (4, ['bias', 'weight'], ['loss'])
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        model: nn.Module,
+        *,
+        every: int = 10,
+        sinks: Sequence[Sink] = (),
+        guard: Guard | None = None,
+        schedules: Sequence[Scheduler] = (),
+        invariance: Mapping[str, ScaleInvariance] | None = None,
+        name: str | None = None,
+    ) -> None:
+        if not isinstance(optimizer, Equipoise):
+            accepted = "an Equipoise, SMES or KAdam (equipoise.migrate makes one of torch's Adam, AdamW or SGD, with its state)"
+            raise ArgumentError("optimizer", type(optimizer).__name__, accepted)
+        self.every = checked_every(every)
+        self.optimizer = optimizer
+        self.guard = guard
+        self.steps = 0
+        """How many it has seen."""
+        self.history: deque[Reading] = deque(maxlen=HISTORY)
+        """The last readings."""
+        self.verdicts: list[Verdict] = []
+        """On the last reading."""
+        own = unwrapped(model)
+        self.name = name or type(own).__name__
+        self._reader = Reader(optimizer, own, schedules, invariance or {})
+        self._metrics = Means()
+        self._lent = Telemetry()
+        self._seen: Seen | None = None
+        self._made = False
+        self._given_sinks = tuple(sinks) if not sharding.is_distributed() or dist.get_rank() == 0 else ()
+        self._sinks = self._opened_sinks()
+        self._handles = [optimizer.register_step_pre_hook(self._before), optimizer.register_step_post_hook(self._after)]
+        if guard is not None:
+            guard.keep(self)
+
+    @property
+    def last(self) -> Reading | None:
+        """The last reading."""
+        return self.history[-1] if self.history else None
+
+    def step(self, **metrics: float | Tensor) -> Reading | None:
+        """Tell that a training step has ended, whether the optimizer made its own or not.
+
+        Args:
+            metrics: as ``loss=loss``; numbers, or tensors of one element.
+
+        Returns:
+            A reading where one was due.
+
+        Raises:
+            ArgumentError: a metric that is not a number.
+            RunStoppedError: the guard stops the run; the sinks have been told.
+        """
+        self._metrics.add(metrics)
+        self.steps += 1
+        made, seen = self._made, self._seen
+        self._made, self._seen = False, None
+        self._end_loan()
+        if self.steps % self.every:
+            return None
+        if len(self._reader.places) != sum(len(group["params"]) for group in self.optimizer.param_groups):
+            self._reader.name()
+            self._sinks.close()
+            self._sinks = self._opened_sinks()
+        found, groups, tensors = self._reader.read(made, seen or Seen(self.optimizer), self._metrics.take())
+        reading = Reading(self.steps, time.time(), made, found, groups, tensors)
+        self.history.append(reading)
+        self._sinks.write(reading)
+        action = None
+        if self.guard is None:
+            self.verdicts = judge(list(self.history))
+        else:
+            self.verdicts, action = self.guard.consider(list(self.history))
+        for record in (*self.verdicts, *([action] if action else [])):
+            self._sinks.write(record)
+        if action is not None and action.to_step is not None:  # what came after it never happened
+            self.history = deque((each for each in self.history if each.step <= action.to_step), maxlen=HISTORY)
+        if action is not None and action.kind == "stop":
+            raise RunStoppedError(action.message)
+        return reading
+
+    def micro_step(self, **metrics: float | Tensor) -> None:
+        """Tell of one micro-batch of gradient accumulation: its metrics belong to the coming step.
+
+        Raises:
+            ArgumentError: a metric that is not a number.
+        """
+        self._metrics.add(metrics)
+
+    def validation(self, **metrics: float | Tensor) -> None:
+        """Tell what was found on validation data: ``loss`` is ``validation_loss`` in the next reading.
+
+        Raises:
+            ArgumentError: a metric that is not a number.
+        """
+        self._metrics.add({f"validation_{name.removeprefix('validation_')}": value for name, value in metrics.items()})
+
+    def close(self) -> None:
+        """Leave the optimizer alone, and close the sinks. Doing it again changes nothing."""
+        self._end_loan()
+        for handle in self._handles:
+            handle.remove()
+        self._sinks.close()
+
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next readings depend on, in plain values; a guard has its own. Waits for the device."""
+        return {"steps": self.steps, "metrics": self._metrics.state_dict(), "reader": self._reader.state_dict()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue where a state dict was made.
+
+        Raises:
+            StateDictError: it is no state dict of this class; nothing was changed.
+        """
+        if set(state_dict) != {"steps", "metrics", "reader"}:
+            raise StateDictError(f"a state dict with the keys {', '.join(state_dict) or '(none)'} is not one of a Monitor")
+        self.steps = state_dict["steps"]
+        self._metrics.load_state_dict(state_dict["metrics"])
+        self._reader.load_state_dict(state_dict["reader"])
+
+    def _opened_sinks(self) -> SinkSet:
+        parameters, places = zip(*self._reader.places.items(), strict=True)
+        names, numbers = zip(*places, strict=True)
+        versions = {"equipoise": __version__, "torch": torch.__version__, "python": platform.python_version()}
+        sinks = SinkSet(self._given_sinks)
+        shapes = tuple(tuple(parameter.shape) for parameter in parameters)
+        sinks.open(RunInfo(self.name, time.time(), versions, names, shapes, numbers))
+        return sinks
+
+    def _before(self, optimizer: Equipoise, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any] | None:
+        self._reader.watch()
+        self._end_loan()  # of a step that failed
+        if (self.steps + 1) % self.every == 0:
+            if optimizer.telemetry is None:
+                optimizer.telemetry = self._lent
+            self._seen = Seen(optimizer)
+        return None if self.guard is None else self._guarded(self.guard, given, named)
+
+    def _guarded(self, guard: Guard, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any] | None:
+        """Let the guard look at the gradients: now, or where a closure is to make them, after that."""
+        closure: Callable[[], Any] | None = named.get("closure", given[1] if len(given) > 1 else None)
+        if closure is None:
+            guard.before_step(self.optimizer)
+            return None
+
+        def guarded() -> Any:
+            loss = closure()
+            guard.before_step(self.optimizer)
+            return loss
+
+        return given[:1], {**named, "closure": guarded}
+
+    def _after(self, optimizer: Equipoise, *_: Any) -> None:
+        self._made |= any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])
+
+    def _end_loan(self) -> None:
+        # Not in the hook after the step: a controller that shares the loan may look after us.
+        if self.optimizer.telemetry is self._lent:
+            self.optimizer.telemetry = None

@@ -1,0 +1,34 @@
+"""What processes that train together tell each other, so that all of them decide alike. One alone tells itself."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from equipoise.optim import _sharding as sharding
+
+T = TypeVar("T")
+
+
+def everywhere(value: T) -> list[T]:
+    """What every process has of a value, in the order of the processes: a collective, of anything that can be pickled."""
+    if not sharding.is_distributed():
+        return [value]
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, value)  # pyright: ignore[reportUnknownMemberType]
+    return found
+
+
+def anywhere(flag: Tensor) -> bool:
+    """Whether a flag is set on any process: a collective, and the one place where the host waits for the device.
+
+    Args:
+        flag: of one element; where the backend is NCCL, on the device that it works on.
+    """
+    if sharding.is_distributed():
+        flag = flag.to(torch.int32).reshape(1)
+        dist.all_reduce(flag, dist.ReduceOp.MAX)  # pyright: ignore[reportUnknownMemberType]
+    return bool(flag)

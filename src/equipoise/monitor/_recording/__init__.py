@@ -1,0 +1,1 @@
+"""Where readings go: the file of a run, and loggers of other makers."""

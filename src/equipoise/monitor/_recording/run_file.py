@@ -1,0 +1,182 @@
+"""The lines of a run's file, written and read.
+
+A run on disk is a folder with ``readings.jsonl``, to which lines are only ever appended. Each is one JSON object. The first,
+and another whenever the run is resumed, is of kind ``run`` and says which tensors there are; those that follow are of kind
+``reading``, ``verdict`` or ``action``. The tensors of a reading are columns in the order of that header, null for a tensor that
+had no gradient. What JSON has no number for is the string ``"nan"``, ``"inf"`` or ``"-inf"``. Numbers of tensors have six
+digits, all others are exact. What the fields mean: ``readings.py``; the ``kind`` of a verdict or an action
+stands under the name ``verdict`` or ``action``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Protocol
+
+from equipoise.monitor._measuring.readings import GroupReading, Reading, TensorReading
+
+FILE = "readings.jsonl"
+FORMAT = 1
+READING_BEGINS = b'{"kind": "reading"'
+"""How the line of a reading begins, and no other."""
+INDICATORS = tuple(field.name for field in fields(TensorReading))
+"""What is read of a tensor: the columns of a reading."""
+GROUP_INDICATORS = ("lr", "margin", "margin_ahead", "gradient_spread", "update_spread")
+"""What is one number of a group, however many stages it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What is known of a run before its first step: the header of its file."""
+
+    name: str
+    started: float
+    """Seconds since the epoch."""
+    versions: dict[str, str]
+    """Of the packages that matter, as torch and equipoise."""
+    tensors: tuple[str, ...]
+    """The names of all parameters, in order."""
+    shapes: tuple[tuple[int, ...], ...]
+    """Of those parameters."""
+    group_of: tuple[int, ...]
+    """The number of the parameter group that each belongs to."""
+
+
+class Event(Protocol):
+    """What a verdict and an action of a guard have in common; both are dataclasses, written with all their fields."""
+
+    @property
+    def kind(self) -> str:
+        """Which verdict or action it is."""
+        ...
+
+    @property
+    def step(self) -> int:
+        """The step of the reading that it belongs to."""
+        ...
+
+    @property
+    def message(self) -> str:
+        """One sentence, with numbers."""
+        ...
+
+
+def header_line(run: RunInfo) -> str:
+    """A run as its line."""
+    return json.dumps({"kind": "run", "format": FORMAT, **plain(run)}, allow_nan=False)
+
+
+def event_line(event: Event) -> str:
+    """A verdict or an action as its line."""
+    return json.dumps({"kind": type(event).__name__.lower(), **plain(event)}, allow_nan=False)
+
+
+def reading_line(reading: Reading, names: Sequence[str]) -> str:
+    """A reading as its line.
+
+    Args:
+        reading: of tensors that are all among `names`.
+        names: of the header's tensors.
+    """
+    assert reading.tensors.keys() <= set(names)
+    head = {name: plain(getattr(reading, name)) for name in ("step", "time", "made", "metrics", "groups")}
+    tensors = [reading.tensors.get(name) for name in names]
+    # By hand: with six digits the file is half as long, and a model has thousands of these numbers.
+    columns = [
+        f'"{indicator}": [{", ".join("null" if one is None else _digits(getattr(one, indicator)) for one in tensors)}]'
+        for indicator in INDICATORS
+    ]
+    kept = ", ".join(columns) if reading.tensors else ""
+    return f'{json.dumps({"kind": "reading", **head}, allow_nan=False)[:-1]}, "tensors": {{{kept}}}}}'
+
+
+def series_names(metrics: Iterable[str], stages: Iterable[int], tensors: Sequence[str]) -> list[str]:
+    """The names of all numbers of a reading, in the order of its line.
+
+    Args:
+        metrics: their names.
+        stages: of each group.
+        tensors: their names; none where the step was not made.
+
+    Example:
+        >>> series_names(["loss"], [], ["w"])[:2]
+        ['metrics/loss', 'gradient_rms/w']
+    """
+    names = [f"metrics/{name}" for name in metrics]
+    for number, count in enumerate(stages):
+        names += [f"group {number}/{name}" for name in GROUP_INDICATORS]
+        for stage in range(1, count + 1):
+            names += [f"group {number}/{name} of stage {stage}" for name in ("exponent", "beta1", "beta2")]
+    return names + [f"{indicator}/{name}" for indicator in INDICATORS for name in tensors]
+
+
+def series_values(line: Mapping[str, Any]) -> list[Any]:
+    """The numbers of a parsed line of a reading in the order of :func:`series_names`: None where a tensor had no gradient,
+    strings where JSON has no number."""
+    values = list(line["metrics"].values())
+    for group in line["groups"]:
+        values += [group[name] for name in GROUP_INDICATORS]
+        for exponent, (beta1, beta2) in zip(group["exponent"], group["betas"], strict=True):
+            values += (exponent, beta1, beta2)
+    for column in line["tensors"].values():
+        values += column
+    return values
+
+
+def header_of(line: Mapping[str, Any]) -> RunInfo:
+    """The header in a parsed line."""
+    return RunInfo(
+        line["name"],
+        float(line["started"]),
+        dict(line["versions"]),
+        tuple(line["tensors"]),
+        tuple(map(tuple, line["shapes"])),
+        tuple(line["group_of"]),
+    )
+
+
+def reading_of(line: Mapping[str, Any], names: Sequence[str]) -> Reading:
+    """The reading in a parsed line.
+
+    Example:
+        >>> reading = Reading(7, 0.0, True, {"loss": math.inf}, (), {"w": TensorReading(*range(9), math.nan)})
+        >>> found = reading_of(json.loads(reading_line(reading, ["v", "w"])), ["v", "w"])
+        >>> found.metrics, found.tensors["w"].update_rms, found.tensors["w"].norm_ratio
+        ({'loss': inf}, 1.0, nan)
+    """
+    groups = [
+        GroupReading(
+            exponent=tuple(map(float, group["exponent"])),
+            betas=tuple((float(beta1), float(beta2)) for beta1, beta2 in group["betas"]),
+            **{name: float(group[name]) for name in GROUP_INDICATORS},
+        )
+        for group in line["groups"]
+    ]
+    rows = zip(*(line["tensors"][name] for name in INDICATORS), strict=True) if line["tensors"] else ()
+    tensors = {name: TensorReading(*map(float, row)) for name, row in zip(names, rows, strict=False) if row[0] is not None}
+    metrics = {name: float(value) for name, value in line["metrics"].items()}
+    return Reading(line["step"], float(line["time"]), line["made"], metrics, tuple(groups), tensors)
+
+
+def plain(value: Any) -> Any:
+    """A record, or a part of one, as what JSON has: what is not finite as a string."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if is_dataclass(value):
+        names = [field.name for field in fields(value)]
+        # Both the line and the event in it have a kind.
+        return {type(value).__name__.lower() if name == "kind" else name: plain(getattr(value, name)) for name in names}
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, tuple | list):
+        return [plain(each) for each in value]  # pyright: ignore[reportUnknownVariableType]
+    return value
+
+
+def _digits(value: float) -> str:
+    if not math.isfinite(value):
+        return f'"{value}"'
+    return f"{value:.6g}" if value else f"{value}"  # -0 would be read as an integer, without its sign

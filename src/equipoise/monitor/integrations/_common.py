@@ -1,0 +1,26 @@
+"""What the integrations of frameworks share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from torch import nn
+
+from equipoise.monitor._monitor import Monitor
+
+MakeMonitor: TypeAlias = Callable[[Any, nn.Module], Monitor]
+"""From an optimizer and a model; :class:`Monitor` itself is one, and so is ``partial(Monitor, every=100)``."""
+
+BEFORE_CLIPPING = "gradient_norm_before_clipping"
+"""The metric: the norm of all gradients together, unscaled."""
+
+
+def saved_state(monitor: Monitor) -> dict[str, Any]:
+    return {"monitor": monitor.state_dict(), "guard": monitor.guard and monitor.guard.state_dict()}
+
+
+def load_state(monitor: Monitor, state: Mapping[str, Any]) -> None:
+    monitor.load_state_dict(state["monitor"])
+    if monitor.guard is not None and state["guard"] is not None:
+        monitor.guard.load_state_dict(state["guard"])

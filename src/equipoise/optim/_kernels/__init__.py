@@ -1,0 +1,83 @@
+"""How the rule is executed: one table of kernels, and the choice among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+
+import torch
+
+from equipoise.errors import ArgumentError
+from equipoise.optim._kernels import compiled, cpu, eager, gpu
+from equipoise.optim._kernels.slot import MEASURES, Batch, Group, Slot
+
+__all__ = ["AUTO", "KERNELS", "MEASURES", "Batch", "Group", "Kernel", "Slot", "check", "choose"]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One way to execute the rule."""
+
+    refusal: Callable[[torch.device, torch.dtype], str | None]
+    """Why it cannot update parameters of that kind; None if it can."""
+    prepare: Callable[[Sequence[Slot]], Batch]
+    """Steps on these slots, all on one device, to be taken as long as none of their tensors moves."""
+    counts_on_device: bool = False
+    """Whether it counts steps where the parameter is; else on the CPU."""
+
+
+FUSED = {"cpu": Kernel(cpu.refusal, cpu.prepare), "cuda": Kernel(gpu.refusal, gpu.prepare)}
+"""By type of device."""
+
+
+def _fused_refusal(device: torch.device, dtype: torch.dtype) -> str | None:
+    kernel = FUSED.get(device.type)
+    return "it runs on the CPU and on GPUs" if kernel is None else kernel.refusal(device, dtype)
+
+
+def _prepare_fused(slots: Sequence[Slot]) -> Batch:
+    return FUSED[slots[0].theta.device.type].prepare(slots)
+
+
+KERNELS: Mapping[str, Kernel] = MappingProxyType(
+    {
+        "fused": Kernel(_fused_refusal, _prepare_fused, counts_on_device=True),
+        "eager": Kernel(eager.refusal, eager.prepare),
+        "compiled": Kernel(compiled.refusal, compiled.prepare),
+    }
+)
+"""Every kernel by the name that a user asks for it with, the fastest first."""
+
+AUTO = "auto"
+
+
+def check(name: object) -> None:
+    """Refuse the name of a kernel that there is not.
+
+    Raises:
+        ArgumentError: an unknown name.
+    """
+    if name != AUTO and (not isinstance(name, str) or name not in KERNELS):
+        raise ArgumentError("kernel", name, f"one of {', '.join(repr(known) for known in (AUTO, *KERNELS))}")
+
+
+@cache
+def choose(name: str, device: torch.device, dtype: torch.dtype) -> str:
+    """The kernel that updates parameters of a kind: the one asked for, or with "auto" the first of the table that can.
+
+    Raises:
+        ArgumentError: an unknown name, or a kernel that refuses them; the message gives the reason.
+
+    Example:
+        >>> choose("auto", torch.device("meta"), torch.float32)
+        'eager'
+    """
+    check(name)
+    if name == AUTO:
+        return next(known for known, kernel in KERNELS.items() if kernel.refusal(device, dtype) is None)
+    reason = KERNELS[name].refusal(device, dtype)
+    if reason is not None:
+        raise ArgumentError("kernel", name, f"another one for {dtype} on {device}: {reason}")
+    return name

@@ -1,0 +1,97 @@
+"""The rule under ``torch.compile``: one graph per kind of tensor, in which everything that changes per step is a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+
+import torch
+from torch import Tensor
+
+from equipoise import rules
+from equipoise.optim._kernels import eager
+from equipoise.optim._kernels.rounding import Key
+from equipoise.optim._kernels.slot import Batch, Group, Slot
+
+
+def refusal(*_: object) -> None:
+    """It takes every parameter; where torch cannot compile, it says so at the first step."""
+
+
+def prepare(slots: Sequence[Slot]) -> Batch:
+    """Steps on these slots."""
+    return partial(_execute, slots, [_flat(slot.theta) for slot in slots], [_flat_memories(slot) for slot in slots])
+
+
+def _execute(
+    slots: Sequence[Slot],
+    thetas: Sequence[Tensor],
+    memories: Sequence[Sequence[rules.Memory]],
+    gradients: Sequence[Tensor],
+    groups: Sequence[Group],
+    measures: Tensor | None,
+) -> None:
+    for index, (slot, theta, gradient) in enumerate(zip(slots, thetas, gradients, strict=True)):
+        slot.steps.add_(1)
+        if not slot.theta.numel():
+            if measures is not None:
+                measures[index] = 0
+            continue
+        if not slot.theta.is_contiguous():
+            theta.copy_(slot.theta.reshape(-1))
+        step, keys = eager.numbered(slot, groups[slot.group])
+        references, found = compiled_apply()(
+            theta, _flat(gradient), memories[index], _as_tensors(step), _keys(keys, theta.device), measures is not None
+        )
+        if step.reference != "none":
+            for memory, reference in zip(slot.memories, references, strict=True):
+                memory.reference.copy_(reference)
+        if measures is not None and found is not None:
+            measures[index] = found
+        if not slot.theta.is_contiguous():
+            slot.theta.copy_(theta.view(slot.theta.shape))
+    torch.autograd.graph.increment_version([slot.theta for slot in slots])  # autograd did not see all of them change
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    """The same memory in one dimension, so that a graph serves every shape; a copy where it has gaps.
+
+    Not a view, which would make the shape of what it is a view of a part of the graph.
+    """
+    if not tensor.is_contiguous() or tensor.is_neg():
+        return tensor.detach().resolve_neg().reshape(-1).clone()
+    memory = tensor.untyped_storage()
+    return tensor.new_empty(0).set_(memory, tensor.storage_offset(), (tensor.numel(),), (1,))  # pyright: ignore
+
+
+def _flat_memories(slot: Slot) -> list[rules.Memory]:
+    return [
+        memory._replace(m=_flat(memory.m), v=_flat(memory.v), m_born=_tensor(memory.m_born), v_born=_tensor(memory.v_born))
+        for memory in slot.memories
+    ]
+
+
+def _as_tensors(step: rules.Step) -> rules.Step:
+    return step._replace(
+        number=_tensor(step.number),
+        lr=_tensor(step.lr),
+        stages=[rules.Stage(*map(_tensor, stage)) for stage in step.stages],
+        eps=_tensor(step.eps),
+        weight_decay=_tensor(step.weight_decay),
+        reference_steps=_tensor(step.reference_steps),
+    )
+
+
+def _tensor(number: rules.Number) -> Tensor:
+    """A number of Python would become a part of the graph, which would then be compiled anew for every other number."""
+    return torch.as_tensor(number, dtype=torch.float64)
+
+
+def _keys(keys: Sequence[Key | None], device: torch.device) -> list[Key | None]:
+    return [key and Key(*(torch.tensor(word, device=device) for word in key)) for key in keys]
+
+
+@cache
+def compiled_apply() -> Callable[..., tuple[list[Tensor], Tensor | None]]:
+    """The graph, which torch compiles for every kind of tensor that it is called with."""
+    return torch.compile(eager.apply, dynamic=True, fullgraph=True)  # pyright: ignore[reportUnknownMemberType]

@@ -1,0 +1,230 @@
+"""The fused GPU kernel: ``gpu_device.py``, which Triton compiles at the first step, launched on tables of addresses.
+
+One launch per group and dtype steps all of its tensors. The tables stay on the device; what changes between steps, addresses of
+gradients and hyperparameters, is compared on the host and sent only where it changed. Steps are counted on the device, and
+the host never waits for it: a CUDA graph can hold a step. A graph goes on with the hyperparameters that it was captured with,
+except for a learning rate that is a tensor on the device.
+
+With TRITON_INTERPRET=1 in the environment Triton runs on the CPU, slowly: that is how it is tested where there is no GPU.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from equipoise.errors import CaptureError
+from equipoise.optim._kernels.slot import MEASURES, Batch, Group, Slot
+
+BLOCK = 1024
+"""Elements that one program updates."""
+
+TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3}
+"""As in gpu_device.py."""
+
+PUT = 32
+"""Numbers that one launch sends."""
+
+# The tables of gpu_device.py.
+TENSOR = np.dtype(
+    [(name, np.int64) for name in ("theta", "step", "count", "blocks", "first_block", "position", "offset", "measures")]
+)
+MEMORY = np.dtype([(name, np.int64) for name in ("m", "v", "reference", "m_born", "v_born")])
+GROUP, STAGE, NUMBERS, STAGE_NUMBERS = 6, 3, 3, 10
+
+_of_graphs: list[Tensor] = []
+"""The tables that CUDA graphs were captured with: nothing tells when the last of those graphs is gone."""
+
+
+def refusal(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why such parameters cannot be updated by this kernel; None if they can."""
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    if device.type != ("cpu" if interpreted else "cuda"):
+        return "TRITON_INTERPRET=1 keeps it on the CPU" if interpreted else "it runs on GPUs of NVIDIA and AMD"
+    if dtype.to_real() not in TYPES:
+        return f"it computes with {', '.join(map(str, TYPES))}"
+    if find_spec("triton") is None:
+        return "Triton, which compiles it, is not installed: pip install triton"
+    if not interpreted and not any(map(shutil.which, (os.environ.get("CC", "gcc"), "gcc", "clang"))):
+        return "Triton, which compiles it, finds no C compiler: neither gcc nor clang, nor one that the variable CC names"
+    return None
+
+
+def prepare(slots: Sequence[Slot]) -> Batch:
+    """Steps on these slots, one launch after the other on the present stream.
+
+    Raises:
+        CaptureError: in a step, a CUDA graph is being captured, and no such step was taken before.
+    """
+    return _Batch(slots).execute
+
+
+@cache
+def device_code() -> Any:
+    """The module of the device code, which imports Triton."""
+    return import_module("equipoise.optim._kernels.gpu_device")
+
+
+def capturing(device: torch.device) -> bool:
+    """Whether what is launched now goes into a CUDA graph."""
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+class _Batch:
+    """The slots by launch, and those whose memory has gaps, which the kernel sees as copies."""
+
+    def __init__(self, slots: Sequence[Slot]) -> None:
+        if capturing(slots[0].theta.device):
+            raise CaptureError("a CUDA graph captures the first step on these parameters: take one before, as torch asks for")
+        thetas = [slot.theta.contiguous() for slot in slots]
+        self.gappy = [(slot.theta, seen) for slot, seen in zip(slots, thetas, strict=True) if seen is not slot.theta]
+        self.changed = [slot.theta for slot in slots]
+        kinds: dict[Any, list[int]] = {}
+        for index, slot in enumerate(slots):
+            kind = slot.group, slot.theta.device, slot.theta.dtype, slot.memories[0].m.dtype
+            kinds.setdefault(kind, []).append(index)
+        self.launches = [
+            _Launch(indices, [slots[index]._replace(theta=thetas[index]) for index in indices]) for indices in kinds.values()
+        ]
+
+    def execute(self, gradients: Sequence[Tensor], groups: Sequence[Group], measures: Tensor | None) -> None:
+        """One step."""
+        for theta, seen in self.gappy:
+            seen.copy_(theta)
+        for launch in self.launches:
+            with torch.cuda.device_of(launch.given):
+                launch.execute([gradients[index] for index in launch.indices], groups[launch.group], measures)
+        for theta, seen in self.gappy:
+            theta.copy_(seen)
+        torch.autograd.graph.increment_version(self.changed)  # autograd did not see them change
+
+
+class _Launch:
+    """Parameters of one group, device and dtype, and the tables by which the device code finds them."""
+
+    def __init__(self, indices: Sequence[int], slots: Sequence[Slot]) -> None:
+        first = slots[0]
+        self.indices, self.slots, self.group = indices, slots, first.group
+        self.device, self.dtype, self.stages = first.theta.device, first.theta.dtype, len(first.memories)
+        self.precision = torch.float64 if self.dtype is torch.float64 else torch.float32
+        self.referenced = isinstance(first.memories[0].reference, Tensor)
+
+        rows = np.zeros(len(slots), [("tensor", TENSOR), ("memories", MEMORY, (self.stages,))])
+        counts = np.array([slot.theta.numel() for slot in slots])
+        blocks = -(-counts // BLOCK)
+        self.blocks = int(blocks.sum())
+        tensors, memories = rows["tensor"], rows["memories"]
+        tensors["theta"] = [slot.theta.data_ptr() for slot in slots]
+        tensors["step"] = [slot.steps.data_ptr() for slot in slots]
+        tensors["count"], tensors["blocks"], tensors["first_block"] = counts, blocks, np.cumsum(blocks) - blocks
+        tensors["position"] = [slot.position for slot in slots]
+        tensors["offset"] = [slot.offset for slot in slots]
+        tensors["measures"] = [index * len(MEASURES) for index in indices]
+        for name in ("m", "v", "reference") if self.referenced else ("m", "v"):
+            memories[name] = [[getattr(memory, name).data_ptr() for memory in slot.memories] for slot in slots]
+        for name in ("m_born", "v_born"):
+            memories[name] = [[getattr(memory, name) for memory in slot.memories] for slot in slots]
+        self.aligned = not any((addresses % 16).any() for addresses in (tensors["theta"], memories["m"], memories["v"]))
+
+        size = -(-(len(slots) + GROUP + STAGE * self.stages) // PUT) * PUT
+        self.known: list[int] = []
+        """What the table of what changes holds."""
+        self.given = torch.empty(size, dtype=torch.int64, device=self.device)
+        self.tensors = torch.tensor(rows.view(np.int64), device=self.device)
+        self.owners = torch.tensor(np.repeat(np.arange(len(slots), dtype=np.int32), blocks), device=self.device)
+        self.keys = torch.empty(len(slots), self.stages + 1, dtype=torch.int64, device=self.device)
+        width = NUMBERS + STAGE_NUMBERS * self.stages
+        self.numbers = torch.empty(len(slots), width, dtype=self.precision, device=self.device)
+
+    def execute(self, gradients: Sequence[Tensor], group: Group, measures: Tensor | None) -> None:
+        """One step."""
+        code, count = device_code(), len(self.slots)
+        gradients = self._readable(gradients)
+        addresses = [gradient.data_ptr() for gradient in gradients]
+        given = self._give(addresses, group)
+        real = code.tl.float64 if self.precision is torch.float64 else code.tl.float32
+        kind: dict[str, Any] = {"STAGES": self.stages, "REAL": real}
+        code.begin[-(-count // 32),](
+            *(self.tensors, given, self.numbers, self.keys, count), **kind, REFERENCED=self.referenced, TENSORS=32, num_warps=1
+        )
+        if not self.blocks:
+            return
+
+        powers = sum(_power(stage.exponent) << (3 * number) for number, stage in enumerate(group.step.stages))
+        types: dict[str, Any] = {
+            "POWERS": powers,
+            "GRADIENT_TYPE": TYPES[gradients[0].dtype],
+            "MOMENTS_TYPE": TYPES[self.slots[0].memories[0].m.dtype],
+            "ALIGNED": self.aligned and not any(address % 16 for address in addresses),
+        }
+        if self.referenced:
+            for stage in range(self.stages):
+                tables = self.tensors, given, self.numbers, count
+                code.prime[count,](*tables, **kind, **types, THROUGH=stage + 1, BLOCK=4096, num_warps=8)
+        measured = self.referenced or measures is not None
+        sums = torch.empty(self.stages + 6 if measured else 0, self.blocks, dtype=torch.float64, device=self.device)
+        code.step[self.blocks,](
+            *(self.tensors, self.owners, given, self.numbers, self.keys, sums),
+            **kind,
+            **types,
+            THETA_TYPE=TYPES[self.dtype],
+            STOCHASTIC=group.stochastic and self.dtype in (torch.bfloat16, torch.float16),
+            MEASURED=measured,
+            BLOCK=BLOCK,
+        )
+        if measured:
+            code.conclude[count,](
+                *(self.tensors, given, self.numbers, sums, sums if measures is None else measures, count, self.blocks),
+                **kind,
+                REFERENCED=self.referenced,
+                MEASURED=measures is not None,
+                CHUNK=1024,
+            )
+
+    def _give(self, addresses: list[int], group: Group) -> Tensor:
+        """The table of what changes, up to date."""
+        step = group.step
+        last = step.reference_steps - 1 if step.reference == "initial" else math.inf
+        lr = 0.0 if isinstance(step.lr, Tensor) else step.lr
+        numbers = [lr, step.weight_decay, step.eps, -1.0 if step.maximize else 1.0, last]
+        numbers += [number for stage in step.stages for number in stage]
+        values = [*addresses, group.seed, *np.array(numbers, np.float64).view(np.int64).tolist()]
+        values += [0] * (len(self.given) - len(values))
+        given, known = self.given, self.known
+        if capturing(self.device):
+            # From the memory of the graph, which writes it at every replay; the other tables are written once.
+            given, known = torch.empty_like(given), []
+            _of_graphs.extend([self.tensors, self.owners, self.keys, self.numbers])
+        else:
+            self.known = values
+        for start in range(0, len(values), PUT):
+            if values[start : start + PUT] != known[start : start + PUT]:
+                device_code().put[1,](given[start:], *values[start : start + PUT], num_warps=1)
+        if isinstance(step.lr, Tensor):
+            place = len(addresses) + 1
+            given[place : place + 1].view(torch.float64).copy_(step.lr)
+        return given
+
+    def _readable(self, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The gradients as the device code can read them, all of one dtype; almost always they are so already."""
+        dtypes = {gradient.dtype for gradient in gradients}
+        dtype = dtypes.pop() if len(dtypes) == 1 and dtypes <= TYPES.keys() else None
+        if dtype is not None and all(map(Tensor.is_contiguous, gradients)) and not any(map(Tensor.is_neg, gradients)):
+            return gradients
+        dtype = dtype or self.precision
+        return [gradient.to(dtype).resolve_neg().contiguous() for gradient in gradients]
+
+
+def _power(exponent: float) -> int:
+    """The kind of an exponent, as in gpu_device.py."""
+    return {0.5: 0, 0.25: 1, 0.125: 2, 0.0: 3}.get(exponent, 4 if exponent > 0 else 5)

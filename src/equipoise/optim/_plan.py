@@ -1,0 +1,155 @@
+"""What a step works on: found and checked once, then kept until anything about it changes.
+
+Looking at every tensor costs more than updating a small one. So a plan remembers the address of every tensor that it was made
+for, and one pass over the addresses tells whether it still holds. It passes with ``map``, which costs half as much as a loop.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from itertools import chain
+from operator import attrgetter, is_, itemgetter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from equipoise.errors import GradientError
+from equipoise.optim import _kernels as kernels
+from equipoise.optim import _sharding as sharding
+from equipoise.optim import _state as states
+from equipoise.optim import _telemetry as telemetry
+
+
+class Plan:
+    """The batches of a step, one per kernel, over the parameters that have a gradient."""
+
+    def __init__(
+        self, groups: Sequence[dict[str, Any]], members: Sequence[Sequence[Tensor]], state: dict[Tensor, dict[str, Any]]
+    ) -> None:
+        self.parameters = [parameter for parameters in members for parameter in parameters]
+        self.state = state
+        self._layout = _layout(groups, members)
+        positions = {parameter: place for place, parameter in enumerate(p for group in groups for p in group["params"])}
+        owners = [number for number, parameters in enumerate(members) for _ in parameters]
+        for number, parameter in zip(owners, self.parameters, strict=True):
+            states.check_stages(state[parameter], groups[number]["stages"])
+
+        self._kept: list[Callable[[dict[str, Any]], tuple[Tensor, ...]]] = []
+        """From a parameter's state to the tensors that a step uses."""
+        self._views: dict[int, states.View] = {}
+        """Of the gradients that a kernel sees otherwise than they are."""
+        slots: list[kernels.Slot] = []
+        batches: dict[tuple[str, torch.device], list[int]] = {}
+        for index, (number, parameter) in enumerate(zip(owners, self.parameters, strict=True)):
+            group = groups[number]
+            view = states.View(parameter)
+            name = kernels.choose(group["kernel"], parameter.device, parameter.dtype)
+            counted = parameter.device if kernels.KERNELS[name].counts_on_device else torch.device("cpu")
+            self._kept.append(itemgetter(*states.prepare(state[parameter], parameter, view, group, counted)))
+            batches.setdefault((name, parameter.device), []).append(index)
+            slots.append(states.slot(state[parameter], view, group, number, positions[parameter]))
+            if not view.plain:
+                self._views[index] = view
+        self._batches = [
+            (indices, kernels.KERNELS[name].prepare([slots[index] for index in indices]))
+            for (name, _), indices in batches.items()
+        ]
+        chosen = ", ".join(f"{name} on {device} for {len(indices)}" for (name, device), indices in batches.items())
+        logging.getLogger("equipoise").info("kernels in use, by number of parameters: %s", chosen)
+        self._references = sharding.references(self.parameters, slots)
+        self._counts = list(map(Tensor.numel, self.parameters))
+        self._devices = list(map(Tensor.get_device, self.parameters))
+        self._sharded = [isinstance(parameter, DTensor) for parameter in self.parameters]
+        self._any_sharded = any(self._sharded)
+        self._states = list(state.values())
+        self._used = [state[parameter] for parameter in self.parameters]
+        self._addresses = self._look()
+
+    def holds(self, groups: Sequence[dict[str, Any]], members: Sequence[Sequence[Tensor]]) -> bool:
+        """Whether nothing has changed: parameters, their memory, their state, or how their groups are executed."""
+        given = [parameter for parameters in members for parameter in parameters]
+        return (
+            len(given) == len(self.parameters)
+            and all(map(is_, given, self.parameters))
+            and len(self.state) == len(self._states)
+            and all(map(is_, self.state.values(), self._states))
+            and _layout(groups, members) == self._layout
+            and self._look() == self._addresses
+        )
+
+    def execute(
+        self, gradients: Sequence[Tensor], groups: Sequence[kernels.Group], measured: telemetry.Telemetry | None
+    ) -> None:
+        """One step.
+
+        Raises:
+            GradientError: a gradient of another size, on another device, or not sharded as its parameter; nothing was updated.
+        """
+        if (
+            list(map(Tensor.numel, gradients)) != self._counts
+            or list(map(Tensor.get_device, gradients)) != self._devices
+            or (
+                (self._any_sharded or set(map(type, gradients)) != {Tensor})
+                and [isinstance(each, DTensor) for each in gradients] != self._sharded
+            )
+        ):
+            self._refuse(gradients)
+        if self._views:
+            gradients = list(gradients)
+            for index, view in self._views.items():
+                gradients[index] = view.of(sharding.aligned(gradients[index], self.parameters[index]))
+        if measured is not None:
+            measured.clear()
+        for references in self._references:
+            references.prime(gradients, groups)
+        for indices, batch in self._batches:
+            its_own = gradients if len(self._batches) == 1 else [gradients[index] for index in indices]
+            measures = None
+            if measured is not None:
+                measures = torch.empty(len(indices), len(kernels.MEASURES), dtype=torch.float64, device=its_own[0].device)
+                measured.add([self.parameters[index] for index in indices], measures)
+            batch(its_own, groups, measures)
+        for references in self._references:
+            references.agree(groups)
+
+    def _look(self) -> list[Any]:
+        """What tells the tensors of now from those that the plan was made for; empty when some are missing."""
+        try:
+            kept = list(chain.from_iterable(get(state) for get, state in zip(self._kept, self._used, strict=True)))
+        except KeyError:
+            return []
+        seen = self.parameters
+        if self._views:
+            seen = [sharding.local(tensor) for tensor in seen]
+            kept = [sharding.local(tensor) for tensor in kept]
+        return [
+            np.fromiter(map(Tensor.data_ptr, chain(kept, seen)), np.int64).tobytes(),
+            *map(Tensor.numel, seen),
+            *map(Tensor.is_contiguous, seen),
+            *map(attrgetter("dtype"), seen),
+        ]
+
+    def _refuse(self, gradients: Sequence[Tensor]) -> None:
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            if gradient.numel() != parameter.numel() or gradient.device != parameter.device:
+                raise GradientError(
+                    f"a gradient has shape {tuple(gradient.shape)} on {gradient.device} and its parameter"
+                    f" {tuple(parameter.shape)} on {parameter.device}: they must agree"
+                )
+            if isinstance(gradient, DTensor) != isinstance(parameter, DTensor):
+                raise GradientError(
+                    f"a gradient is a {type(gradient).__name__} and its parameter a {type(parameter).__name__}:"
+                    " both must be sharded or neither"
+                )
+
+
+def _layout(groups: Sequence[dict[str, Any]], members: Sequence[Sequence[Tensor]]) -> list[tuple[Any, ...]]:
+    """What of the groups decides how their parameters are executed, and how many there are."""
+    return [
+        (len(parameters), group["kernel"], group["stages"], group["reference"] != "none", group["state_dtype"])
+        for group, parameters in zip(groups, members, strict=True)
+    ]

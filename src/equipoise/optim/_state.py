@@ -1,0 +1,192 @@
+"""The state of one parameter: how it is made, seen by the rule, and taken over from a state dict."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from equipoise import rules
+from equipoise.errors import ArgumentError, StateDictError
+from equipoise.optim import _groups as groups
+from equipoise.optim import _sharding as sharding
+from equipoise.optim._kernels import Slot
+
+# What torch's own Adam and AdamW write into a group and what has no meaning here: dropped when their state is loaded.
+TORCH_SWITCHES = ("amsgrad", "foreach", "capturable", "differentiable", "fused", "decoupled_weight_decay")
+
+
+class View:
+    """How the kernels see a parameter and its gradient: the local part of it, real, in the order in which it lies in memory."""
+
+    def __init__(self, parameter: Tensor) -> None:
+        self.sharded = isinstance(parameter, DTensor)
+        self.complex = parameter.is_complex()
+        self.order: list[int] | None = None
+        seen = self.of(parameter)
+        if not seen.is_contiguous():  # transposed, or channels last
+            self.order = sorted(range(seen.dim()), key=lambda dimension: -seen.stride(dimension))
+        if any(stride == 0 and size > 1 for size, stride in zip(seen.shape, seen.stride(), strict=True)):
+            raise ArgumentError(
+                "params",
+                f"a tensor of shape {tuple(seen.shape)} and strides {seen.stride()}",
+                "tensors whose elements do not share memory",
+            )
+        self.theta = self.of(parameter)
+        self.offset = sharding.first_element(parameter)
+
+    @property
+    def plain(self) -> bool:
+        """Whether they are seen as they are."""
+        return not (self.sharded or self.complex or self.order)
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """A tensor of the parameter's shape as the kernels see it."""
+        tensor = sharding.local(tensor) if self.sharded else tensor
+        tensor = as_real(tensor) if self.complex else tensor
+        return tensor.permute(self.order) if self.order else tensor
+
+
+def prepare(state: dict[str, Any], parameter: Tensor, view: View, group: dict[str, Any], counted: torch.device) -> list[str]:
+    """Make state what a step needs: all of it at the first gradient, and what does not fit the parameter any more.
+
+    Args:
+        state: of the parameter.
+        parameter: and its gradient exist.
+        view: of the parameter.
+        group: of the parameter.
+        counted: the device on which its kernel counts steps.
+
+    Returns:
+        The keys of it all.
+
+    Raises:
+        StateDictError: moments of another shape or on another device than the parameter.
+    """
+    ends, dtype = suffixes(group["stages"]), _moment_dtype(parameter, group["state_dtype"])
+    moments = [key + suffix for suffix in ends for key in ("exp_avg", "exp_avg_sq")]
+    references = ["reference" + suffix for suffix in ends] if group["reference"] != "none" else []
+    if not state:
+        state["step"] = torch.zeros((), dtype=torch.float32, device=counted)
+        for key in moments:
+            state[key] = torch.zeros_like(parameter, dtype=dtype, memory_format=torch.preserve_format, requires_grad=False)
+    if state["step"].device != counted:
+        state["step"] = state["step"].to(counted)
+    for key in moments:
+        kept = state[key]
+        if kept.shape != parameter.shape or kept.device != parameter.device:
+            raise StateDictError(
+                f"{key} has shape {tuple(kept.shape)} on {kept.device} and its parameter {tuple(parameter.shape)} on"
+                f" {parameter.device}: they must agree"
+            )
+        _check_distribution(key, kept, parameter)
+        seen = view.of(kept)
+        if kept.dtype != dtype or seen.shape != view.theta.shape or not seen.is_contiguous():  # the parameter was converted
+            state[key] = torch.empty_like(parameter, dtype=dtype, requires_grad=False).copy_(kept)
+    for suffix in ends[1:]:  # a later stage may begin in mid-run; distributed checkpoints load what a fresh state has, no more
+        for key in ("born_exp_avg", "born_exp_avg_sq"):
+            state.setdefault(key + suffix, 0)
+    for key in references:
+        precision = _moment_dtype(parameter, None).to_real()
+        kept = state.get(key)
+        if kept is None or kept.dtype != precision:
+            state[key] = torch.zeros((), dtype=precision, device=parameter.device)
+            if kept is not None:
+                state[key].copy_(kept)
+    return ["step", *moments, *references]
+
+
+def slot(state: dict[str, Tensor], view: View, group: dict[str, Any], number: int, position: int) -> Slot:
+    """What a kernel works on: views of the state, no copies."""
+    referenced = group["reference"] != "none"
+    memories = [
+        rules.Memory(
+            view.of(state["exp_avg" + suffix]),
+            view.of(state["exp_avg_sq" + suffix]),
+            state["reference" + suffix] if referenced else 0.0,
+            state.get("born_exp_avg" + suffix, 0),  # only an average that began in mid-run, or was taken over, has one
+            state.get("born_exp_avg_sq" + suffix, 0),
+        )
+        for suffix in suffixes(group["stages"])
+    ]
+    return Slot(view.theta, memories, state["step"], number, position, view.offset)
+
+
+def as_real(tensor: Tensor) -> Tensor:
+    """A complex tensor as its real and imaginary parts, in a last dimension of 2; a real one as it is."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
+def check_stages(state: dict[str, Any], stages: int) -> None:
+    """Refuse a state, unless it is empty, that was made with another number of stages."""
+    have = sum(key.startswith("exp_avg_sq") for key in state)
+    if state and have != stages:
+        raise StateDictError(f"the state has {have} stage(s) and the parameter group {stages}: they must agree")
+
+
+def check_adam(saved: dict[str, Any]) -> None:
+    """Refuse a saved group of an Adam that is not in the family."""
+    if saved.get("amsgrad"):
+        raise StateDictError("the state dict is AMSGrad's (amsgrad = True), whose running maximum this rule does not have")
+    if saved.get("decoupled_weight_decay") is False and saved.get("weight_decay"):
+        raise StateDictError(
+            f"the state dict is that of an Adam with coupled weight decay (weight_decay = {saved['weight_decay']},"
+            " decoupled_weight_decay = False); accepted are decoupled decay (AdamW) or weight_decay = 0"
+        )
+
+
+def completed_group(saved: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
+    """A saved group with the hyperparameters that it lacks taken from the present one."""
+    check_adam(saved)
+    names, present = saved.get("param_names", []), group.get("param_names", [])
+    if names != present and sorted(names) == sorted(present):  # other names may be those of the same parameters, wrapped
+        index = next(index for index, pair in enumerate(zip(names, present, strict=True)) if pair[0] != pair[1])
+        raise StateDictError(
+            f"parameter {index} is {names[index]!r} in the state dict and {present[index]!r} here: they must be in the same"
+            " order"
+        )
+    own = {key: value for key, value in group.items() if key not in ("params", "param_names")}
+    completed = {**own, **{key: value for key, value in saved.items() if key not in TORCH_SWITCHES}}
+    groups.check(completed)
+    return completed
+
+
+def copied(key: str, value: Any, parameter: Tensor, state_dtype: torch.dtype | None) -> Any:
+    """A saved value of a parameter's state in the dtype and on the device that belong here, sharing no memory."""
+    if key == "step":
+        return torch.tensor(float(value), dtype=torch.float32)
+    if not isinstance(value, Tensor):
+        return value
+    if key.startswith("reference"):
+        precision = _moment_dtype(parameter, None).to_real()
+        return torch.empty_like(value, dtype=precision, device=parameter.device).copy_(value)
+    if value.shape != parameter.shape:
+        raise StateDictError(
+            f"{key} has shape {tuple(value.shape)} and its parameter {tuple(parameter.shape)}: they must be equal; the state"
+            " dict is of another model, or of its parameters in another order"
+        )
+    _check_distribution(key, value, parameter)
+    dtype = _moment_dtype(parameter, state_dtype)
+    return torch.empty_like(parameter, dtype=dtype, requires_grad=False).copy_(value)  # laid out as the parameter
+
+
+def _check_distribution(key: str, value: Tensor, parameter: Tensor) -> None:
+    if isinstance(value, DTensor) != isinstance(parameter, DTensor):
+        raise StateDictError(
+            f"{key} is a {type(value).__name__} and its parameter a {type(parameter).__name__}: both must be sharded or"
+            " neither; torch.distributed.checkpoint.state_dict.set_optimizer_state_dict converts"
+        )
+
+
+def _moment_dtype(parameter: Tensor, state_dtype: torch.dtype | None) -> torch.dtype:
+    """What the group asks for; else float32, or float64 for parameters in double (complex for complex ones)."""
+    return state_dtype or torch.promote_types(parameter.dtype, torch.float32)
+
+
+@cache
+def suffixes(stages: int) -> tuple[str, ...]:
+    """Of the keys of every stage."""
+    return ("", *(f"_{number}" for number in range(2, stages + 1)))

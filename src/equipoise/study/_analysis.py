@@ -1,0 +1,178 @@
+"""From finished trials to a verdict: the learning rate of each arm, its outcomes on fresh seeds, the contrasts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from equipoise.errors import StudyStoppedError
+from equipoise.study._spec import Arm, Study, TaskSource, assignment
+from equipoise.study._statistics import LEVEL, Contrast, compare, seeds_within_reach, smallest_adjusted_p_value
+from equipoise.study._store import Result
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What the tuning seeds said about one arm's learning rates."""
+
+    arm: Arm
+    rates: tuple[float, ...]
+    """Ascending."""
+    scores: tuple[tuple[float, ...], ...]
+    """The metric, per learning rate and tuning seed; a diverged trial counts with the worst value seen."""
+    diverged: tuple[int, ...]
+    """How many of the tuning seeds diverged, per learning rate."""
+    chosen: float
+    """The learning rate with the best mean; of equals the smallest."""
+
+    @property
+    def means(self) -> list[float]:
+        """The mean over tuning seeds, per learning rate."""
+        return [math.fsum(row) / len(row) for row in self.scores]
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the best learning rate may lie outside of the range that was tried."""
+        return len(self.rates) > 1 and self.chosen in (self.rates[0], self.rates[-1])
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One arm at its learning rate on the comparison seeds."""
+
+    tuned: Tuned
+    results: tuple[Result, ...]
+    """One per comparison seed."""
+    values: tuple[float, ...]
+    """The metric at the end, one per comparison seed; a diverged trial counts with the worst value seen."""
+
+    @property
+    def name(self) -> str:
+        """Of the arm."""
+        return self.tuned.arm.name
+
+    @property
+    def diverged(self) -> int:
+        """How many comparison seeds diverged."""
+        return sum(result.diverged for result in self.results)
+
+    @property
+    def mean(self) -> float:
+        """The mean over comparison seeds."""
+        return math.fsum(self.values) / len(self.values)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything that a finished study says."""
+
+    study: Study
+    arms: tuple[Compared, ...]
+    """In the order of the file."""
+    contrasts: tuple[Contrast, ...]
+    """Every arm but the baseline, in the order of the file."""
+    diverged_value: float
+    """What a diverged trial counted with, if there was one."""
+
+    @property
+    def headline(self) -> str:
+        """The verdict in one sentence."""
+        baseline = self.study.baseline.name
+        better = sorted((c for c in self.contrasts if c.verdict == "better"), key=lambda c: -c.mean)
+        if not better:
+            return f"No arm is shown to beat {baseline}."
+        best = better[0]
+        others = f"; so do {', '.join(c.arm for c in better[1:])}" if better[1:] else ""
+        return f"{best.arm} beats {baseline}: {self.study.metric} better by {self.difference(best)}{others}."
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader must know to judge the verdict, most important first."""
+        study, found = self.study, list[str]()
+        least = smallest_adjusted_p_value(study.seeds, len(self.contrasts))
+        if least > LEVEL:
+            found.append(
+                f"With {study.seeds} seeds and {len(self.contrasts)} comparison(s) significance is out of reach: no p value can"
+                f" fall below {least:.3g}. Use seeds = {seeds_within_reach(len(self.contrasts))} or more."
+            )
+        worse = [c.arm for c in self.contrasts if c.verdict == "worse"]
+        if worse:
+            found.append(f"Shown to be worse than {study.baseline.name}: {', '.join(worse)}.")
+        found += [
+            f"{arm.name}: {arm.diverged} of {study.seeds} seeds diverged, each counted as {study.metric} ="
+            f" {self.diverged_value:.4g}, {'as the study file says' if study.diverged is not None else 'the worst value seen'}."
+            for arm in self.arms
+            if arm.diverged
+        ]
+        edges = [f"{arm.name} ({arm.tuned.chosen:g})" for arm in self.arms if arm.tuned.at_edge]
+        if edges:
+            found.append(f"The best learning rate lies at the edge of the range that was tried; widen it: {', '.join(edges)}.")
+        return found
+
+    def difference(self, contrast: Contrast) -> str:
+        """A contrast in words: mean, interval, adjusted p value."""
+        low, high = contrast.interval
+        digits = decimals(high - low)
+        return (
+            f"{contrast.mean:+.{digits}f} (95 % interval {low:+.{digits}f} to {high:+.{digits}f},"
+            f" p = {contrast.adjusted_p_value:.2g})"
+        )
+
+
+def tune(study: Study, arm: Arm, task: TaskSource, results: Mapping[str, Result]) -> Tuned:
+    """The learning rate of an arm.
+
+    Args:
+        results: of every tuning trial of the study, by key.
+    """
+    stand_in = diverged_value(study, results.values())
+    rates = study.rates_of(arm)
+    rows = [[results[assignment(study, task, arm, rate, seed).key] for seed in study.seeds_for_tuning] for rate in rates]
+    scores = tuple(tuple(_value(study, result, stand_in) for result in row) for row in rows)
+    sign = 1.0 if study.goal == "maximize" else -1.0
+    best = max(range(len(rates)), key=lambda index: (sign * math.fsum(scores[index]), -index))
+    diverged = tuple(sum(result.diverged for result in row) for row in rows)
+    return Tuned(arm, tuple(rates), scores, diverged, rates[best])
+
+
+def analyse(
+    study: Study, tuned: Sequence[Tuned], task: TaskSource, tuning: Mapping[str, Result], comparison: Mapping[str, Result]
+) -> Analysis:
+    """The verdict, from the results of both phases by key."""
+    stand_in = diverged_value(study, [*tuning.values(), *comparison.values()])
+    arms: list[Compared] = []
+    for found in tuned:
+        keys = [assignment(study, task, found.arm, found.chosen, seed).key for seed in study.seeds_for_comparison]
+        results = tuple(comparison[key] for key in keys)
+        arms.append(Compared(found, results, tuple(_value(study, result, stand_in) for result in results)))
+    contrasts = compare({arm.name: arm.values for arm in arms}, study.baseline.name, study.goal)
+    return Analysis(study, tuple(arms), tuple(contrasts), stand_in)
+
+
+def diverged_value(study: Study, results: Iterable[Result]) -> float:
+    """What a diverged trial counts with: the study file's value, else the worst that any trial reported at any time.
+
+    Raises:
+        StudyStoppedError: nothing finite was ever reported.
+    """
+    if study.diverged is not None:
+        return study.diverged
+    seen = [value for result in results for value in result.curves.get(study.metric, {}).values() if math.isfinite(value)]
+    if not seen:
+        raise StudyStoppedError(f"no trial reported a finite {study.metric!r}: every one diverged; try lower learning rates")
+    return min(seen) if study.goal == "maximize" else max(seen)
+
+
+def decimals(spread: float) -> int:
+    """How many decimals show two significant digits of a spread.
+
+    Example:
+        >>> decimals(0.034), decimals(12.0), decimals(0.0)
+        (3, 0, 4)
+    """
+    return 4 if spread <= 0 else max(0, 1 - math.floor(math.log10(spread)))
+
+
+def _value(study: Study, result: Result, stand_in: float) -> float:
+    return stand_in if result.diverged else result.last(study.metric)

@@ -1,0 +1,247 @@
+"""What a study is: the TOML file, checked, and the trials that follow from it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import math
+import tomllib
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from equipoise._version import __version__
+from equipoise.errors import UnusableInputError
+
+BUILT_IN_TASKS = {
+    "digits": "equipoise.study._tasks.digits:digits",
+    "digits-batchnorm": "equipoise.study._tasks.digits:digits_batchnorm",
+    "deep-digits": "equipoise.study._tasks.digits:deep_digits",
+    "long-tail-digits": "equipoise.study._tasks.digits:long_tail_digits",
+    "characters": "equipoise.study._tasks.source_files:characters",
+    "characters-layernorm": "equipoise.study._tasks.source_files:characters_layernorm",
+    "words": "equipoise.study._tasks.source_files:words",
+    "diabetes": "equipoise.study._tasks.tables:diabetes",
+}
+"""Where the tasks are that study files know by a name."""
+
+FIRST_COMPARISON_SEED = 10_000
+"""Tuning seeds count from 0, comparison seeds from here: no seed that chose a learning rate is used to compare."""
+
+LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class LearningRateRange(BaseModel):
+    """`count` learning rates from `low` to `high`, evenly spaced on a logarithmic axis."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    low: LearningRate
+    high: LearningRate
+    count: int = Field(ge=2)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low = {self.low} must be below high = {self.high}")
+        return self
+
+    def values(self) -> list[float]:
+        """The learning rates, ascending."""
+        step = math.log(self.high / self.low) / (self.count - 1)
+        return [float(f"{self.low * math.exp(i * step):.6g}") for i in range(self.count)]
+
+
+LearningRates = Annotated[list[LearningRate], Field(min_length=1)] | LearningRateRange
+
+
+DottedName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
+
+
+class ArmController(BaseModel):
+    """What moves an arm's exponent while it trains. All keys but the name go to the controller."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: DottedName
+
+
+class Arm(BaseModel):
+    """One optimizer configuration. Keys that are not listed here go to the optimizer."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = Field(min_length=1)
+    optimizer: DottedName
+    controller: ArmController | None = None
+    """As ``{ name = "equipoise.balance.SpreadController", every = 20 }``."""
+    baseline: bool = False
+    learning_rates: LearningRates | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the optimizer is called with besides parameters and learning rate."""
+        return dict(self.model_extra or {})
+
+
+class Study(BaseModel):
+    """A study file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    task: str
+    metric: str
+    goal: Literal["maximize", "minimize"]
+    epochs: int = Field(ge=1)
+    seeds: int = Field(ge=2)
+    tuning_seeds: int = Field(ge=1, le=FIRST_COMPARISON_SEED)
+    learning_rates: LearningRates
+    diverged: float | None = Field(default=None, allow_inf_nan=False)
+    """The metric that a diverged trial counts with; by default the worst value that any trial of the study reported."""
+    arms: list[Arm] = Field(alias="arm", min_length=2)
+
+    @model_validator(mode="after")
+    def _fair(self) -> Self:
+        names = [arm.name for arm in self.arms]
+        if len(set(names)) < len(names):
+            raise ValueError(f"arm names must differ; they are {names}")
+        baselines = [arm.name for arm in self.arms if arm.baseline]
+        if len(baselines) != 1:
+            raise ValueError(f"exactly one arm must have baseline = true; {baselines or 'none'} have it")
+        counts = {arm.name: len(self.rates_of(arm)) for arm in self.arms}
+        if len(set(counts.values())) > 1:
+            raise ValueError(f"every arm must try the same number of learning rates; they try {counts}")
+        for arm in self.arms:
+            rates = self.rates_of(arm)
+            if len(set(rates)) < len(rates):
+                raise ValueError(f"the learning rates of arm {arm.name!r} repeat: {rates}")
+            if "lr" in arm.arguments or "params" in arm.arguments:
+                raise ValueError(f"arm {arm.name!r} sets lr or params, which the study sets; use learning_rates")
+        return self
+
+    @property
+    def baseline(self) -> Arm:
+        """The arm that the others are compared with."""
+        return next(arm for arm in self.arms if arm.baseline)
+
+    def rates_of(self, arm: Arm) -> list[float]:
+        """The learning rates that an arm is tuned over, ascending."""
+        rates = self.learning_rates if arm.learning_rates is None else arm.learning_rates
+        return sorted(rates) if isinstance(rates, list) else rates.values()
+
+    @property
+    def seeds_for_tuning(self) -> range:
+        """Seeds of the trials that choose the learning rate."""
+        return range(self.tuning_seeds)
+
+    @property
+    def seeds_for_comparison(self) -> range:
+        """Fresh seeds, the same for every arm."""
+        return range(FIRST_COMPARISON_SEED, FIRST_COMPARISON_SEED + self.seeds)
+
+
+@dataclass(frozen=True)
+class TaskSource:
+    """Where a task's function is, and what it contained when the study ran."""
+
+    module: str
+    """A dotted name, or the absolute path of a file."""
+    function: str
+    sha256: str
+    """Of the file that defines the function: a changed task is another task."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Everything that determines the outcome of one trial, and nothing else."""
+
+    task: TaskSource
+    metric: str
+    epochs: int
+    optimizer: str
+    arguments: dict[str, Any]
+    learning_rate: float
+    seed: int
+    controller: dict[str, Any] | None = None
+    """The name of its class, and its arguments."""
+
+    @property
+    def key(self) -> str:
+        """A trial's identity in the store: equal assignments are the same trial, under whatever arm's name."""
+        identity = asdict(self)
+        # The same file in another folder is the same task, and every reported number is kept, whichever decides.
+        identity["task"] = [self.task.function, self.task.sha256]
+        del identity["metric"]
+        if self.controller is None:  # as it was before there were any
+            del identity["controller"]
+        identity["software"] = [__version__, version("torch")]
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def read_study(path: Path) -> Study:
+    """Read and check a study file.
+
+    Raises:
+        UnusableInputError: missing, not TOML, or not a study; the message lists every fault.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UnusableInputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UnusableInputError(f"{path}: is not TOML: {error}") from None
+    try:
+        return Study.model_validate(content)
+    except ValidationError as error:
+        faults = "\n".join(f"  {_place(fault['loc'])}{fault['msg']}" for fault in error.errors())
+        raise UnusableInputError(f"{path}: is not a study:\n{faults}") from None
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """Where a fault is, as ``arm[2] optimizer: ``; entries of lists are counted from 1."""
+    parts = [f"[{part + 1}]" if isinstance(part, int) else f" {part}" for part in location]
+    return f"{''.join(parts).strip()}: " if parts else ""
+
+
+def locate_task(task: str, folder: Path) -> TaskSource:
+    """Find the file that defines a task, without running it.
+
+    Args:
+        task: a built-in name, ``package.module:function``, or ``file.py:function`` relative to `folder`.
+        folder: of the study file.
+
+    Raises:
+        UnusableInputError: there is no such file or module.
+    """
+    module, separator, function = BUILT_IN_TASKS.get(task, task).rpartition(":")
+    if not separator or not function.isidentifier():
+        raise UnusableInputError(
+            f"task = {task!r}: must be one of {', '.join(map(repr, BUILT_IN_TASKS))}, 'file.py:function' or"
+            " 'package.module:function'"
+        )
+    if module.endswith(".py"):
+        file = (folder / module).resolve()
+        module = str(file)
+    else:
+        try:
+            found = importlib.util.find_spec(module)
+        except (ImportError, ValueError):
+            found = None
+        if found is None or found.origin is None:
+            raise UnusableInputError(f"task = {task!r}: there is no module {module!r}")
+        file = Path(found.origin)
+    try:
+        return TaskSource(module, function, hashlib.sha256(file.read_bytes()).hexdigest())
+    except OSError as error:
+        raise UnusableInputError(f"task = {task!r}: {file} cannot be read: {error.strerror}") from None
+
+
+def assignment(study: Study, task: TaskSource, arm: Arm, learning_rate: float, seed: int) -> Assignment:
+    """One trial of an arm."""
+    controller = None if arm.controller is None else arm.controller.model_dump()
+    return Assignment(task, study.metric, study.epochs, arm.optimizer, arm.arguments, learning_rate, seed, controller)

@@ -1,0 +1,229 @@
+"""One trial, in a process of its own: the object that a task is given, and what the process sends home."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+import multiprocessing
+import os
+import pkgutil
+import random
+import signal
+import statistics
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from equipoise.balance import Controller, GeneralizationController
+from equipoise.errors import ArgumentError, EquipoiseError, StabilityWarning
+from equipoise.study._spec import Assignment, TaskSource
+
+
+@dataclass(frozen=True)
+class Report:
+    """Numbers that a task reported, sent home as they come."""
+
+    epoch: int
+    """Counted from 1."""
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The last message of a trial."""
+
+    status: Literal["finished", "diverged", "failed"]
+    seconds: float
+    reason: str = ""
+    """Of a failure: the traceback."""
+
+
+class DivergedError(EquipoiseError, ArithmeticError):
+    """A task reported a number that is not finite: the trial ends here and counts as diverged."""
+
+
+class Trial:
+    """What a task is given: its seed, its optimizer, its epochs, and where to report.
+
+    Example of a task::
+
+        def train(trial):
+            model = torch.nn.Linear(8, 1)
+            optimizer = trial.optimizer(model.parameters())
+            for epoch in trial.epochs():
+                ...
+                trial.report(accuracy=accuracy, loss=loss)
+    """
+
+    def __init__(self, assignment: Assignment, send: Callable[[Report], None]) -> None:
+        self._assignment = assignment
+        self._send = send
+        self._epoch = 0
+        self._controller: Controller | None = None
+        self.reported: set[str] = set()
+        """Names of the numbers reported so far."""
+        self.diverged = False
+        """Whether a number that is not finite was reported."""
+
+    @property
+    def seed(self) -> int:
+        """Already given to torch, numpy and random; for whatever else draws random numbers."""
+        return self._assignment.seed
+
+    @property
+    def total_epochs(self) -> int:
+        """How many epochs there are, for schedules."""
+        return self._assignment.epochs
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of this trial."""
+        return self._assignment.learning_rate
+
+    def optimizer(self, params: Iterable[Any]) -> torch.optim.Optimizer:
+        """The arm's optimizer at this trial's learning rate, with the arm's controller at work in it.
+
+        Args:
+            params: parameters or parameter groups.
+        """
+        made = build_optimizer(self._assignment.optimizer, params, self.learning_rate, self._assignment.arguments)
+        if self._assignment.controller is not None:
+            self._controller = build_controller(made, **self._assignment.controller)
+        return made
+
+    def epochs(self) -> Iterator[int]:
+        """Count the epochs, from 1: ``for epoch in trial.epochs()``."""
+        for epoch in range(1, self.total_epochs + 1):
+            self._epoch = epoch
+            yield epoch
+
+    def report(self, **metrics: float | torch.Tensor) -> None:
+        """Report numbers for the present epoch; the last value of the study's metric decides.
+
+        A controller that works on losses is given `loss` and `validation_loss`. Where the arm has a controller, the mean of the
+        exponents that it has come to is kept as `exponent`.
+
+        Args:
+            metrics: any named numbers, or tensors of one element.
+
+        Raises:
+            DivergedError: one of them is not finite; the trial ends as diverged.
+            ArgumentError: the arm's controller needs a loss that was not reported.
+        """
+        numbers = {name: float(value.item() if isinstance(value, torch.Tensor) else value) for name, value in metrics.items()}
+        if self._controller is not None:
+            numbers["exponent"] = _controlled(self._controller, numbers)
+        self._send(Report(max(self._epoch, 1), numbers))
+        self.reported |= numbers.keys()
+        broken = [name for name, value in numbers.items() if not math.isfinite(value)]
+        if broken:
+            self.diverged = True
+            raise DivergedError(f"epoch {self._epoch}: {', '.join(f'{name} = {numbers[name]}' for name in broken)}")
+
+
+def build_optimizer(name: str, params: Iterable[Any], learning_rate: float, arguments: dict[str, Any]) -> torch.optim.Optimizer:
+    """The optimizer class of that dotted name, called with `lr` and the arm's other keys.
+
+    Raises:
+        ImportError, AttributeError: there is no such class.
+        TypeError, ValueError: the class does not accept the arguments.
+    """
+    return pkgutil.resolve_name(name)(params, lr=learning_rate, **arguments)
+
+
+def build_controller(optimizer: torch.optim.Optimizer, name: str, **arguments: Any) -> Controller:
+    """The controller class of that dotted name, at work in an optimizer.
+
+    Raises:
+        ImportError, AttributeError: there is no such class.
+        TypeError, ValueError: the class does not accept the arguments.
+    """
+    return pkgutil.resolve_name(name)(optimizer, **arguments)
+
+
+def _controlled(controller: Controller, numbers: Mapping[str, float]) -> float:
+    """The mean exponent of a controller's groups, after it was told the losses if it asks for them."""
+    if isinstance(controller, GeneralizationController):
+        if missing := {"loss", "validation_loss"} - set(numbers):
+            accepted = f"to include {' and '.join(sorted(missing))}, which {type(controller).__name__} works on"
+            raise ArgumentError("metrics", sorted(numbers), accepted)
+        controller.report(numbers["loss"], numbers["validation_loss"])
+    return statistics.fmean(map(controller.exponent, controller.groups))
+
+
+def load_task(source: TaskSource) -> Callable[[Trial], None]:
+    """Import the module or run the file that defines a task.
+
+    Raises:
+        AttributeError: it defines no such function.
+    """
+    if source.module.endswith(".py"):
+        sys.path.insert(0, str(Path(source.module).parent))  # its neighbours can be imported, as if it were run by itself
+        spec = importlib.util.spec_from_file_location("equipoise_task", source.module)
+        assert spec is not None  # both follow from the ending
+        assert spec.loader is not None
+        module: ModuleType = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    else:
+        module = importlib.import_module(source.module)
+    return getattr(module, source.function)
+
+
+def work(connection: Connection, assignment: Assignment, threads: int) -> None:
+    """The main function of a trial's process: run the task, send every report, then one :class:`Finished`."""
+    enter_process(threads)
+    started = time.monotonic()
+    trial = Trial(assignment, connection.send)
+    status, reason = "finished", ""
+    try:
+        task = load_task(assignment.task)
+        seed_all(assignment.seed)
+        task(trial)
+        if not trial.diverged and assignment.metric not in trial.reported:
+            status, reason = "failed", f"the task never reported {assignment.metric!r}; it reported {sorted(trial.reported)}"
+    except Exception:
+        # A task may catch DivergedError and raise something else on its way out; a diverged trial is an outcome all the same.
+        status, reason = "failed", traceback.format_exc()
+    if trial.diverged:
+        status, reason = "diverged", ""
+    connection.send(Finished(status, time.monotonic() - started, reason))
+    connection.close()
+
+
+def enter_process(threads: int) -> None:
+    """Make this process one for a trial."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the runner decides
+    _end_with_the_runner()
+    torch.set_num_threads(threads)
+    warnings.simplefilter("ignore", StabilityWarning)  # the runner has said it, once for the whole study
+
+
+def seed_all(seed: int) -> None:
+    """Seed whatever tasks draw random numbers from."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  (tasks may use numpy's global state)
+    torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
+
+
+def _end_with_the_runner() -> None:
+    """Leave no trial behind when the runner is killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -1,0 +1,186 @@
+"""One verdict on a set of hyperparameters, with the numbers behind it (E4, E5) and a sentence for everybody."""
+
+from __future__ import annotations
+
+import decimal
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from equipoise.hyperparameters import Betas, Exponent, Hyperparameters, Pair
+from equipoise.theory._region import NearestStable, continuous_margin, growth_rate, margin, max_update, nearest_stable
+
+
+class Verdict(Enum):
+    """What can happen to an update. The values are the words that users read."""
+
+    STABLE = "stable"
+    UNSTABLE = "unstable"
+    VANISHING = "unstable for vanishing gradients"
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """The verdict on one set of hyperparameters."""
+
+    verdict: Verdict
+    hyperparameters: Hyperparameters
+    deciding_stage: int
+    """Counted from 1; the numbers below are those of this stage."""
+    margin: float
+    """Nats per step, positive inside of the stable region (E4)."""
+    continuous_margin: float
+    """C_p of the continuous-time theory (E6), shown beside the margin, never decisive."""
+    growth_rate: float
+    """Nats per step by which the worst case grows; 0 inside."""
+    max_update: float
+    """Upper bound on |u| for gradients with |g| <= 1, whatever their sequence; exact for one stage. Infinite outside."""
+    scale_degree: float
+    """For |g| <= G the bound is max_update * G**scale_degree."""
+    nearest: NearestStable
+    """Stable values for the deciding stage, each with the other two kept."""
+    sentence: str
+    """The consequence, in one sentence for somebody who does not know the theory."""
+
+    @property
+    def stable(self) -> bool:
+        """Whether updates stay bounded for every sequence of gradients."""
+        return self.verdict is Verdict.STABLE
+
+
+def deciding_stages(exponents: ArrayLike) -> NDArray[np.bool_]:
+    """The stages on which it depends whether updates stay bounded: those after which no stage has an exponent of 1/2.
+
+    Args:
+        exponents: of shape (k, ...), one row per stage; each column is judged for itself.
+
+    Example:
+        >>> deciding_stages([0.25, 0.5, 0.25])
+        array([False,  True,  True])
+    """
+    half = np.asarray(exponents) == 0.5
+    from_here_on = np.cumsum(half[::-1], axis=0)[::-1]
+    return from_here_on - half == 0
+
+
+def assess(betas: Betas, exponent: Exponent = 0.5, stages: int = 1) -> Assessment:
+    """Judge hyperparameters by E4: do updates stay bounded for every sequence of gradients?
+
+    Whatever reaches a stage with an exponent of 1/2 leaves it bounded: with 1/2 in the last stage, that stage alone decides.
+    Otherwise every stage must be stable (from the last one with 1/2 on, if there is one), and the bound is that of the chain.
+
+    Args:
+        betas: (beta1, beta2), or one such pair per stage.
+        exponent: p, or one per stage.
+        stages: k.
+
+    Raises:
+        ArgumentError: an argument outside of what is accepted.
+
+    Example:
+        >>> assess((0.9, 0.999)).sentence
+        'Safe: no sequence of gradients can make an update larger than 7.27 learning rates.'
+        >>> assess((0.95, 0.7)).verdict
+        <Verdict.UNSTABLE: 'unstable'>
+    """
+    return assess_hyperparameters(Hyperparameters.parse(betas, exponent, stages))
+
+
+def assess_hyperparameters(given: Hyperparameters) -> Assessment:
+    """The same for hyperparameters that were parsed before."""
+    pairs, exponents = given.betas, given.exponents
+    margins = [margin(*pair, p) for pair, p in zip(pairs, exponents, strict=True)]
+    candidates = (i for i, decides in enumerate(deciding_stages(exponents)) if decides)
+    # min() takes the first of equals, so that stages which share their values are judged by the first.
+    deciding = min(candidates, key=lambda i: (exponents[i] <= 0.5, margins[i]))
+    pair, p = pairs[deciding], exponents[deciding]
+    if p > 0.5:
+        verdict = Verdict.VANISHING
+    elif margins[deciding] > 0:
+        verdict = Verdict.STABLE
+    else:
+        verdict = Verdict.UNSTABLE
+    bound, degree = _chain_bound(pairs, exponents) if verdict is Verdict.STABLE else (math.inf, 1 - 2 * p)
+    rate = growth_rate(*pair, p)
+    return Assessment(
+        verdict=verdict,
+        hyperparameters=given,
+        deciding_stage=deciding + 1,
+        margin=margins[deciding],
+        continuous_margin=continuous_margin(*pair, p),
+        growth_rate=rate,
+        max_update=bound,
+        scale_degree=degree,
+        nearest=nearest_stable(*pair, p),
+        sentence=_sentence(verdict, bound, degree, rate),
+    )
+
+
+def _chain_bound(pairs: Sequence[Pair], exponents: Sequence[float]) -> tuple[float, float]:
+    """The bound on the last stage's output for |g| <= 1, and its degree in G: each stage's input is the one before's output."""
+    bound, degree = 1.0, 1.0
+    for pair, p in zip(pairs, exponents, strict=True):
+        passes = 1 - 2 * p
+        try:
+            # At p = 1/2 the size of the input is lost, even if it was unbounded.
+            bound = max_update(*pair, p) * (bound**passes if passes else 1.0)
+        except OverflowError:
+            bound = math.inf
+        degree *= passes
+    return bound, degree
+
+
+def _sentence(verdict: Verdict, bound: float, degree: float, rate: float) -> str:
+    if verdict is Verdict.STABLE:
+        largest = "1 learning rate" if bound == 1 else f"{bound:.3g} learning rates"
+        if degree == 0:
+            return f"Safe: no sequence of gradients can make an update larger than {largest}."
+        times = "G" if degree == 1 else f"G^{degree:.3g}"
+        return f"Safe: while no gradient exceeds 1, no update exceeds {largest} (for gradients up to G: times {times})."
+    if verdict is Verdict.VANISHING:
+        return "Not safe: with an exponent above 1/2, updates grow without bound as gradients vanish; only eps caps them."
+    if rate == 0:
+        return "Not safe: exactly on the boundary, where the largest possible update grows without limit, though slowly."
+    if math.isinf(rate):
+        return "Not safe: with beta2 = 0 a single gradient of 0 makes the update infinite; only eps caps it."
+    return f"Not safe: when a large gradient is followed by small ones, the update {growth(rate)}."
+
+
+def growth(rate: float) -> str:
+    """A growth of `rate` nats per step, for reading.
+
+    Example:
+        >>> growth(0.127)
+        'grows by up to 13.5% per step, tenfold every 18 steps'
+        >>> growth(2.0)
+        'grows up to 7.39-fold per step'
+    """
+    if rate > math.log(2):
+        return f"grows up to {math.exp(rate):.3g}-fold per step"
+    return f"grows by up to {100 * math.expm1(rate):.3g}% per step, tenfold every {math.log(10) / rate:,.0f} steps"
+
+
+def rounded_towards_stability(nearest: NearestStable) -> NearestStable:
+    """`nearest` with three digits, counted from the closer of 0 and 1, each rounded to the side that is stable.
+
+    Example:
+        >>> rounded_towards_stability(NearestStable(beta1=0.81962, beta2=0.99991234, exponent=0.12944))
+        NearestStable(beta1=0.819, beta2=0.9999124, exponent=0.129)
+    """
+    return NearestStable(
+        _three_digits(nearest.beta1, decimal.ROUND_FLOOR),
+        _three_digits(nearest.beta2, decimal.ROUND_CEILING),
+        _three_digits(nearest.exponent, decimal.ROUND_FLOOR),
+    )
+
+
+def _three_digits(value: float, rounding: str) -> float:
+    if not value or math.isnan(value):
+        return value
+    exact = decimal.Decimal(value)
+    closer = min(abs(exact), abs(1 - exact))
+    return float(exact.quantize(decimal.Decimal(1).scaleb(closer.adjusted() - 2), rounding))

@@ -1,0 +1,100 @@
+"""A long file of lines that somebody else appends to: parts of it, and where to find what."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+from pathlib import Path
+
+from equipoise.errors import UnusableInputError
+from equipoise.monitor._recording.run_file import READING_BEGINS
+
+GLANCE = 1 << 12
+"""Bytes that are read to find a line."""
+
+
+def opened(path: Path) -> io.BufferedReader:
+    """The file of a run.
+
+    Raises:
+        UnusableInputError: there is none.
+    """
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise UnusableInputError(f"{path.parent} holds no run: {path.name}: {error.strerror}") from None
+
+
+class LineFile:
+    """The file of a run, open.
+
+    Args:
+        path: of it.
+
+    Raises:
+        UnusableInputError: there is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = opened(path)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._file.close()
+
+    @property
+    def size(self) -> int:
+        """Bytes that it has now."""
+        return os.fstat(self._file.fileno()).st_size
+
+    @property
+    def replaced(self) -> bool:
+        """Whether another file stands in its place."""
+        try:
+            there = self._path.stat()
+        except FileNotFoundError:
+            return False
+        return not os.path.samestat(there, os.fstat(self._file.fileno()))
+
+    def whole_lines(self, place: int, length: int) -> tuple[int, bytes]:
+        """Where the first line that begins at a place or after it begins, and the whole lines from there that end within that
+        many bytes, or, if there is none, within twice as many."""
+        before = min(place, 1)  # a line may begin right here
+        part = os.pread(self._file.fileno(), length + before, place - before)
+        begin = part.find(b"\n") + 1 if before else 0
+        whole = part[begin : part.rfind(b"\n") + 1]
+        if whole or len(part) < length + before:
+            return place - before + begin, whole
+        return self.whole_lines(place, 2 * length)
+
+    def place_of(self, step: int) -> int:
+        """Where the first reading from a step on begins, found by bisection: if steps only ever grow."""
+        low, high, found = 0, self.size, self.size
+        while low < high:
+            middle = (low + high) // 2
+            place, there = self._next_reading(middle)
+            if there >= step:
+                high, found = middle, place
+            else:
+                low = place + 1
+        return found
+
+    def _next_reading(self, place: int) -> tuple[int, float]:
+        """Where the first reading that begins at a place or after it begins, and its step; infinite if there is none."""
+        while True:
+            place, part = self.whole_lines(place, GLANCE)
+            if not part:
+                return self.size, math.inf
+            for line in part.splitlines(keepends=True):
+                if line.startswith(READING_BEGINS):
+                    return place, json.loads(line)["step"]
+                place += len(line)
+
+    def seal(self, position: int) -> str:
+        """What tells the file up to a position from any other: its beginning, with the run's time in it, and its end there."""
+        ends = [os.pread(self._file.fileno(), min(4096, position), at) for at in (0, max(0, position - 4096))]
+        return hashlib.sha256(b"".join(ends)).hexdigest()

@@ -1,0 +1,245 @@
+"""``equipoise watch`` in a terminal: what a run was last seen doing, and how it got there."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from equipoise.monitor._measuring.readings import Reading, TensorReading
+from equipoise.monitor._recording.run_file import plain
+from equipoise.watch._overview import Overview
+from equipoise.watch._runs import Run
+
+COLUMNS = {
+    "gradient_rms": "gradient\nRMS",
+    "update_ratio": "|lr u|\n/ |w|",
+    "largest_update": "\nmax |u|",
+    "nonfinite_fraction": "not\nfinite",
+    "zero_fraction": "\nzeros",
+    "bound": "bound\nof |u|",
+    "update_rms": "update\nRMS",
+    "parameter_rms": "weight\nRMS",
+    "second_moment": "\nmean v",
+    "norm_ratio": "norm\n/ E8",
+}
+"""The indicators of a tensor, what matters most first, as far as a terminal is wide."""
+SPARKS = "▁▂▃▄▅▆▇█"
+EVERY = 0.5
+"""Seconds between two looks."""
+ROWS = 1_000_000
+"""As many lines as there are: what is printed once is not cut."""
+
+
+def watch(runs: Sequence[Run], console: Console) -> None:
+    """Show runs on a terminal and follow them, until interrupted."""
+    with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+        try:
+            while True:
+                until = time.monotonic() + EVERY
+                # A long file is taken in between two looks, part by part.
+                while sum(run.read() for run in runs) and time.monotonic() < until:
+                    pass
+                live.update(view(runs, console.width, console.height), refresh=True)
+                time.sleep(max(0.0, until - time.monotonic()))
+        except KeyboardInterrupt:
+            return
+
+
+def print_once(runs: Sequence[Run], console: Console) -> None:
+    """Print everything that is known of runs."""
+    console.print(view(_taken_in(runs), console.width, ROWS))
+
+
+def as_plain(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """The same as plain values: what is not finite is a string, as in the file."""
+    return [
+        {
+            "folder": str(run.folder),
+            "name": run.name,
+            "readings": run.overview.count,
+            "unreadable_lines": run.unreadable,
+            "last": plain(run.last),
+            "verdicts": run.verdicts,
+            "actions": [event for event in run.events.values() if event["kind"] == "action"],
+        }
+        for run in _taken_in(runs)
+    ]
+
+
+def _taken_in(runs: Sequence[Run]) -> Sequence[Run]:
+    while sum(run.read() for run in runs):
+        pass
+    return runs
+
+
+def view(runs: Sequence[Run], width: int, height: int) -> RenderableType:
+    """Runs one below the other, in that many columns and at most that many rows."""
+    each = max(8, height // len(runs))
+    return Group(*(part for run in runs for part in _run_view(run, width, each)))
+
+
+def _run_view(run: Run, width: int, height: int) -> list[RenderableType]:
+    seen = run.seen()
+    last = seen.last
+    parts: list[RenderableType] = [Rule(_title(run, seen, last), align="left", style="dim", characters="─")]
+    if last is None:
+        return [*parts, Text("no readings yet", style="dim")]
+    findings = _findings(seen, brief=height < ROWS)
+    curves = _curves(seen.overview, last, width)
+    room = max(0, height - 3 - sum(_height(part, width) for part in findings) - len(curves))
+    parts += findings + curves
+    if last.tensors and room > 3:
+        parts.append(_layers(last, seen, width, room - 2))
+    return parts
+
+
+def _title(run: Run, seen: Run, last: Reading | None) -> Text:
+    title = Text(_printable(run.name), style="bold")
+    if last is not None:
+        age = max(0.0, time.time() - last.time)
+        title.append(f"  step {last.step:,}", style="not bold")
+        title.append(f"  {_duration(age)} ago", style="not bold dim")
+        if not last.made:
+            title.append("  step not made", style="not bold yellow")
+    if seen is not run:
+        title.append(f"  a sample; {run.position / run.size:.0%} read", style="not bold yellow")
+    if run.unreadable:
+        title.append(f"  {run.unreadable} lines cannot be read", style="not bold red")
+    return title
+
+
+def _findings(run: Run, *, brief: bool) -> list[Text]:
+    found = [Text("no trouble at the last reading", style="green")] if not run.verdicts else []
+    for verdict in run.verdicts:
+        style = "bold red" if verdict["severity"] == "trouble" else "yellow"
+        text = Text.assemble((_printable(verdict["verdict"]), style), f" since step {verdict['since']:,}")
+        if where := verdict["where"]:
+            more = f" and {len(where) - 3} more" if len(where) > 3 else ""
+            text.append(f" in {_printable(', '.join(where[:3]))}{more}")
+        text.append(f", {verdict['confidence']:.0%} sure: {_printable(verdict['message'])}")
+        found.append(text.append(f" {_printable(verdict['advice'])}", style="dim"))
+    actions = [event for event in run.events.values() if event["kind"] == "action"]
+    for action in actions[-2:] if brief else actions:
+        what = f"{_printable(action['action'])} at step {action['step']:,}"
+        found.append(Text.assemble((what, "bold magenta"), f": {_printable(action['message'])}"))
+    return found
+
+
+def _curves(overview: Overview, last: Reading, width: int) -> list[Text]:
+    """A line per metric and for the least margin: name, curve, last value."""
+    metrics = {series: series.removeprefix("metrics/") for series in overview.row if series.startswith("metrics/")}
+    shown = {series: (name, _number(last.metrics.get(name, overview.newest(series)))) for series, name in metrics.items()}
+    if last.groups:
+        number, group = min(enumerate(last.groups), key=lambda numbered: numbered[1].margin_ahead)
+        of = f" of group {number}" if len(last.groups) > 1 else ""
+        shown[f"group {number}/margin"] = (f"margin{of}", _margin(group.margin))
+        if group.margin_ahead != group.margin:
+            shown[f"group {number}/margin_ahead"] = (f"least ahead{of}", _margin(group.margin_ahead))
+    label = min(24, max((len(name) for name, _ in shown.values()), default=0))
+    lines = list[Text]()
+    for series, (name, value) in shown.items():
+        line = Text(f"{_shortened(name, label):<{label}} ", no_wrap=True)
+        line.append_text(sparkline(overview, series, width - label - 14))
+        lines.append(line.append_text(value))
+    return lines
+
+
+def sparkline(overview: Overview, series: str, width: int) -> Text:
+    """A series as one line of blocks, which shows the highest value of each column, of margins the lowest. The blocks tell
+    apart all but the outermost 2 % of the columns, so that a spike does not flatten the rest. Red ✗: a value that was not
+    finite."""
+    lowest = series.rpartition("/")[2].startswith("margin")
+    row, used = overview.row[series], overview.used
+    values, unusual = (overview.low if lowest else overview.high)[row, :used], overview.unusual[row, :used]
+    there = ~np.isnan(values) | (unusual > 0)
+    values, unusual = values[there], unusual[there]
+    edges = np.unique(np.linspace(0, len(values), min(width, len(values)) + 1).astype(int))[:-1]
+    line = Text(no_wrap=True)
+    if len(edges):
+        values, unusual = (np.fmin if lowest else np.fmax).reduceat(values, edges), np.add.reduceat(unusual, edges)
+        finite = values[~np.isnan(values)]
+        low, high = np.quantile(finite, (0.02, 0.98)) if finite.size else (0.0, 0.0)
+        for value, count in zip(values.tolist(), unusual.tolist(), strict=True):
+            if math.isnan(value) or (count and not lowest):
+                line.append("∞" if lowest else "✗", style="dim" if lowest else "red")
+            else:
+                place = min(1.0, max(0.0, (value - low) / (high - low))) if high > low else 0.5
+                line.append(SPARKS[min(len(SPARKS) - 1, int(place * len(SPARKS)))], style="cyan")
+    return line.append(" " * (1 + width - len(edges)))
+
+
+def _layers(reading: Reading, run: Run, width: int, rows: int) -> Table:
+    """The tensors of a reading, as many as there are rows for; those that a verdict names come first."""
+    columns = list(COLUMNS)[: max(3, min(len(COLUMNS), (width - 34) // 9))]
+    named = [name for verdict in run.verdicts for name in verdict["where"] if name in reading.tensors]
+    names = list(dict.fromkeys([*named, *reading.tensors]))
+    shown = names if len(names) <= rows else names[: max(0, rows - 1)]
+    prefix = os.path.commonprefix(names).rpartition(".")[0] if len(names) > 1 else ""  # noqa: RUF071
+    room = width - 9 * len(columns)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table.add_column(Text(f"\n{_shortened(f'tensor of {prefix}' if prefix else 'tensor', room)}"), no_wrap=True)
+    for name in columns:
+        table.add_column(COLUMNS[name], justify="right", no_wrap=True, min_width=8)
+    for name in shown:
+        short = _shortened(name[len(prefix) + 1 if prefix else 0 :], room)
+        cells = (_cell(reading.tensors[name], column) for column in columns)
+        table.add_row(Text(short, style="red" if name in named else ""), *cells)
+    if len(shown) < len(names):
+        table.add_row(Text(f"and {len(names) - len(shown)} more", style="dim"))
+    return table
+
+
+def _cell(tensor: TensorReading, column: str) -> Text:
+    value = getattr(tensor, column)
+    if column == "norm_ratio" and math.isnan(value):
+        return Text("-", style="dim")  # not known to be scale-invariant
+    if column.endswith("fraction") and math.isfinite(value):
+        return Text(f"{value:.1%}", style="red" if column == "nonfinite_fraction" and value > 0 else "")
+    exceeded = column == "largest_update" and value > tensor.bound
+    return _number(value, "red" if exceeded else "", expected=column == "bound")
+
+
+def _margin(value: float) -> Text:
+    return _number(value, "red" if value <= 0 else "", expected=True)
+
+
+def _number(value: float, style: str = "", *, expected: bool = False) -> Text:
+    if math.isfinite(value):
+        return Text(f"{value:.4g}" if 1e-3 <= abs(value) < 1e5 or value == 0 else f"{value:.2e}", style=style)
+    shown = "nan" if math.isnan(value) else "∞" if value > 0 else "-∞"
+    return Text(shown, style="dim" if expected and value > 0 else "bold red")
+
+
+def _shortened(name: str, length: int) -> str:
+    """The end of a name tells layers apart better than its beginning; both are kept."""
+    name = _printable(name)
+    if len(name) <= length:
+        return name
+    head = max(1, length // 3)
+    return f"{name[:head]}…{name[len(name) - max(1, length - head - 1) :]}"
+
+
+def _printable(text: str) -> str:
+    """Text from a file must not steer the terminal."""
+    return "".join(character if character.isprintable() else "�" for character in text)
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _height(text: Text, width: int) -> int:
+    return max(1, -(-text.cell_len // width))

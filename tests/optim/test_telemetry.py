@@ -1,0 +1,106 @@
+"""What a step measures in passing is what one would compute beside it."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+
+import pytest
+import torch
+from torch.nn import Parameter
+
+from equipoise import SMES, Equipoise, KAdam
+from equipoise.optim._kernels import cpu
+from equipoise.optim._telemetry import Telemetry
+
+kernels = pytest.mark.parametrize("kernel", ["fused", "eager"])
+SHAPES = ((5,), (), (0,), (2 * cpu.CHUNK + 3,), (40, 2048))
+
+
+def measured(optimizer: Equipoise, gradients: list[torch.Tensor]) -> list:
+    params = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    optimizer.telemetry = Telemetry()
+    for parameter, gradient in zip(params, gradients, strict=True):
+        parameter.grad = gradient
+    optimizer.step()
+    found = optimizer.telemetry.read()
+    return [found[parameter] for parameter in params]
+
+
+@kernels
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.complex64], ids=str)
+@pytest.mark.parametrize(
+    ("cls", "arguments"), [(Equipoise, {}), (SMES, {}), (KAdam, {"weight_decay": 0.1}), (Equipoise, {"exponent": 0.3})]
+)
+def test_the_measures_are_those_of_the_gradient_the_update_and_the_state(kernel, dtype, cls, arguments):
+    generator = torch.Generator().manual_seed(0)
+    params = [Parameter(torch.randn(shape, generator=generator).to(dtype)) for shape in SHAPES]
+    optimizer = cls(params, lr=0.25, kernel=kernel, **arguments)
+    for _ in range(2):
+        befores = [parameter.detach().clone() for parameter in params]
+        gradients = [torch.randn(shape, generator=generator).relu().to(dtype) for shape in SHAPES]
+        found = measured(optimizer, gradients)
+        for parameter, before, gradient, own in zip(params, befores, gradients, found, strict=True):
+            parts = torch.view_as_real if dtype.is_complex else torch.Tensor.double
+            theta, gradient, before = (parts(each.detach()).double() for each in (parameter, gradient, before))
+            update = (before * (1 - 0.25 * arguments.get("weight_decay", 0)) - theta) / 0.25
+            v = parts(optimizer.state[parameter]["exp_avg_sq"]).double()
+            # Of the update we see only what it made of the parameter, rounded to that one's precision.
+            close = {"rel": 1e-5, "abs": 1e-5} if dtype is not torch.bfloat16 else {"rel": 0.05, "abs": 0.07}
+            assert own.elements == theta.numel()
+            assert own.gradient == pytest.approx(gradient.square().sum().item(), **close)
+            assert own.update == pytest.approx(update.square().sum().item(), **close)
+            assert own.parameter == pytest.approx(theta.square().sum().item(), **close)
+            assert own.second_moment == pytest.approx(v.sum().item(), **close)
+            assert own.largest_update == pytest.approx(update.abs().max().item() if theta.numel() else 0.0, **close)
+            assert own.zeros == (gradient == 0).sum()
+            assert own.nonfinite == 0
+
+
+@kernels
+def test_what_is_not_finite_is_counted_and_shown(kernel):
+    size = cpu.CHUNK + 9
+    gradient = torch.ones(size)
+    gradient[3], gradient[cpu.CHUNK + 1], gradient[-1] = math.nan, math.inf, -math.inf
+    (found,) = measured(Equipoise([Parameter(torch.ones(size))], kernel=kernel), [gradient])
+    assert found.nonfinite == 3
+    assert math.isnan(found.gradient)
+    assert math.isnan(found.largest_update)
+
+
+@kernels
+def test_measuring_changes_no_bit_of_the_run(kernel):
+    def run(telemetry):
+        generator = torch.Generator().manual_seed(0)
+        parameter = Parameter(torch.randn(3 * cpu.CHUNK + 1, generator=generator))
+        optimizer = KAdam([parameter], kernel=kernel)
+        for _ in range(3):
+            optimizer.telemetry = telemetry
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+            optimizer.step()
+        return parameter.detach()
+
+    assert torch.equal(run(None), run(Telemetry()))
+
+
+def test_only_parameters_that_took_part_in_the_last_step_are_read():
+    first, second = Parameter(torch.ones(2)), Parameter(torch.ones(3))
+    optimizer = Equipoise([first, second])
+    optimizer.telemetry = Telemetry()
+    first.grad = second.grad = None
+    first.grad = torch.ones(2)
+    optimizer.step()
+    assert set(optimizer.telemetry.read()) == {first}
+    first.grad, second.grad = None, torch.ones(3)
+    optimizer.step()
+    assert set(optimizer.telemetry.read()) == {second}
+
+
+def test_telemetry_is_no_part_of_what_is_saved_or_copied():
+    parameter = Parameter(torch.ones(2))
+    optimizer = Equipoise([parameter])
+    measured(optimizer, [torch.ones(2)])
+    assert pickle.loads(pickle.dumps(optimizer)).telemetry is None
+    assert copy.deepcopy(optimizer).telemetry is None
+    assert "telemetry" not in optimizer.state_dict()

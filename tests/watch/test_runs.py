@@ -1,0 +1,342 @@
+"""Runs read back, followed while they are written, and downsampled without losing a spike."""
+
+import json
+import math
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from equipoise.errors import UnusableInputError
+from equipoise.monitor._recording.run_file import RunInfo, reading_line
+from equipoise.monitor._recording.sinks import JsonLines
+from equipoise.watch import _line_file as linefile
+from equipoise.watch import _runs as runs
+from equipoise.watch._overview import BUCKETS, Overview
+from equipoise.watch._runs import INDEX, Run, records
+from tests.monitor.samples import NAMES, RUN, Action, group, reading, verdict
+
+
+@pytest.fixture
+def sink(tmp_path):
+    sink = JsonLines(tmp_path)
+    sink.open(RUN)
+    yield sink
+    sink.close()
+
+
+@pytest.fixture
+def follow():
+    """A run that is closed at the end."""
+    with ExitStack() as opened:
+        yield lambda folder: opened.enter_context(Run(folder))
+
+
+@pytest.fixture
+def taken_in(follow):
+    """A run whose file was read to its end."""
+
+    def taken_in(folder):
+        run = follow(folder)
+        while run.read():
+            pass
+        return run
+
+    return taken_in
+
+
+def curve(overview, name):
+    row = overview.row[name]
+    return overview.low[row, : overview.used], overview.high[row, : overview.used], overview.unusual[row, : overview.used]
+
+
+# ---- records
+
+
+def test_verdicts_and_actions_come_as_they_stand_in_the_file_after_their_reading(sink, tmp_path):
+    sink.write(reading(1))
+    sink.write(verdict(1))
+    sink.write(Action("stop", 1, (), "stopped"))
+    found = list(records(tmp_path))
+    assert (found[0], found[1].step) == (RUN, 1)
+    assert [one["kind"] for one in found[2:]] == ["verdict", "action"]
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ('{"kind": "reading"}', "line 2: not a line of a run"),
+        ("[1]", "line 2"),
+        ("{", "line 2"),
+        ('{"kind": "run", "format": 9}', "format 9, and only 1 is known"),
+    ],
+)
+def test_a_line_that_is_none_of_ours_is_refused_with_its_number(sink, tmp_path, line, why):
+    with (tmp_path / "readings.jsonl").open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(UnusableInputError, match=why):
+        list(records(tmp_path))
+
+
+@pytest.mark.parametrize("read", [lambda folder: list(records(folder)), Run])
+def test_a_folder_without_a_run_is_refused(tmp_path, read):
+    with pytest.raises(UnusableInputError, match=r"holds no run: readings\.jsonl: No such file or directory"):
+        read(tmp_path)
+
+
+# ---- overview
+
+values = st.one_of(st.floats(-1e9, 1e9), st.sampled_from([math.nan, math.inf, -math.inf, "nan", "inf", None]))
+
+
+@given(st.lists(values, min_size=1, max_size=60), st.integers(1, 50), st.lists(st.integers(1, 700), min_size=1, max_size=8))
+def test_however_readings_arrive_the_overview_is_the_same_and_loses_neither_extremes_nor_what_is_not_finite(some, times, sizes):
+    everything = some * times
+    whole, pieces = Overview(), Overview()
+    whole.add(range(1, len(everything) + 1), ["a"], [[value] for value in everything])
+    place = 0
+    while place < len(everything):
+        part = everything[place : place + sizes[place % len(sizes)]]
+        pieces.add(range(place + 1, place + 1 + len(part)), ["a"], [[value] for value in part])
+        place += len(part)
+    for name, array in whole.to_arrays().items():
+        np.testing.assert_array_equal(array, pieces.to_arrays()[name], err_msg=name)
+    low, high, unusual = curve(whole, "a")
+    assert whole.used <= BUCKETS
+    for bucket in range(whole.used):
+        inside = [float(value) for value in everything[bucket * whole.width :][: whole.width] if value is not None]
+        finite = [value for value in inside if math.isfinite(value)]
+        assert unusual[bucket] == len(inside) - len(finite)
+        assert (low[bucket], high[bucket]) == (min(finite), max(finite)) if finite else math.isnan(low[bucket])
+
+
+def test_one_spike_and_one_nan_in_a_hundred_thousand_readings_are_seen():
+    overview = Overview()
+    for begin in range(0, 100_000, 1000):
+        rows = [[1.0 + 0.1 * (step % 7)] for step in range(begin, begin + 1000)]
+        if begin == 31_000:
+            rows[337], rows[338] = [500.0], [math.nan]
+        overview.add(range(begin, begin + 1000), ["loss"], rows)
+    low, high, unusual = curve(overview, "loss")
+    assert (overview.count, overview.width, overview.used) == (100_000, 128, 782)
+    spike = int(np.argmax(high))
+    assert (high[spike], unusual.sum()) == (500.0, 1)
+    assert overview.steps[0, spike] <= 31_337 <= overview.steps[1, spike]
+    assert low.min() == 1.0
+    assert sum(array.nbytes for array in overview.to_arrays().values()) < 40_000
+
+
+def test_a_series_that_comes_late_is_missing_before():
+    overview = Overview()
+    overview.add([1, 2], ["a"], [[1.0], [2.0]])
+    overview.add([3], ["b", "a"], [[9.0, 3.0]])
+    np.testing.assert_array_equal(curve(overview, "b")[0], [math.nan, math.nan, 9.0])
+    np.testing.assert_array_equal(curve(overview, "a")[1], [1.0, 2.0, 3.0])
+    assert overview.newest("a") == 3.0
+
+
+def test_an_overview_that_was_saved_goes_on_as_if_nothing_had_been():
+    once, twice = Overview(), Overview()
+    once.add(range(3000), ["a"], [[float(step)] for step in range(3000)])
+    twice.add(range(1337), ["a"], [[float(step)] for step in range(1337)])
+    twice = Overview.from_arrays(twice.to_arrays())
+    twice.add(range(1337, 3000), ["a"], [[float(step)] for step in range(1337, 3000)])
+    for name, array in once.to_arrays().items():
+        np.testing.assert_array_equal(array, twice.to_arrays()[name], err_msg=name)
+
+
+# ---- a run that is followed
+
+
+def test_a_run_is_followed_line_by_line_while_half_lines_wait(sink, tmp_path, taken_in):
+    run = taken_in(tmp_path)
+    assert (run.name, run.last, run.overview.count) == ("mine", None, 0)
+    sink.write(reading(1, 0.5))
+    assert run.read()
+    assert run.last.metrics == {"loss": 0.5}
+    line = reading_line(reading(2, 0.25), NAMES) + "\n"
+    with (tmp_path / "readings.jsonl").open("a") as file:
+        file.write(line[:50])
+        file.flush()
+        assert not run.read()
+        file.write(line[50:])
+    assert run.read()
+    assert (run.last.step, run.last.metrics, run.unreadable) == (2, {"loss": 0.25}, 0)
+
+
+def test_series_have_the_names_that_loggers_use_and_a_metric_that_comes_at_times_is_missing_between(sink, tmp_path, taken_in):
+    for step in range(1, 5):
+        more = {"validation_loss": 9.0} if step == 2 else {}
+        sink.write(reading(step, names=NAMES[:1], metrics={"loss": float(step)} | more))
+    overview = taken_in(tmp_path).overview
+    assert {"metrics/loss", "group 0/margin", "group 0/beta2 of stage 1", "gradient_rms/layer.bias"} <= overview.row.keys()
+    np.testing.assert_array_equal(curve(overview, "metrics/validation_loss")[0], [math.nan, 9.0, math.nan, math.nan])
+    low, _, unusual = curve(overview, "gradient_rms/layer.bias")
+    assert np.isnan(low).all()
+    assert unusual.sum() == 0
+    assert curve(overview, "norm_ratio/layer.weight")[2].sum() == 4
+
+
+def test_a_step_that_was_not_made_has_no_tensors(sink, tmp_path, taken_in):
+    sink.write(reading(1))
+    sink.write(reading(2, made=False, tensors={}))
+    run = taken_in(tmp_path)
+    assert (run.last.made, run.last.tensors, run.overview.count) == (False, {}, 2)
+    np.testing.assert_array_equal(curve(run.overview, "gradient_rms/layer.weight")[0], [0.5, math.nan])
+
+
+def test_a_run_that_is_resumed_with_other_tensors_and_groups_goes_on(tmp_path, taken_in):
+    for names, groups in ((("a", "b"), (group(),)), (("b", "c"), (group(), group(0.2)))):
+        sink = JsonLines(tmp_path)
+        sink.open(RunInfo("mine", 0.0, {}, names, ((1,), (1,)), (0, 0)))
+        sink.write(reading(len(groups), names=names, groups=groups))
+        sink.close()
+    run = taken_in(tmp_path)
+    assert run.last.tensors.keys() == {"b", "c"}
+    np.testing.assert_array_equal(curve(run.overview, "gradient_rms/b")[0], [0.5, 0.5])
+    np.testing.assert_array_equal(curve(run.overview, "gradient_rms/a")[0], [0.5, math.nan])
+    np.testing.assert_array_equal(curve(run.overview, "group 1/margin")[0], [math.nan, 0.2])
+
+
+def test_a_verdict_that_goes_on_is_remembered_once_as_it_was_said_last(sink, tmp_path, taken_in):
+    for step in (1, 2, 3):
+        sink.write(reading(step))
+        sink.write(verdict(step, message=f"at {step}"))
+    sink.write(Action("rollback", 3, (), "back"))
+    run = taken_in(tmp_path)
+    assert [event["message"] for event in run.events.values()] == ["at 3", "back"]
+    assert [event["message"] for event in run.verdicts] == ["at 3"]
+    sink.write(reading(4))
+    run.read()
+    assert run.verdicts == []
+    assert len(run.events) == 2
+
+
+def test_another_file_in_the_same_place_is_read_from_its_beginning(sink, tmp_path, taken_in):
+    sink.write(reading(1))
+    run = taken_in(tmp_path)
+    other = tmp_path / "other"
+    second = JsonLines(other)
+    second.open(RunInfo("second", 0.0, {}, NAMES, ((2, 3), (2,)), (0, 0)))
+    second.close()
+    (other / "readings.jsonl").replace(tmp_path / "readings.jsonl")
+    while run.read():
+        pass
+    assert (run.name, run.last, run.overview.count) == ("second", None, 0)
+
+
+def test_lines_that_are_none_of_ours_are_counted_and_the_others_shown(sink, tmp_path, taken_in):
+    with (tmp_path / "readings.jsonl").open("a") as file:
+        file.write('nonsense\n[]\n{"kind": "reading", "step": 1}\n')
+    sink.write(reading(2))
+    run = taken_in(tmp_path)
+    assert (run.unreadable, run.last.step) == (3, 2)
+
+
+def test_what_was_understood_of_a_long_file_is_kept_and_used_again(sink, tmp_path, monkeypatch, taken_in, follow):
+    monkeypatch.setattr(runs, "WORTH_KEEPING", 1000)
+    for step in range(1, 50):
+        sink.write(reading(step, loss=math.nan if step == 7 else 0.5))
+    sink.write(verdict(49))
+    first = taken_in(tmp_path)
+    again = follow(tmp_path)
+    assert again.position == first.position == (tmp_path / "readings.jsonl").stat().st_size
+    assert (again.name, again.last.step, again.verdicts) == ("mine", 49, first.verdicts)
+    sink.write(reading(50))
+    while again.read():
+        pass
+    assert again.overview.count == 50
+    assert curve(again.overview, "metrics/loss")[2].sum() == 1
+
+
+@pytest.mark.parametrize("damage", ["other file", "half an index", "an index of nothing"])
+def test_an_index_that_does_not_fit_is_not_used(sink, tmp_path, monkeypatch, damage, taken_in, follow):
+    monkeypatch.setattr(runs, "WORTH_KEEPING", 1000)
+    for step in range(1, 50):
+        sink.write(reading(step))
+    taken_in(tmp_path)
+    path, index = tmp_path / "readings.jsonl", tmp_path / INDEX
+    if damage == "other file":
+        path.write_bytes(path.read_bytes().replace(b'"mine"', b'"hers"'))
+    elif damage == "half an index":
+        index.write_bytes(index.read_bytes()[:5000])
+    else:
+        index.write_bytes(b"")
+    run = follow(tmp_path)
+    assert run.position == 0
+    while run.read():
+        pass
+    assert (run.last.step, run.overview.count) == (49, 49)
+
+
+def test_a_run_that_cannot_be_written_to_is_read_all_the_same(sink, tmp_path, monkeypatch, taken_in):
+    monkeypatch.setattr(runs, "WORTH_KEEPING", 1000)
+    (tmp_path / INDEX).mkdir()
+    for step in range(1, 50):
+        sink.write(reading(step))
+    assert taken_in(tmp_path).last.step == 49
+
+
+# ---- long files
+
+
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory):
+    """5,000 readings, 4 MB, of which each tells its step by its loss."""
+    folder = tmp_path_factory.mktemp("long")
+    sink = JsonLines(folder)
+    sink.open(RUN)
+    sink.close()
+    line = reading_line(reading(111, loss=222.5, names=NAMES[:1]), NAMES) + "\n"
+    with (folder / "readings.jsonl").open("a") as file:
+        for step in range(10, 50_010, 10):
+            file.write(line.replace("111", str(step), 1).replace("222.5", str(step + 0.5), 1))
+            if step % 1000 == 0:
+                file.write(json.dumps({"kind": "verdict", "verdict": "x", "step": step, "since": step, "where": []}) + "\n")
+    return folder
+
+
+def test_a_glance_at_a_long_file_shows_its_whole_length_and_its_end_and_takes_nothing_in(long_run, monkeypatch, follow):
+    monkeypatch.setattr(runs, "WORTH_KEEPING", 1 << 20)
+    run = follow(long_run)
+    seen = run.seen()
+    assert seen is not run
+    assert (seen.last.step, seen.last.metrics) == (50_000, {"loss": 50_000.5})
+    steps = seen.overview.steps[0, : seen.overview.used]
+    assert steps[0] < 200
+    assert np.diff(steps).max() < 4 * 50_000 / runs.GLANCES
+    assert (run.position, run.overview.count, seen.verdicts[0]["step"]) == (0, 0, 50_000)
+    while run.read():
+        pass
+    assert run.seen() is run
+    assert (run.overview.count, run.unreadable) == (5_000, 0)
+
+
+@pytest.mark.parametrize(
+    ("first", "last"), [(0, 50), (9_995, 10_105), (20_000, 20_000), (49_900, 10**9), (5, 9), (10**7, 10**8)]
+)
+def test_a_closer_look_has_exactly_the_readings_between_two_steps(long_run, first, last, follow):
+    run = follow(long_run)
+    run.read()
+    expected = [step for step in range(10, 50_010, 10) if first <= step <= last]
+    found = run.window(first, last)
+    assert found.steps[0, : found.used].tolist() == expected
+    if expected:
+        np.testing.assert_array_equal(curve(found, "metrics/loss")[0], [step + 0.5 for step in expected])
+
+
+def test_a_closer_look_at_too_much_is_none(long_run, monkeypatch, follow):
+    monkeypatch.setattr(runs, "CLOSE", 10_000)
+    assert follow(long_run).window(0, 10**9) is None
+
+
+def test_lines_longer_than_what_is_read_at_a_time_are_read_whole(sink, tmp_path, monkeypatch, taken_in):
+    monkeypatch.setattr(runs, "PART", 64)
+    monkeypatch.setattr(linefile, "GLANCE", 64)
+    for step in (1, 2, 3):
+        sink.write(reading(step))
+    run = taken_in(tmp_path)
+    assert (run.overview.count, run.unreadable) == (3, 0)
+    assert run.window(2, 2).count == 1
