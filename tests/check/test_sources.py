@@ -156,7 +156,7 @@ def test_state_dicts_are_found_anywhere_in_a_training_checkpoint(read):
         "ema.optimizer.param_groups[0]",
         "ema.optimizer.param_groups[1]",
     ]
-    assert [one.betas for one in found[::2]] == [((0.9, 0.999),), ((0.5, 0.9),)]
+    assert [one.hyperparameters.betas for one in found[::2]] == [((0.9, 0.999),), ((0.5, 0.9),)]
 
 
 def test_the_optimizers_of_this_package_keep_their_exponent_and_stages(read):

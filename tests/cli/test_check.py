@@ -94,11 +94,12 @@ def test_json_holds_every_number_of_the_assessment(run):
     }
 
 
-def test_json_says_null_where_a_number_is_infinite_or_missing(run):
+def test_json_names_an_infinite_number_and_says_null_where_there_is_none(run):
     code, out, _ = run("check", "--betas", 0.9, 0.0, "--exponent", 0.75, "--json")
     (result,) = json.loads(out, parse_constant=pytest.fail)["results"]
     assert code == 1
-    assert [result[key] for key in ("margin", "continuous_margin", "growth_rate", "max_update")] == [None] * 4
+    names = ("margin", "continuous_margin", "growth_rate", "max_update")
+    assert [result[name] for name in names] == ["-inf", "-inf", "inf", "inf"]
     assert result["nearest"]["beta1"] is None
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from torch import nn
 
+from equipoise._words import listed
 from equipoise.errors import ArgumentError
 from equipoise.hyperparameters import Pair
 
@@ -195,4 +196,4 @@ def _group(rule: Rule, members: list[tuple[str, nn.Parameter]], lr: float | None
 
 def _some(parameters: Mapping[nn.Parameter, Sequence[Place]]) -> str:
     names = [places[0].name for places in parameters.values()]
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") or "no parameters"
+    return listed(names, 5) or "no parameters"

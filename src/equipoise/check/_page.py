@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from equipoise._files import replace_file
+from equipoise._words import listed
 from equipoise.errors import UnusableInputError
 from equipoise.theory._assessment import Assessment, Verdict
 
@@ -47,7 +48,7 @@ def write_explanation(path: Path, places: Mapping[Assessment, Sequence[str]]) ->
 
 
 def _group(found: Assessment, where: Sequence[str], first: bool) -> dict[str, Any]:
-    place = where[0] + (f" and {len(where) - 1} more" if len(where) > 1 else "")
+    place = listed(where, 1)
     stages, decides = len(found.hyperparameters.betas), found.deciding_stage - 1
     origin = f"Opened with the values of: {place}."
     if len(set(zip(found.hyperparameters.betas, found.hyperparameters.exponents, strict=True))) > 1:

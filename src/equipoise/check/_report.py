@@ -12,6 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from equipoise._json import plain
+from equipoise._words import listed
 from equipoise.theory._assessment import Assessment, Verdict, assess_hyperparameters, rounded_towards_stability
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def _draw(path: Path, places: Mapping[Assessment, Sequence[str]]) -> None:
     points: list[RegionPoint] = []
     for found, where in places.items():
         stage = found.deciding_stage
-        label = where[0] + (f" and {len(where) - 1} more" if len(where) > 1 else "")
+        label = listed(where, 1)
         label += f", stage {stage} of {len(found.hyperparameters.betas)}" if len(found.hyperparameters.betas) > 1 else ""
         points.append(RegionPoint(label, *found.hyperparameters.betas[stage - 1], found.hyperparameters.exponents[stage - 1]))
     write_region(path, points)
@@ -65,18 +67,10 @@ def _draw(path: Path, places: Mapping[Assessment, Sequence[str]]) -> None:
 
 
 def _as_json(one: Recipe, found: Assessment) -> dict[str, Any]:
-    numbers: dict[str, Any] = asdict(found) | {"verdict": found.verdict.value, "nearest": found.nearest._asdict()}
+    absent = {name: None if math.isnan(value) else value for name, value in found.nearest._asdict().items()}
+    numbers: dict[str, Any] = asdict(found) | {"verdict": found.verdict.value, "nearest": absent}
     values = numbers.pop("hyperparameters")
-    return {"where": one.where, "stable": found.stable} | values | _strict(numbers)
-
-
-def _strict(value: Any) -> Any:
-    """JSON has neither infinity nor NaN: null."""
-    if isinstance(value, dict):
-        return {key: _strict(entry) for key, entry in value.items()}  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
+    return {"where": one.where, "stable": found.stable} | plain(values | numbers)
 
 
 def _block(found: Assessment, places: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
 
+from equipoise._words import listed
 from equipoise.errors import ArgumentError, UnusableInputError
 from equipoise.hyperparameters import Hyperparameters
 
@@ -156,16 +157,12 @@ def _summary(content: Any, mappings: list[tuple[str, dict[Any, Any]]]) -> str:
         if _is_group(where)
     ]
     if groups:
-        return f"parameter groups without betas: {_shortened(groups, 3)}"
+        return f"parameter groups without betas: {listed(groups, 3)}"
     if isinstance(content, Mapping) and content:
-        return f"at the top the keys {_shortened([ascii(key) for key in cast('Mapping[Any, Any]', content)], 8)}"
+        return f"at the top the keys {listed([ascii(key) for key in cast('Mapping[Any, Any]', content)], 8)}"
     if content is None or content in ({}, [], ()):
         return "nothing"
     return f"no mapping, but a value of type {type(cast('object', content)).__name__}"
-
-
-def _shortened(texts: list[str], count: int) -> str:
-    return ", ".join(texts[:count]) + (f" and {len(texts) - count} more" if len(texts) > count else "")
 
 
 def _text(path: Path) -> str:

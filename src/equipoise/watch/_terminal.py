@@ -15,8 +15,9 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from equipoise._json import plain
+from equipoise._words import listed
 from equipoise.monitor._measuring.readings import Reading, TensorReading
-from equipoise.monitor._recording.run_file import plain
 from equipoise.watch._overview import Overview
 from equipoise.watch._runs import Run
 
@@ -124,8 +125,7 @@ def _findings(run: Run, *, brief: bool) -> list[Text]:
         style = "bold red" if verdict["severity"] == "trouble" else "yellow"
         text = Text.assemble((_printable(verdict["verdict"]), style), f" since step {verdict['since']:,}")
         if where := verdict["where"]:
-            more = f" and {len(where) - 3} more" if len(where) > 3 else ""
-            text.append(f" in {_printable(', '.join(where[:3]))}{more}")
+            text.append(f" in {_printable(listed(where, 3))}")
         text.append(f", {verdict['confidence']:.0%} sure: {_printable(verdict['message'])}")
         found.append(text.append(f" {_printable(verdict['advice'])}", style="dim"))
     actions = [event for event in run.events.values() if event["kind"] == "action"]

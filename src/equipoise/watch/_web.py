@@ -34,8 +34,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from equipoise._json import plain
 from equipoise.errors import UnusableInputError
-from equipoise.monitor._recording.run_file import GROUP_INDICATORS, INDICATORS, plain
+from equipoise.monitor._recording.run_file import GROUP_INDICATORS, INDICATORS
 from equipoise.watch._overview import Overview
 from equipoise.watch._runs import Run
 

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from equipoise._words import listed
 from equipoise.monitor._judging.verdict import Thresholds, Verdict, first_of
 from equipoise.monitor._measuring.readings import Reading, TensorReading
 
@@ -38,7 +39,7 @@ def nonfinite_gradient(history: Sequence[Reading], _: Thresholds) -> Verdict | N
         since=held.since,
         where=held.where,
         confidence=1.0,
-        message=f"The gradients of {names(held.where)} hold NaN or infinity; most in {worst}:"
+        message=f"The gradients of {listed(held.where, 3)} hold NaN or infinity; most in {worst}:"
         f" {history[-1].tensors[worst].nonfinite_fraction:.3g} of its elements.",
         advice="The moments hold it from now on, and so do these parameters: go back to the last good snapshot. A backward pass"
         " carries it to all layers before the one where it began: look at the last one named, and at the batch. The policy"
@@ -58,7 +59,7 @@ def nonfinite_parameter(history: Sequence[Reading], _: Thresholds) -> Verdict | 
         since=held.since,
         where=held.where,
         confidence=1.0,
-        message=f"NaN or infinity in the parameters {names(held.where)}.",
+        message=f"NaN or infinity in the parameters {listed(held.where, 3)}.",
         advice="The model is lost: go back to the last good snapshot, or to a checkpoint from before this step.",
     )
 
@@ -82,7 +83,7 @@ def nonfinite_moment(history: Sequence[Reading], _: Thresholds) -> Verdict | Non
         since=held.since,
         where=held.where,
         confidence=1.0,
-        message=f"NaN or infinity in the second moments of {names(held.where)}, which will hardly move any more.",
+        message=f"NaN or infinity in the second moments of {listed(held.where, 3)}, which will hardly move any more.",
         advice="A gradient was so large that its square overflowed, and averages never forget that: go back to the last good"
         " snapshot, and clip gradients (torch.nn.utils.clip_grad_norm_).",
     )
@@ -134,7 +135,8 @@ def exploding(history: Sequence[Reading], thresholds: Thresholds) -> Verdict | N
         since=made[first].step,
         where=where,
         confidence=1 - 1 / factors[worst],
-        message=f"The gradients of {names(where)} are far above their usual size; most in {worst}: {factors[worst]:.3g} times.",
+        message=f"The gradients of {listed(where, 3)} are far above their usual size; most in {worst}:"
+        f" {factors[worst]:.3g} times.",
         advice="Look at the batch, and clip gradients (torch.nn.utils.clip_grad_norm_). If it comes back, lower the learning"
         " rate; below an exponent of 1/2 updates grow with gradients, and a higher exponent helps too.",
     )
@@ -157,8 +159,8 @@ def vanishing(history: Sequence[Reading], thresholds: Thresholds) -> Verdict | N
         since=held.since,
         where=held.where,
         confidence=1 - 0.5**held.readings,
-        message=f"The updates of {names(held.where)} are far below those of the other tensors; least in {worst}: {share:.2g} of"
-        " the median.",
+        message=f"The updates of {listed(held.where, 3)} are far below those of the other tensors; least in {worst}:"
+        f" {share:.2g} of the median.",
         advice="Raise the exponent of these tensors, in a group of their own: S decades between gradients are (1 - 2p) S"
         " between updates. At an exponent of 1/2 their gradients are below eps: lower that. A normalization layer before them"
         " helps in both cases.",
@@ -177,21 +179,10 @@ def dead_layer(history: Sequence[Reading], thresholds: Thresholds) -> Verdict | 
         since=held.since,
         where=held.where,
         confidence=1 - 0.5**held.readings,
-        message=f"Every gradient of {names(held.where)} was exactly 0 in the last {held.readings} readings.",
+        message=f"Every gradient of {listed(held.where, 3)} was exactly 0 in the last {held.readings} readings.",
         advice="Nothing reaches these tensors. Are they used in the loss? Have all units behind them died in a ReLU (then begin"
         " again, with a lower learning rate)? In float16, is the loss scaled?",
     )
-
-
-def names(where: Sequence[str]) -> str:
-    """Up to three names, and how many more.
-
-    Example:
-        >>> names(["a", "b", "c", "d", "e"])
-        'a, b, c and 2 more'
-    """
-    more = f" and {len(where) - 3} more" if len(where) > 3 else ""
-    return ", ".join(where[:3]) + more
 
 
 def _each(holds: Callable[[TensorReading], bool]) -> Callable[[Reading], set[str]]:

@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
+from equipoise._json import plain
 from equipoise.monitor._measuring.readings import GroupReading, Reading, TensorReading
 
 FILE = "readings.jsonl"
@@ -71,7 +72,13 @@ def header_line(run: RunInfo) -> str:
 
 def event_line(event: Event) -> str:
     """A verdict or an action as its line."""
-    return json.dumps({"kind": type(event).__name__.lower(), **plain(event)}, allow_nan=False)
+    return json.dumps(plain_event(event), allow_nan=False)
+
+
+def plain_event(event: Event) -> dict[str, Any]:
+    """What the line of a verdict or an action holds: both the line and the event have a kind."""
+    name = type(event).__name__.lower()
+    return {"kind": name, **{name if key == "kind" else key: value for key, value in plain(event).items()}}
 
 
 def reading_line(reading: Reading, names: Sequence[str]) -> str:
@@ -159,21 +166,6 @@ def reading_of(line: Mapping[str, Any], names: Sequence[str]) -> Reading:
     tensors = {name: TensorReading(*map(float, row)) for name, row in zip(names, rows, strict=False) if row[0] is not None}
     metrics = {name: float(value) for name, value in line["metrics"].items()}
     return Reading(line["step"], float(line["time"]), line["made"], metrics, tuple(groups), tensors)
-
-
-def plain(value: Any) -> Any:
-    """A record, or a part of one, as what JSON has: what is not finite as a string."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if is_dataclass(value):
-        names = [field.name for field in fields(value)]
-        # Both the line and the event in it have a kind.
-        return {type(value).__name__.lower() if name == "kind" else name: plain(getattr(value, name)) for name in names}
-    if isinstance(value, dict):
-        return {name: plain(each) for name, each in value.items()}  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, tuple | list):
-        return [plain(each) for each in value]  # pyright: ignore[reportUnknownVariableType]
-    return value
 
 
 def _digits(value: float) -> str:
