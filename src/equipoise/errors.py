@@ -10,7 +10,7 @@ EquipoiseError
 ├── StudyStoppedError (RuntimeError)   a study that stopped before its end
 └── RunStoppedError (RuntimeError)     a training run that its guard stopped
 
-StabilityWarning (UserWarning)         hyperparameters outside of the stable region (E4)
+StabilityWarning (UserWarning)         hyperparameters outside of the stable region
 ScheduleWarning (UserWarning)          a schedule that ended before the run
 """
 
@@ -83,7 +83,7 @@ class RunStoppedError(EquipoiseError, RuntimeError):
 
 
 class StabilityWarning(UserWarning):
-    """The chosen betas and exponent lie outside of the region where updates stay bounded (E4)."""
+    """The chosen betas and exponent lie outside of the region where updates stay bounded."""
 
 
 class ScheduleWarning(UserWarning):

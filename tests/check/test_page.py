@@ -232,7 +232,9 @@ def test_stages_that_differ_are_shown_by_the_one_that_decides(tmp_path):
     write_explanation(tmp_path / "page.html", {found: ["mine"]})
     (group,) = values_of(tmp_path / "page.html")
     assert (group["betas"], group["exponent"], group["stages"]) == ([0.95, 0.7], 0.125, 1)
-    assert group["origin"] == "Opened with the values of: mine. Its 2 stages differ; this is stage 2, which decides, alone."
+    assert (
+        group["origin"] == "Opened with the values of: mine. Its 2 stages differ; this page shows stage 2 alone, which decides."
+    )
 
 
 def test_another_suffix_is_refused(tmp_path):

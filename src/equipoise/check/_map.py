@@ -1,4 +1,4 @@
-"""The map of the stability region (E4): one description of what it shows, drawn by plotly or by matplotlib.
+"""The map of the stability region: one description of what it shows, drawn by plotly or by matplotlib.
 
 Both axes are logarithmic in the memory 1 / (1 - beta) of a moment, so that 0.9, 0.99 and 0.999 lie equally far apart.
 """
@@ -211,7 +211,7 @@ def _boundary(exponent: float, end: tuple[float, float]) -> tuple[NDArray[np.flo
 
 
 def _continuous_boundary(exponent: float, end: tuple[float, float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where ``C_p = 0`` (E6): ``b2 / (1 - b2) = p b1 / (1 - b1)``."""
+    """Where the margin of the continuous-time flow is 0: ``b2 / (1 - b2) = p b1 / (1 - b1)``."""
     x = np.linspace(0, end[0], 400)
     return x, np.minimum(np.log10(1 + exponent * (10**x - 1)), end[1])
 

@@ -26,8 +26,8 @@ def write_explanation(path: Path, places: Mapping[Assessment, Sequence[str]]) ->
     stage that decides, alone.
 
     Args:
-        path: of the page.
-        places: at least one assessment, each with where its values stand.
+        path: the file to write.
+        places: at least one assessment, each with the places where its values stand.
 
     Raises:
         UnusableInputError: another suffix, or a place that cannot be written to.
@@ -49,16 +49,17 @@ def write_explanation(path: Path, places: Mapping[Assessment, Sequence[str]]) ->
 
 def _group(found: Assessment, where: Sequence[str], first: bool) -> dict[str, Any]:
     place = listed(where, 1)
-    stages, decides = len(found.hyperparameters.betas), found.deciding_stage - 1
+    stages = found.hyperparameters.stages
+    count, decides = len(stages), found.deciding_stage - 1
     origin = f"Opened with the values of: {place}."
-    if len(set(zip(found.hyperparameters.betas, found.hyperparameters.exponents, strict=True))) > 1:
-        origin += f" Its {stages} stages differ; this is stage {decides + 1}, which decides, alone."
-        stages = 1
+    if len(set(stages)) > 1:
+        origin += f" Its {count} stages differ; this page shows stage {decides + 1} alone, which decides."
+        count = 1
     return {
         "label": f"{place}: {found.verdict.value}",
         "origin": origin,
         "first": first,
-        "betas": found.hyperparameters.betas[decides],
-        "exponent": found.hyperparameters.exponents[decides],
-        "stages": stages,
+        "betas": stages[decides][:2],
+        "exponent": stages[decides].exponent,
+        "stages": count,
     }

@@ -1,4 +1,4 @@
-"""``equipoise check``: the verdict on hyperparameters, for people, for programs, and as a map."""
+"""What ``equipoise check`` prints: the assessment of hyperparameters, for people and for programs."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from typing import TYPE_CHECKING, Any
 
 from equipoise._json import plain
 from equipoise._words import listed
-from equipoise.theory._assessment import Assessment, Verdict, assess_hyperparameters, rounded_towards_stability
+from equipoise.theory._assessment import Assessment, Verdict, rounded_towards_stability
 
 if TYPE_CHECKING:
     from equipoise.check._sources import Recipe
 
 
-def check(recipes: Sequence[Recipe], *, name_places: bool, as_json: bool, plot: Path | None, explain: Path | None) -> bool:
-    """Print the verdict on every one of `recipes`, and draw them if asked to.
+def report(recipes: Sequence[Recipe], *, name_places: bool, as_json: bool, plot: Path | None, explain: Path | None) -> bool:
+    """Assess every one of `recipes`, print the assessments, and draw them if asked to.
 
     Args:
-        recipes: what is judged.
-        name_places: whether to say where in a file each of them stands.
-        as_json: print one JSON object instead of text.
-        plot: where to draw the map, as .html or .png.
-        explain: where to write the page with sliders, as .html.
+        recipes: the hyperparameters, each with its place.
+        name_places: whether to print where in a file each of them stands.
+        as_json: whether to print one JSON object instead of text.
+        plot: the file to draw the map to, .html or .png.
+        explain: the file to write the page with sliders to, .html.
 
     Returns:
         Whether all of them are stable.
     """
-    results = [(one, assess_hyperparameters(one.hyperparameters)) for one in recipes]
+    results = [(one, one.assessment) for one in recipes]
     verdict = max((found.verdict for _, found in results), key=list(Verdict).index)
     places: dict[Assessment, list[str]] = {}  # many groups of a checkpoint share their values
     for one, found in results:
@@ -58,10 +58,9 @@ def _draw(path: Path, places: Mapping[Assessment, Sequence[str]]) -> None:
 
     points: list[RegionPoint] = []
     for found, where in places.items():
-        stage = found.deciding_stage
-        label = listed(where, 1)
-        label += f", stage {stage} of {len(found.hyperparameters.betas)}" if len(found.hyperparameters.betas) > 1 else ""
-        points.append(RegionPoint(label, *found.hyperparameters.betas[stage - 1], found.hyperparameters.exponents[stage - 1]))
+        number, stages = found.deciding_stage, found.hyperparameters.stages
+        label = listed(where, 1) + (f", stage {number} of {len(stages)}" if len(stages) > 1 else "")
+        points.append(RegionPoint(label, *stages[number - 1]))
     write_region(path, points)
     print(f"drawn: {path}", file=sys.stderr)
 
@@ -78,11 +77,11 @@ def _block(found: Assessment, places: Sequence[str]) -> str:
     head = found.verdict.value.upper()
     if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
         head = f"\033[1;{32 if found.stable else 31}m{head}\033[0m"
-    stages = len(found.hyperparameters.betas)
-    if len(set(zip(found.hyperparameters.betas, found.hyperparameters.exponents, strict=True))) == 1:
-        values = f"betas ({_list(found.hyperparameters.betas[0])}), exponent {found.hyperparameters.exponents[0]:g}"
+    betas, exponents, stages = found.hyperparameters.betas, found.hyperparameters.exponents, len(found.hyperparameters.stages)
+    if len(set(found.hyperparameters.stages)) == 1:
+        values = f"betas ({_list(betas[0])}), exponent {exponents[0]:g}"
     else:
-        values = f"betas {_list(found.hyperparameters.betas)}, exponents {_list(found.hyperparameters.exponents)}"
+        values = f"betas {_list(betas)}, exponents {_list(exponents)}"
     lines = [f"{head}: {values}" + (f", {stages} stages" if stages > 1 else "")]
     lines += textwrap.wrap(found.sentence, 78, initial_indent="  ", subsequent_indent="  ")
     rows = [("" if index else "where", place) for index, place in enumerate(places)]

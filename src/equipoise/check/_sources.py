@@ -1,8 +1,8 @@
-"""The betas that a file holds: trainers' arguments, configurations, optimizer states and training checkpoints.
+"""Recipes, the hyperparameters in a file: trainers' arguments, configurations, optimizer states, training checkpoints.
 
 Recognised in any mapping, at any depth: ``betas`` (torch, DeepSpeed: one pair, or one per stage), ``adam_beta1`` and
 ``adam_beta2`` (transformers), ``beta1`` and ``beta2``. Beside them ``exponent``, and ``stages`` or ``k``, as this package
-writes them; without these the settings are those of a plain Adam.
+writes them; without these a recipe is that of a plain Adam.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, cast
 from equipoise._words import listed
 from equipoise.errors import ArgumentError, UnusableInputError
 from equipoise.hyperparameters import Hyperparameters
+from equipoise.theory._assessment import Assessment, assess_hyperparameters
 
 LOOKED_FOR = "betas, adam_beta1 and adam_beta2, or beta1 and beta2, at any depth"
 
@@ -30,6 +31,11 @@ class Recipe:
     where: str
     """Their place in the file, as ``optimizer.params.betas`` or ``optimizer.param_groups[0]``."""
     hyperparameters: Hyperparameters
+
+    @property
+    def assessment(self) -> Assessment:
+        """What theory says of them."""
+        return assess_hyperparameters(self.hyperparameters)
 
 
 def read_recipes(path: Path) -> list[Recipe]:
@@ -46,8 +52,11 @@ def read_recipes(path: Path) -> list[Recipe]:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "ds_config.json")
         ...     _ = path.write_text('{"optimizer": {"type": "Adam", "params": {"betas": [0.9, 0.95]}}}')
-        ...     read_recipes(path)
-        [Recipe(where='optimizer.params.betas', hyperparameters=Hyperparameters(betas=((0.9, 0.95),), exponents=(0.5,)))]
+        ...     (recipe,) = read_recipes(path)
+        >>> recipe.where, recipe.hyperparameters.betas
+        ('optimizer.params.betas', ((0.9, 0.95),))
+        >>> recipe.assessment.sentence
+        'Safe: no sequence of gradients can make an update larger than 1.16 learning rates.'
     """
     if os.path.isdir(path):  # Path.is_dir raises for names that are too long
         raise UnusableInputError(f"{path} is a folder: accepted are files of type {', '.join(READERS)}")
@@ -87,7 +96,7 @@ def _mappings(node: Any, where: str, seen: set[int]) -> Iterator[tuple[str, dict
 
 
 def _recipe(path: Path, where: str, mapping: dict[Any, Any]) -> Recipe | None:
-    """The settings that stand in this very mapping. A value of None (null) is how configurations spell "not set"."""
+    """The recipe in this very mapping. Configurations spell "not set" as None (null)."""
 
     def given(key: str, default: Any = None) -> Any:
         value = mapping.get(key)

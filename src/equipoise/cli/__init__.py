@@ -1,8 +1,9 @@
-"""The ``equipoise`` command. Results go to stdout, messages to stderr.
+"""The ``equipoise`` command, one module for each of its commands. Results go to stdout, messages to stderr.
 
-Exit codes: 0 done (for ``check``: stable), 1 a negative verdict of ``check``, 2 unusable input, 3 stopped before the end.
+Exit codes: 0: the command is done (``check``: the hyperparameters are stable); 1: ``check`` found unstable hyperparameters;
+2: the input could not be used; 3: the command stopped before its end.
 
-Every command imports what it needs when it runs: ``check`` is for scripts and pre-commit hooks too, and answers at once.
+Every command imports what it needs when it runs, so that ``check`` answers at once in scripts and pre-commit hooks.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; errors that Equipoise raises on purpose become one line on stderr."""
+    """Run a command. An error that Equipoise raises on purpose becomes one line on stderr."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Names in files are printed: never fail on one that the terminal's encoding lacks.
+        # Commands print names from files: a character that the terminal's encoding lacks must not stop them.
         sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore[reportUnknownMemberType]
     options = _parser().parse_args(arguments)
     try:
@@ -34,7 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="equipoise", description="Choose, check, run and defend an optimizer for deep learning.", allow_abbrev=False
+        prog="equipoise",
+        description="Choose, check, run and defend an optimizer for deep learning.",
+        epilog="Each command explains itself: equipoise COMMAND --help.",
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"equipoise {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    import argparse
+
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # pyright: ignore[reportPrivateUsage]
 
 
 def positive(text: str) -> int:
+    """A whole number of at least 1."""
     number = int(text)
     if number < 1:
         raise ValueError
@@ -17,6 +19,7 @@ def positive(text: str) -> int:
 
 
 def port_number(text: str) -> int:
+    """The number of a port; 0 asks for a free one."""
     number = int(text)
     if not 0 <= number < 65536:
         raise ValueError

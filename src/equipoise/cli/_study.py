@@ -16,25 +16,30 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    study = commands.add_parser("study", help="compare optimizers on your own metric", allow_abbrev=False)
+    study = commands.add_parser("study", help="Compare optimizers on your own metric.", allow_abbrev=False)
     _add_run(study.add_subparsers(required=True, metavar="COMMAND"))
 
 
 def _add_run(commands: Commands) -> None:
     parser = commands.add_parser(
         "run",
-        help="run what is missing of a study, print the verdict and write the report",
-        description="Run what is missing of a study, print the verdict and write the report.",
-        epilog="Exit code 0: completed, whichever arm won; 2: unusable input; 3: stopped before the end (run it again).",
+        help="Run the trials that are missing, print the verdict and write the report.",
+        description="Run the trials of a study that are missing, print the verdict and write the report.",
+        epilog="Exit code 0: the study is complete, whichever arm won; 2: the input could not be used; 3: it stopped before its"
+        " end, and the same command continues it.",
         allow_abbrev=False,
     )
-    parser.add_argument("file", type=Path, help="the study, a TOML file")
-    parser.add_argument("--workers", type=positive, metavar="N", help="trials at once (default: one per core)")
-    parser.add_argument("--store", metavar="URL", help="of a database, instead of NAME.db beside the file")
+    parser.add_argument("file", type=Path, metavar="STUDY.toml", help="The file that describes the study.")
     parser.add_argument(
-        "--report", type=Path, metavar="PATH", help="where to write it, instead of NAME.report.html beside the file"
+        "--workers", type=positive, metavar="N", help="How many trials run at once; the default is one for each core."
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--store", metavar="URL", help="The database that keeps the trials; the default is NAME.db beside the file."
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="PATH", help="The file for the report; the default is NAME.report.html beside the study."
+    )
+    parser.add_argument("--json", action="store_true", help="Print one JSON object.")
     parser.set_defaults(run=_run)
 
 
