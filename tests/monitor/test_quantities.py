@@ -14,10 +14,11 @@ from equipoise import SMES, rules, theory
 from equipoise.balance import Constant, Cyclic, Linear, Piecewise, Scheduler
 from equipoise.balance._stability_ahead import FORESEEN
 from equipoise.errors import StabilityWarning
+from equipoise.hyperparameters import Hyperparameters
 from equipoise.monitor._measuring import margin_ahead as prospect
 from equipoise.monitor._measuring.margin_ahead import Prospect
 from equipoise.monitor._measuring.quantities import (
-    Hyperparameters,
+    GroupValues,
     PredictedNorm,
     Tensors,
     decades,
@@ -30,9 +31,9 @@ from equipoise.monitor._measuring.readings import TensorReading
 REFERENCES = ("none", "initial", "running")
 
 
-def hyperparameters(betas, exponents, **changes) -> Hyperparameters:
-    given = {"lr": 0.1, "weight_decay": 0.0, "referenced": False, "changed": False}
-    return Hyperparameters(betas=tuple(betas), exponents=tuple(exponents), **{**given, **changes})
+def group_values(betas, exponents, **changes) -> GroupValues:
+    others = {"lr": 0.1, "weight_decay": 0.0, "referenced": False, "changed": False}
+    return GroupValues(hyperparameters=Hyperparameters(tuple(betas), tuple(exponents)), **{**others, **changes})
 
 
 def bound_of(values, age, elements, second_moment, reference=0.0, alike=True) -> float:
@@ -65,7 +66,7 @@ betas = st.tuples(st.sampled_from([0.0, 0.5, 0.9, 0.99]), st.sampled_from([0.3, 
 
 @given(gradients, betas, st.sampled_from([-0.5, 0.0, 0.125, 0.25, 0.4, 0.5]), st.sampled_from(REFERENCES))
 def test_no_update_of_one_stage_exceeds_its_bound(gradients, betas, exponent, reference):
-    values = hyperparameters([betas], [exponent], referenced=reference != "none")
+    values = group_values([betas], [exponent], referenced=reference != "none")
     for age, (largest, second_moment, used) in enumerate(updates(gradients, [betas], [exponent], reference), 1):
         bound = bound_of(values, age, 5, second_moment, used)
         assert bound < math.inf
@@ -74,7 +75,7 @@ def test_no_update_of_one_stage_exceeds_its_bound(gradients, betas, exponent, re
 
 @given(gradients, betas, betas, st.sampled_from([(0.25, 0.5), (0.5, 0.5), (0.5, 0.25), (0.5, 0.0)]))
 def test_no_update_of_two_stages_exceeds_its_bound(gradients, first, second, exponents):
-    values = hyperparameters([first, second], exponents)
+    values = group_values([first, second], exponents)
     for age, (largest, second_moment, _) in enumerate(updates(gradients, [first, second], exponents), 1):
         assert largest <= bound_of(values, age, 5, second_moment) * (1 + 1e-9)
 
@@ -84,19 +85,19 @@ def test_no_update_of_two_stages_exceeds_its_bound(gradients, first, second, exp
 def test_the_worst_gradients_of_one_element_attain_the_bound(exponent, steps):
     worst = [np.array([g]) for g in theory.worst_case_gradients(0.9, 0.99, 0.5, steps)]
     *_, (largest, second_moment, _) = updates(worst, [(0.9, 0.99)], [exponent])
-    values = hyperparameters([(0.9, 0.99)], [exponent])
+    values = group_values([(0.9, 0.99)], [exponent])
     assert largest == pytest.approx(bound_of(values, steps, 1, second_moment), rel=1e-9)
 
 
 def test_the_bound_of_adam_is_that_of_e5_at_this_age_whatever_the_gradients():
-    values = hyperparameters([(0.9, 0.999)], [0.5])
+    values = group_values([(0.9, 0.999)], [0.5])
     for age in (1, 10, 1000):
         expected = theory.max_update(0.9, 0.999, steps=age)
         assert bound_of(values, age, 100, math.nan) == expected
 
 
 def test_without_1_over_2_at_the_end_the_bound_of_several_stages_is_that_of_the_chain():
-    values = hyperparameters([(0.9, 0.999)] * 2, (0.5, 0.25))
+    values = group_values([(0.9, 0.999)] * 2, (0.5, 0.25))
     found = bound_of(values, 10, 100, 1.0)
     assert found == theory.assess((0.9, 0.999), (0.5, 0.25), 2).max_update < 100
 
@@ -115,7 +116,7 @@ def test_without_1_over_2_at_the_end_the_bound_of_several_stages_is_that_of_the_
     ],
 )
 def test_a_bound_that_cannot_be_known_is_infinite(exponents, changes, alike, second_moment):
-    values = hyperparameters([(0.9, 0.999)] * len(exponents), exponents, **changes)
+    values = group_values([(0.9, 0.999)] * len(exponents), exponents, **changes)
     assert bound_of(values, 10, 100, second_moment, alike=alike) == math.inf
 
 
@@ -127,7 +128,7 @@ def test_the_margin_is_the_one_that_an_assessment_decides_by(exponents):
     for first in PAIRS:
         for second in PAIRS:
             pairs = (first, second)[: len(exponents)]
-            assert margin_of(pairs, exponents) == theory.assess(pairs, exponents, len(pairs)).margin
+            assert margin_of(Hyperparameters(pairs, exponents)) == theory.assess(pairs, exponents, len(pairs)).margin
 
 
 def tensor(second_moment, update_rms):
@@ -135,7 +136,7 @@ def tensor(second_moment, update_rms):
 
 
 def test_spreads_are_decades_between_the_tensors_that_have_a_scale():
-    values = hyperparameters([(0.9, 0.999)], [0.25])
+    values = group_values([(0.9, 0.999)], [0.25])
     found = group_reading(values, math.inf, [tensor(1e-4, 1e-3), tensor(0.0, 0.0), tensor(1.0, 1e-1)])
     assert (found.gradient_spread, found.update_spread) == pytest.approx((2, 2))
     assert math.isnan(group_reading(values, math.inf, [tensor(math.inf, 1), tensor(1, 1)]).gradient_spread)
@@ -156,7 +157,7 @@ def least_ahead(optimizer, scheduler, found, last):
         group = optimizer.param_groups[0]
         betas, exponent = group["betas"], group["exponent"]
         margins.append(theory.margin(*betas, exponent))
-        said.append(found.least(0, (betas,), (exponent,)))
+        said.append(found.least(0, Hyperparameters((betas,), (exponent,))))
         optimizer.step()
         scheduler.step()
     return said, [min(margins[number:]) for number in range(last)]
@@ -188,7 +189,7 @@ def test_schedulers_that_are_at_different_steps_are_each_followed_from_their_own
         first.step()
     second = Scheduler(optimizer, beta1=Linear(0.5, 0.9, steps=8))
     found = Prospect([first, second])
-    least = found.least(0, ((0.5, 0.99),), (0.25,))
+    least = found.least(0, Hyperparameters(((0.5, 0.99),), (0.25,)))
     margins = [theory.margin(0.5 + 0.05 * n, 0.99, min(0.25 + n / 12, 0.5)) for n in range(9)]
     assert least == pytest.approx(min(margins))
 
@@ -197,26 +198,26 @@ def test_a_margin_ahead_follows_what_no_schedule_changes():
     optimizer, scheduler = scheduled(exponent=Linear(0.0, 0.5, steps=6))
     found = Prospect([scheduler])
     for betas in ((0.9, 0.99), (0.9, 0.9), (0.9, 0.99)):
-        assert found.least(0, (betas,), (0.0,)) == pytest.approx(theory.margin(*betas))
-    assert Prospect([]).least(0, ((0.9, 0.99),), (0.5,)) == math.inf
-    assert Prospect([Scheduler(optimizer, eps=Constant(1e-8))]).least(0, ((0.9, 0.99),), (0.5,)) == math.inf
+        assert found.least(0, Hyperparameters((betas,), (0.0,))) == pytest.approx(theory.margin(*betas))
+    assert Prospect([]).least(0, Hyperparameters(((0.9, 0.99),), (0.5,))) == math.inf
+    assert Prospect([Scheduler(optimizer, eps=Constant(1e-8))]).least(0, Hyperparameters(((0.9, 0.99),), (0.5,))) == math.inf
 
 
 def test_a_schedule_without_an_end_in_sight_is_looked_at_once():
     with pytest.warns(StabilityWarning):
         _, scheduler = scheduled(exponent=Linear(0.0, 0.9, steps=FORESEEN // 100))
     found = Prospect([scheduler])
-    first = found.least(0, ((0.9, 0.99),), (0.0,))
+    first = found.least(0, Hyperparameters(((0.9, 0.99),), (0.0,)))
     table = found._tables[0][1]
     scheduler.last_step = 5000
-    assert found.least(0, ((0.9, 0.99),), (0.4,)) == first
+    assert found.least(0, Hyperparameters(((0.9, 0.99),), (0.4,))) == first
     assert found._tables[0][1] is table
 
 
 @given(st.floats(0, 0.5), st.floats(0.1, 10), st.sampled_from([1, 3, 10]))
 @example(decay=0.1, update=2.0, every=3)
 def test_a_norm_that_moves_as_e8_has_it_keeps_a_ratio_of_1(decay, update, every):
-    values = hyperparameters([(0.9, 0.999)], [0.5], weight_decay=decay)
+    values = group_values([(0.9, 0.999)], [0.5], weight_decay=decay)
     factor = theory.cross_term_factor((0.9, 0.999), decay=0.1 * decay)
     motion = theory.norm_motion(3.0, update, 30, lr=0.1, weight_decay=decay, factor=factor)
     norm = PredictedNorm()
@@ -228,13 +229,13 @@ def test_a_norm_that_moves_as_e8_has_it_keeps_a_ratio_of_1(decay, update, every)
 
 @pytest.mark.parametrize("spoiled", [(1.0, math.nan), (math.nan, 1.0), (0.0, 1.0), (1.0, math.inf)])
 def test_a_norm_that_cannot_be_predicted_has_no_ratio_and_begins_anew(spoiled):
-    values, norm = hyperparameters([(0.9, 0.999)], [0.5]), PredictedNorm()
+    values, norm = group_values([(0.9, 0.999)], [0.5]), PredictedNorm()
     assert norm.ratio(9.0, 1.0, values, 1.0) == 1
     assert math.isnan(norm.ratio(*spoiled, values, 2.0))
     assert norm.ratio(4.0, 1.0, values, 3.0) == 1
 
 
 def test_a_tensor_that_was_put_back_to_an_earlier_step_begins_anew():
-    values, norm = hyperparameters([(0.9, 0.999)], [0.5]), PredictedNorm()
+    values, norm = group_values([(0.9, 0.999)], [0.5]), PredictedNorm()
     for step, parameter in ((10, 9.0), (5, 100.0)):
         assert norm.ratio(parameter, 1.0, values, float(step)) == 1

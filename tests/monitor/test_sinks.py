@@ -127,7 +127,7 @@ def python(code, **options):
 
 WRITER = """
 from tests.monitor.samples import RUN, reading
-from equipoise.monitor.sinks import JsonLines, SinkSet
+from equipoise.monitor._recording.sinks import JsonLines, SinkSet
 sinks = SinkSet([JsonLines(FOLDER)])
 sinks.open(RUN)
 """
@@ -257,7 +257,7 @@ def test_sinks_that_nobody_closed_are_closed_at_the_interpreters_end_and_one_tha
     code = """
 import time
 from tests.monitor.samples import RUN, reading
-from equipoise.monitor.sinks import SinkSet
+from equipoise.monitor._recording.sinks import SinkSet
 
 class Slow:
     def open(self, run): pass
