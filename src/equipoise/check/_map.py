@@ -179,7 +179,7 @@ def _mark(number: int, beta1: float, beta2: float, points: Sequence[RegionPoint]
     labels = [_printable(point.label) for point in points]
     details = [f"beta1 = {beta1:.6g}, beta2 = {beta2:.6g}"]
     for label, point, one in zip(labels, points, found, strict=True):
-        details += [f"{label} (exponent {point.exponent:.3g}): {one.verdict.value}", f"    {_numbers(one)}"]
+        details += [f"{label} (exponent {point.exponent:.3g}): {one.stability.value}", f"    {_numbers(one)}"]
     stable = all(one.stable for one in found)
     name = _shortened(", ".join(dict.fromkeys(labels))) + ("" if stable else " (unstable)")
     return _Mark(number, _decades(beta1), _decades(beta2), stable, name, tuple(details))
