@@ -37,6 +37,7 @@ def max_update(beta1: ArrayLike, beta2: ArrayLike, exponent: ArrayLike = 0.5, st
         beta1, beta2: in [0, 1).
         exponent: p.
         steps: n >= 1; None is the limit, which is also the supremum over n: finite inside of the region only.
+            Infinite on the boundary too, where for 0 < p < 1/2 the true supremum is still finite.
 
     Example:
         >>> round(max_update(0.9, 0.999), 4), max_update(0.95, 0.7)

@@ -54,7 +54,7 @@ def continuous_margin(beta1: ArrayLike, beta2: ArrayLike, exponent: ArrayLike = 
     """The margin of the continuous-time flow, ``C_p = (1-b1)/(p b1) - (1-b2)/b2``. Positive is stable.
 
     At p = 1/2 this is the C(beta, gamma) of the paper. It approximates :func:`margin` while both betas are close to 1;
-    verdicts are decided by :func:`margin`. Infinite for p <= 0 and for beta1 = 0, where there is no boundary.
+    an assessment is decided by :func:`margin`. Infinite for p <= 0 and for beta1 = 0, where there is no boundary.
 
     Example:
         >>> round(continuous_margin(0.9, 0.999), 4)
