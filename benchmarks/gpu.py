@@ -107,7 +107,7 @@ def main() -> None:
         for label, (cls, arguments, bytes_moved) in OPTIMIZERS.items():
             add(label, bytes_moved, make_optimizer(cls, shapes, kernel="fused", **arguments).step, base)
         watched = make_optimizer(Equipoise, shapes)
-        watched.telemetry = Telemetry()
+        Telemetry(watched)
         add("exponent 1/2, telemetry", 28, watched.step, base)
         base = replay(make_optimizer(torch.optim.AdamW, shapes, fused=True, capturable=True))
         add("exponent 1/2, both as CUDA graphs", 28, replay(make_optimizer(Equipoise, shapes)), base)

@@ -85,7 +85,7 @@ def make(made: Made, shapes: Shapes, dtype: torch.dtype = torch.float32, telemet
     optimizer = cls(parameters, lr=1e-3, **arguments)
     if telemetry:
         assert isinstance(optimizer, Equipoise)
-        optimizer.telemetry = Telemetry()
+        Telemetry(optimizer)
     return optimizer.step
 
 

@@ -96,13 +96,13 @@ def _train(model: nn.Module, batches: Batches, loss: Loss, options: Options, arm
     first = sorted(invariant())
     weights = [model.get_parameter(name) for name in first]
     optimizer = Equipoise(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, **arm)
-    optimizer.telemetry = Telemetry()
+    telemetry = Telemetry(optimizer)
     squares, updates = [[float(weight.detach().norm()) ** 2 for weight in weights]], []
     for _ in range(options.choose(150, 800, 2000)):
         optimizer.zero_grad()
         loss(model, *batches()).backward()
         optimizer.step()
-        measured = optimizer.telemetry.read()
+        measured = telemetry.read()
         squares.append([measured[weight].parameter for weight in weights])
         updates.append([measured[weight].update ** 0.5 for weight in weights])
     last = invariant()  # without the scales of BatchNorm, which are scale-invariant only while the shifts are 0

@@ -64,7 +64,7 @@ def record(source: text.Text, options: Options, seed: int, betas: Pair, exponent
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StabilityWarning)  # half of the pairs are unstable on purpose
         optimizer = Equipoise(model.parameters(), lr=LEARNING_RATE, betas=betas, eps=0.0, exponent=exponent)
-    optimizer.telemetry = Telemetry()
+    telemetry = Telemetry(optimizer)
     largest, gradient, bound = [], [], 0.0
     for step in range(steps + silence):
         if step < steps:
@@ -77,6 +77,6 @@ def record(source: text.Text, options: Options, seed: int, betas: Pair, exponent
             for weight in model.parameters():
                 weight.grad.zero_()
         optimizer.step()
-        largest.append(max(measures.largest_update for measures in optimizer.telemetry.read().values()))
+        largest.append(max(measures.largest_update for measures in telemetry.read().values()))
         gradient.append(bound)
     return Updates(betas, exponent, steps, np.array(largest), np.array(gradient))

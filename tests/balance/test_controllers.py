@@ -118,9 +118,9 @@ def layered(scales: list[float]) -> tuple[list[Parameter], list[torch.Tensor]]:
 
 def spread_of_updates(optimizer: Equipoise) -> float:
     """Decades between the RMS of updates in one step of a copy of the parameters."""
-    optimizer.telemetry = Telemetry()
-    optimizer.step()
-    sizes = [each.update / each.elements for each in optimizer.telemetry.read().values()]
+    with Telemetry(optimizer) as telemetry:
+        optimizer.step()
+    sizes = [each.update / each.elements for each in telemetry.read().values()]
     return math.log10(max(sizes) / min(sizes)) / 2
 
 
@@ -155,14 +155,14 @@ def test_a_deep_network_whose_gradients_vanish_is_trained_within_the_tolerance()
     biases = [parameter for parameter in model.parameters() if parameter.dim() == 1]
     optimizer = Equipoise([{"params": matrices, "exponent": 0.0}, {"params": biases}], lr=1e-3)
     controller = SpreadController(optimizer, tolerance=1.5, every=5, groups=[0])
-    optimizer.telemetry = Telemetry()
+    telemetry = Telemetry(optimizer)
     apart = []
     for _ in range(300):
         inputs = torch.randn(64, 12)
         optimizer.zero_grad()
         nn.functional.mse_loss(model(inputs), inputs.sin().sum(dim=1, keepdim=True)).backward()
         optimizer.step()
-        measured = optimizer.telemetry.read()
+        measured = telemetry.read()
         sizes = [measured[parameter].update / measured[parameter].elements for parameter in matrices]
         apart.append(math.log10(max(sizes) / min(sizes)) / 2)
     assert statistics.median(apart[:5]) > 4
@@ -208,20 +208,21 @@ def test_each_group_comes_to_the_exponent_that_its_layers_together_need():
     assert 0.37 < second < 0.41
 
 
-def test_telemetry_is_there_for_the_steps_that_are_measured_alone_and_a_users_own_stays():
+def test_only_the_steps_that_the_controller_reads_are_measured_and_a_users_own_telemetry_stays():
     params, gradients = layered([1.0, 1e-4])
     optimizer = Equipoise(params, exponent=0.0)
     SpreadController(optimizer, every=2)
     seen = []
-    optimizer.register_step_pre_hook(lambda *_: seen.append(optimizer.telemetry is not None))
+    optimizer.register_step_pre_hook(lambda *_: seen.append(len(optimizer.telemetries)))
     for number in range(5):
         for parameter, gradient in zip(params, gradients, strict=True):
             parameter.grad = gradient
         if number == 3:
-            optimizer.telemetry = own = Telemetry()
+            own = Telemetry(optimizer)
         optimizer.step()
-    assert seen == [False, True, False, True, True]
-    assert optimizer.telemetry is own
+    assert seen == [0, 1, 0, 2, 1]
+    assert optimizer.telemetries == (own,)
+    assert set(own.read()) == set(params)
 
 
 def test_a_layer_without_a_gradient_does_not_count_and_one_that_is_not_a_number_is_said(caplog):

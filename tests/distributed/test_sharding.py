@@ -135,20 +135,19 @@ def rows_of(size: int) -> Tensor:
 
 
 def follow(mesh, placements, gradients, dtype=torch.float32, **arguments):
-    """Two tensors, distributed and whole, after the same steps: pairs of parameters, and both optimizers."""
+    """Two tensors, distributed and whole, after the same steps: pairs of parameters, both optimizers, and their telemetry."""
     starts = [rows_of(size).to(dtype) for size in (3, 4)]
     parts = [distributed(start, mesh, placements) for start in starts]
     wholes = [nn.Parameter(start.clone()) for start in starts]
     optimizers = Equipoise(parts, lr=0.01, **arguments), Equipoise(wholes, lr=0.01, **arguments)
-    for optimizer in optimizers:
-        optimizer.telemetry = Telemetry()
+    telemetries = [Telemetry(optimizer) for optimizer in optimizers]
     for scale in gradients:
         for part, full, start in zip(parts, wholes, starts, strict=True):
             full.grad = (start + full.detach()) * scale[:, None].to(dtype)
             part.grad = distribute_tensor(full.grad, mesh, placements)
         for optimizer in optimizers:
             optimizer.step()
-    return list(zip(parts, wholes, strict=True)), *optimizers
+    return list(zip(parts, wholes, strict=True)), *optimizers, *telemetries
 
 
 @world(4, ["running", "initial"])
@@ -167,12 +166,12 @@ def test_a_reference_is_a_mean_over_the_whole_tensor_however_it_is_cut(reference
     ):
         arguments = {"betas": (0.0, 0.0), "stages": 2, "exponent": 0.125, "reference": reference, "reference_steps": 1}
         for kernel in ("fused", "eager"):
-            pairs, own, other = follow(mesh, placements, gradients, kernel=kernel, **arguments)
+            pairs, own, other, *telemetries = follow(mesh, placements, gradients, kernel=kernel, **arguments)
             for part, full in pairs:
                 close(whole(part), full.detach())
                 for key in ("reference", "reference_2"):
                     close(own.state[part][key], other.state[full][key])
-            for measured, expected in zip(own.telemetry.read().values(), other.telemetry.read().values(), strict=True):
+            for measured, expected in zip(*(each.read().values() for each in telemetries), strict=True):
                 assert measured == pytest.approx(expected, rel=1e-6)
 
 
@@ -182,8 +181,8 @@ def test_telemetry_is_of_the_whole_tensor_on_every_process_and_keeps_a_nan():
     spoiled = torch.ones(7)
     spoiled[2] = torch.nan
     for gradients in ([torch.linspace(-1, 1, 7)], [spoiled]):
-        pairs, own, other = follow(mesh, [Shard(0)], gradients)
-        found, expected = own.telemetry.read(), other.telemetry.read()
+        pairs, _, _, *telemetries = follow(mesh, [Shard(0)], gradients)
+        found, expected = (each.read() for each in telemetries)
         for part, full in pairs:
             assert found[part].elements == full.numel()
             assert found[part] == pytest.approx(expected[full], rel=1e-6, nan_ok=True)
@@ -192,7 +191,7 @@ def test_telemetry_is_of_the_whole_tensor_on_every_process_and_keeps_a_nan():
 @world(2)
 def test_all_tensors_agree_in_one_collective():
     mesh = init_device_mesh("cpu", (2,))
-    pairs, own, _ = follow(mesh, [Shard(0)], [torch.ones(7)], stages=2, reference="initial", reference_steps=3)
+    pairs, own, _, telemetry, _ = follow(mesh, [Shard(0)], [torch.ones(7)], stages=2, reference="initial", reference_steps=3)
 
     def collectives(action):
         with CommDebugMode() as mode:
@@ -200,7 +199,7 @@ def test_all_tensors_agree_in_one_collective():
         return mode.get_total_counts()
 
     assert collectives(own.step) == 1
-    assert collectives(own.telemetry.read) == 1
+    assert collectives(telemetry.read) == 1
     assert collectives(own.step) == 0  # the references are frozen from the third step on
     fresh = Equipoise([part for part, _ in pairs], stages=2, reference="running")
     assert collectives(fresh.step) == 3  # the first time one more for each stage
@@ -209,7 +208,7 @@ def test_all_tensors_agree_in_one_collective():
 @world(2, ["fused", "eager"])
 def test_random_numbers_are_those_of_the_whole_tensor(kernel):
     for placements in ([Shard(0)], [Replicate()]):
-        pairs, own, other = follow(
+        pairs, own, other, *_ = follow(
             init_device_mesh("cpu", (2,)),
             placements,
             [torch.linspace(-1, 1, 7)] * 5,

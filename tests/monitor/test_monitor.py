@@ -435,19 +435,19 @@ def prepared(every: int):
 def test_a_step_without_a_reading_asks_no_tensor_for_its_value_and_measures_nothing():
     optimizer, monitor, loss = prepared(10)
     lent = []
-    optimizer.register_step_post_hook(lambda optimizer, *_: lent.append(optimizer.telemetry))
+    optimizer.register_step_post_hook(lambda optimizer, *_: lent.append(optimizer.telemetries))
     with Waits() as waits, Sizes() as sizes:
         for _ in range(9):
             optimizer.step()
             monitor.step(loss=loss)
-    assert lent == [None] * 9
+    assert lent == [()] * 9
     assert not waits.found
     assert sizes.largest == 1
     assert sizes.count <= 9 * 6  # of one number each: the loss is added up where it is
     optimizer.step()
-    assert lent[-1] is not None
+    assert len(lent[-1]) == 1
     assert monitor.step().made
-    assert optimizer.telemetry is None
+    assert optimizer.telemetries == ()
 
 
 def test_a_reading_asks_once_and_passes_over_no_tensor_of_the_model():
@@ -466,13 +466,13 @@ def test_a_reading_asks_once_and_passes_over_no_tensor_of_the_model():
 def test_telemetry_of_the_user_stays_where_it_is():
     model = network()
     optimizer = SMES(model.parameters())
-    optimizer.telemetry = own = Telemetry()
+    own = Telemetry(optimizer)
     with Monitor(optimizer, model, every=2) as monitor:
         train(model, optimizer, monitor, range(4))
-        assert optimizer.telemetry is own
+        assert optimizer.telemetries == (own,)
         found = own.read()[model[3].bias]
         assert monitor.last.tensors["3.bias"].gradient_rms == pytest.approx((found.gradient / 3) ** 0.5)
-    assert optimizer.telemetry is own
+    assert optimizer.telemetries == (own,)
 
 
 @pytest.mark.parametrize("first", ["monitor", "controller"])
@@ -491,7 +491,7 @@ def test_a_controller_and_two_monitors_share_what_is_measured(first, every):
             optimizer.step()
             optimizer.zero_grad()
             found = [each.step() for each in (monitor, other)]
-            assert optimizer.telemetry is None
+            assert optimizer.telemetries == ()
             assert [reading is not None for reading in found] == [(number + 1) % every == 0, number % 2 == 1]
             assert all(reading is None or len(reading.tensors) == 6 for reading in found)
     assert len(parts["controller"].history) == 3
@@ -510,7 +510,7 @@ def test_after_a_step_that_failed_the_optimizer_is_as_it_was():
         optimizer.zero_grad()
         reading = monitor.step()
         assert (reading.made, reading.tensors) == (False, {})
-        assert optimizer.telemetry is None
+        assert optimizer.telemetries == ()
 
 
 def test_a_step_without_any_gradient_was_not_made():
@@ -538,11 +538,11 @@ def test_a_closed_monitor_sees_nothing_more():
     monitor = Monitor(optimizer, model, every=1)
     monitor.close()
     monitor.close()
-    optimizer.register_step_post_hook(lambda optimizer, *_: lent.append(optimizer.telemetry))
+    optimizer.register_step_post_hook(lambda optimizer, *_: lent.append(optimizer.telemetries))
     lent = []
     loss_of(model, 0).backward()
     optimizer.step()
-    assert lent == [None]
+    assert lent == [()]
 
 
 def test_a_resumed_run_reads_on_as_if_it_had_not_stopped(tmp_path):

@@ -11,6 +11,7 @@ import torch
 from torch.nn import Parameter
 
 from equipoise import SMES, Equipoise, KAdam
+from equipoise.errors import ArgumentError
 from equipoise.optim._kernels import cpu
 from equipoise.optim._telemetry import Telemetry
 
@@ -20,11 +21,11 @@ SHAPES = ((5,), (), (0,), (2 * cpu.CHUNK + 3,), (40, 2048))
 
 def measured(optimizer: Equipoise, gradients: list[torch.Tensor]) -> list:
     params = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    optimizer.telemetry = Telemetry()
     for parameter, gradient in zip(params, gradients, strict=True):
         parameter.grad = gradient
-    optimizer.step()
-    found = optimizer.telemetry.read()
+    with Telemetry(optimizer) as telemetry:
+        optimizer.step()
+    found = telemetry.read()
     return [found[parameter] for parameter in params]
 
 
@@ -71,36 +72,74 @@ def test_what_is_not_finite_is_counted_and_shown(kernel):
 
 @kernels
 def test_measuring_changes_no_bit_of_the_run(kernel):
-    def run(telemetry):
+    def run(subscribers):
         generator = torch.Generator().manual_seed(0)
         parameter = Parameter(torch.randn(3 * cpu.CHUNK + 1, generator=generator))
         optimizer = KAdam([parameter], kernel=kernel)
+        for _ in range(subscribers):
+            Telemetry(optimizer)
         for _ in range(3):
-            optimizer.telemetry = telemetry
             parameter.grad = torch.randn(parameter.shape, generator=generator)
             optimizer.step()
         return parameter.detach()
 
-    assert torch.equal(run(None), run(Telemetry()))
+    assert torch.equal(run(0), run(1))
+    assert torch.equal(run(0), run(2))
 
 
 def test_only_parameters_that_took_part_in_the_last_step_are_read():
     first, second = Parameter(torch.ones(2)), Parameter(torch.ones(3))
     optimizer = Equipoise([first, second])
-    optimizer.telemetry = Telemetry()
+    telemetry = Telemetry(optimizer)
     first.grad = second.grad = None
     first.grad = torch.ones(2)
     optimizer.step()
-    assert set(optimizer.telemetry.read()) == {first}
+    assert set(telemetry.read()) == {first}
     first.grad, second.grad = None, torch.ones(3)
     optimizer.step()
-    assert set(optimizer.telemetry.read()) == {second}
+    assert set(telemetry.read()) == {second}
 
 
 def test_telemetry_is_no_part_of_what_is_saved_or_copied():
     parameter = Parameter(torch.ones(2))
     optimizer = Equipoise([parameter])
+    telemetry = Telemetry(optimizer)
     measured(optimizer, [torch.ones(2)])
-    assert pickle.loads(pickle.dumps(optimizer)).telemetry is None
-    assert copy.deepcopy(optimizer).telemetry is None
-    assert "telemetry" not in optimizer.state_dict()
+    assert pickle.loads(pickle.dumps(optimizer)).telemetries == ()
+    assert copy.deepcopy(optimizer).telemetries == ()
+    assert "telemetries" not in optimizer.state_dict()
+    assert optimizer.telemetries == (telemetry,)
+
+
+def test_everyone_who_asked_has_the_measures_of_the_steps_while_open():
+    parameter = Parameter(torch.ones(2))
+    optimizer = Equipoise([parameter])
+    first, second = Telemetry(optimizer), Telemetry(optimizer)
+    for number, gradient in enumerate((1.0, 2.0, 3.0)):
+        if number == 1:
+            first.close()
+            first.close()
+        if number == 2:
+            optimizer.add_param_group({"params": [Parameter(torch.ones(3))]})
+        parameter.grad = torch.full((2,), gradient)
+        optimizer.step()
+    assert first.read()[parameter].gradient == 2.0
+    assert second.read()[parameter].gradient == 18.0
+    assert second.read(parameter) == second.read()
+    assert second.read(Parameter(torch.ones(2))) == {}
+    assert optimizer.telemetries == (second,)
+
+
+def test_what_is_measured_is_measured_once_for_all_who_asked():
+    parameter = Parameter(torch.ones(2))
+    optimizer = Equipoise([parameter])
+    first, second = Telemetry(optimizer), Telemetry(optimizer)
+    assert first.read() == {}
+    parameter.grad = torch.ones(2)
+    optimizer.step()
+    assert first.parts is second.parts
+
+
+def test_an_optimizer_that_does_not_measure_is_refused():
+    with pytest.raises(ArgumentError, match=r"optimizer = 'Adam' is not accepted: .* SMES or KAdam, whose steps measure"):
+        Telemetry(torch.optim.Adam([Parameter(torch.ones(2))]))

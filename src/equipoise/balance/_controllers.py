@@ -15,6 +15,7 @@ from equipoise.balance._control_laws import gap_law, spread_law
 from equipoise.balance._controller import Controller, checked_every
 from equipoise.errors import ArgumentError
 from equipoise.hyperparameters import Hyperparameters
+from equipoise.optim._optimizer import Equipoise
 from equipoise.optim._telemetry import Measures, Telemetry
 from equipoise.theory._exponent import scale_degree
 
@@ -75,8 +76,8 @@ class SpreadController(Controller):
         super().__init__(optimizer, bounds, rate, groups)
         if not 0 < tolerance < math.inf:
             raise ArgumentError("tolerance", tolerance, "a positive finite number, in decades")
-        if not hasattr(optimizer, "telemetry"):
-            raise ArgumentError("optimizer", type(optimizer).__name__, "one with telemetry, as Equipoise")
+        if not isinstance(optimizer, Equipoise):
+            raise ArgumentError("optimizer", type(optimizer).__name__, "an Equipoise, SMES or KAdam, whose steps measure")
         layers = sum(parameter.numel() > 0 for number in self.groups for parameter in self._group(number)["params"])
         if layers < 2:
             accepted = f"groups that hold at least two tensors, whose updates can lie apart (there is {layers})"
@@ -91,24 +92,30 @@ class SpreadController(Controller):
                 raise ArgumentError("exponent", group["exponent"], accepted)
         self.tolerance = tolerance
         self.every = checked_every(every)
-        self._lent = Telemetry()
-        """To an optimizer that has none, for one step."""
+        self._telemetry: Telemetry | None = None
+        """Of the step that is measured at present, or was last."""
         self._handles = [optimizer.register_step_pre_hook(self._before), optimizer.register_step_post_hook(self._after)]
 
     def _load(self, state_dict: Mapping[str, Any]) -> None:
         pass
 
-    def _before(self, optimizer: Any, *_: Any) -> None:
-        self.steps += 1
-        if self.steps % self.every == 0 and optimizer.telemetry is None:
-            optimizer.telemetry = self._lent
+    def remove(self) -> None:
+        """Leave the optimizer alone from now on."""
+        super().remove()
+        if self._telemetry is not None:
+            self._telemetry.close()
 
-    def _after(self, optimizer: Any, *_: Any) -> None:
-        if self.steps % self.every:
+    def _before(self, optimizer: Equipoise, *_: Any) -> None:
+        if self._telemetry is not None:  # still open after a step that failed
+            self._telemetry.close()
+        self.steps += 1
+        self._telemetry = Telemetry(optimizer) if self.steps % self.every == 0 else None
+
+    def _after(self, *_: Any) -> None:
+        if self._telemetry is None:
             return
-        measured = optimizer.telemetry.read()
-        if optimizer.telemetry is self._lent:
-            optimizer.telemetry = None
+        self._telemetry.close()
+        measured = self._telemetry.read()
         scales = [
             self._scale(number, parameter, measured[parameter])
             for number in self.groups

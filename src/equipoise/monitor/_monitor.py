@@ -36,7 +36,7 @@ class Monitor:
     r"""Reads a training run every so many steps: tensors, groups, metrics.
 
     What it needs of gradients, updates and parameters the optimizer's kernels measure in the same pass that updates them
-    (:class:`~equipoise.Telemetry`; one is lent to an optimizer that has none, for the steps that are read).
+    (:class:`~equipoise.Telemetry`, which the monitor opens for the steps that are read).
     On other steps nothing is measured and nothing waits for the device. A reading waits for it once.
 
     Call :meth:`step` once per training step, after the optimizer and the schedulers::
@@ -73,7 +73,7 @@ class Monitor:
         name: of the run; None: the model's class.
 
     Raises:
-        ArgumentError: an optimizer without telemetry, or another argument outside of what is accepted.
+        ArgumentError: an optimizer that does not measure its steps, or another argument outside of what is accepted.
 
     Example:
         >>> from equipoise import SMES
@@ -118,7 +118,6 @@ class Monitor:
         self.name = name or type(own).__name__
         self._reader = Reader(optimizer, own, schedules, invariance or {})
         self._metrics = Means()
-        self._lent = Telemetry()
         self._seen: Seen | None = None
         self._made = False
         self._given_sinks = tuple(sinks) if not sharding.is_distributed() or dist.get_rank() == 0 else ()
@@ -148,8 +147,8 @@ class Monitor:
         self._metrics.add(metrics)
         self.steps += 1
         made, seen = self._made, self._seen
+        self._close_telemetry()
         self._made, self._seen = False, None
-        self._end_loan()
         if self.steps % self.every:
             return None
         if len(self._reader.places) != sum(len(group["params"]) for group in self.optimizer.param_groups):
@@ -191,7 +190,7 @@ class Monitor:
 
     def close(self) -> None:
         """Leave the optimizer alone, and close the sinks. Doing it again changes nothing."""
-        self._end_loan()
+        self._close_telemetry()
         for handle in self._handles:
             handle.remove()
         self._sinks.close()
@@ -229,11 +228,9 @@ class Monitor:
 
     def _before(self, optimizer: Equipoise, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any] | None:
         self._reader.watch()
-        self._end_loan()  # of a step that failed
+        self._close_telemetry()  # of a step that failed
         if (self.steps + 1) % self.every == 0:
-            if optimizer.telemetry is None:
-                optimizer.telemetry = self._lent
-            self._seen = Seen(optimizer)
+            self._seen = Seen(optimizer, Telemetry(optimizer))
         return None if self.guard is None else self._guarded(self.guard, given, named)
 
     def _guarded(self, guard: Guard, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any] | None:
@@ -253,7 +250,6 @@ class Monitor:
     def _after(self, optimizer: Equipoise, *_: Any) -> None:
         self._made |= any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])
 
-    def _end_loan(self) -> None:
-        # Not in the hook after the step: a controller that shares the loan may look after us.
-        if self.optimizer.telemetry is self._lent:
-            self.optimizer.telemetry = None
+    def _close_telemetry(self) -> None:
+        if self._seen is not None and self._seen.telemetry is not None:
+            self._seen.telemetry.close()

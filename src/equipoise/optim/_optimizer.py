@@ -85,9 +85,11 @@ class Equipoise(torch.optim.Optimizer):
         tensor([ 0.8586, -1.8000])
     """
 
-    telemetry: Telemetry | None = None
-    """Where there is one, every step measures into it."""
+    telemetries: tuple[Telemetry, ...] = ()
+    """Everyone who is to have what the steps measure. Only :class:`Telemetry` writes here."""
     _plan: Plan | None = None
+    _composer: Telemetry | None = None
+    """The subscription for Composer, once it has asked."""
 
     def __init__(
         self,
@@ -194,7 +196,9 @@ class Equipoise(torch.optim.Optimizer):
             )
         if self._plan is None or not self._plan.holds(self.param_groups, members):
             self._plan = Plan(self.param_groups, members, self.state)
-        self._plan.execute(gradients, given, self.telemetry)
+        parts = self._plan.execute(gradients, given, bool(self.telemetries))
+        for telemetry in self.telemetries:
+            telemetry.parts = parts
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -243,9 +247,9 @@ class Equipoise(torch.optim.Optimizer):
         do, and ``largest_update`` (max |u|, which E5 bounds), each with ``/`` and `name`, of the step before. The first call
         asks the kernels to measure, so that the first step has none. Where there are shards this is a collective.
         """
-        if self.telemetry is None:
-            self.telemetry = Telemetry()
-        for measures in self.telemetry.of(param).read().values():
+        if self._composer is None:
+            self._composer = Telemetry(self)
+        for measures in self._composer.read(param).values():
             lr = next(float(group["lr"]) for group in self.param_groups if any(each is param for each in group["params"]))
             optimizer_metrics[f"l2_norm/grad/{name}"] = math.sqrt(measures.gradient)
             optimizer_metrics[f"l2_norm/param/{name}"] = math.sqrt(measures.parameter)

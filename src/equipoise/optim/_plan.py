@@ -21,7 +21,7 @@ from equipoise.errors import GradientError
 from equipoise.optim import _kernels as kernels
 from equipoise.optim import _sharding as sharding
 from equipoise.optim import _state as states
-from equipoise.optim import _telemetry as telemetry
+from equipoise.optim._telemetry import Parts
 
 
 class Plan:
@@ -81,10 +81,8 @@ class Plan:
             and self._look() == self._addresses
         )
 
-    def execute(
-        self, gradients: Sequence[Tensor], groups: Sequence[kernels.Group], measured: telemetry.Telemetry | None
-    ) -> None:
-        """One step.
+    def execute(self, gradients: Sequence[Tensor], groups: Sequence[kernels.Group], measured: bool) -> Parts:
+        """Take one step, and return what was measured of it: nothing unless `measured`.
 
         Raises:
             GradientError: a gradient of another size, on another device, or not sharded as its parameter; nothing was updated.
@@ -102,19 +100,19 @@ class Plan:
             gradients = list(gradients)
             for index, view in self._views.items():
                 gradients[index] = view.of(sharding.aligned(gradients[index], self.parameters[index]))
-        if measured is not None:
-            measured.clear()
+        parts: list[tuple[Sequence[Tensor], Tensor]] = []
         for references in self._references:
             references.prime(gradients, groups)
         for indices, batch in self._batches:
             its_own = gradients if len(self._batches) == 1 else [gradients[index] for index in indices]
             measures = None
-            if measured is not None:
+            if measured:
                 measures = torch.empty(len(indices), len(kernels.MEASURES), dtype=torch.float64, device=its_own[0].device)
-                measured.add([self.parameters[index] for index in indices], measures)
+                parts.append(([self.parameters[index] for index in indices], measures))
             batch(its_own, groups, measures)
         for references in self._references:
             references.agree(groups)
+        return parts
 
     def _look(self) -> list[Any]:
         """What tells the tensors of now from those that the plan was made for; empty when some are missing."""

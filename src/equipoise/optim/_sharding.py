@@ -80,6 +80,21 @@ def combined(rows: Tensor, processes: Processes, combine: Callable[[Tensor], Ten
     return rows
 
 
+def of_whole_tensors(rows: Tensor, parameters: Sequence[Tensor], combine: Callable[[Tensor], Tensor]) -> Tensor:
+    """A row per parameter, in which the shards of one have been combined: one collective for all that the same processes hold.
+
+    Args:
+        rows: (parameters, \\*any), what the shards here say, on any device; not written to.
+        parameters: to which the rows belong.
+        combine: from (processes, some parameters, \\*any) to (some parameters, \\*any).
+    """
+    whole = rows.clone()
+    for processes, indices in by_processes(parameters).items():
+        here = rows[indices].to(parameters[indices[0]].device)
+        whole[indices] = combined(here, processes, combine).to(rows.device)
+    return whole
+
+
 def first_element(parameter: Tensor) -> int:
     """How many elements lie in shards before the one here; where rows are split, the index of the first element here."""
     if not isinstance(parameter, DTensor):

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from equipoise.errors import ArgumentError
 from equipoise.optim import _sharding as sharding
 from equipoise.optim._kernels import MEASURES
+
+Parts: TypeAlias = Sequence[tuple[Sequence[Tensor], Tensor]]
+"""What the kernels of a step measured: their parameters, and float64 (parameters, measures) on the device of these, of the
+shards here. The columns are those of :data:`~equipoise.optim._kernels.slot.MEASURES`."""
 
 
 class Measures(NamedTuple):
@@ -34,63 +40,84 @@ class Measures(NamedTuple):
     """How many g are infinite or NaN."""
 
 
+class MeasuredOptimizer(Protocol):
+    """An optimizer whose steps measure for everyone who asked, as those of this package do."""
+
+    telemetries: tuple[Telemetry, ...]
+
+
 class Telemetry:
-    """Measures every step of an optimizer that it is given to; holds those of the last one.
+    """A subscription to what the steps of an optimizer measure: from its construction until it is closed.
+
+    Any number of them may be open at a time. Every step measures once and gives the result to all of them; while none is
+    open, nothing is measured. A closed one keeps what it has. Neither a pickle nor a copy of the optimizer has any.
+
+    Args:
+        optimizer: an :class:`~equipoise.Equipoise`, SMES or KAdam.
+
+    Raises:
+        ArgumentError: another optimizer, which does not measure.
 
     Example:
         >>> import torch
         >>> from equipoise import Equipoise
         >>> weight = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
         >>> optimizer = Equipoise([weight], lr=0.0)
-        >>> optimizer.telemetry = Telemetry()
         >>> weight.grad = torch.tensor([2.0, 0.0])
-        >>> optimizer.step()
-        >>> measures = optimizer.telemetry.read()[weight]
+        >>> with Telemetry(optimizer) as telemetry:
+        ...     optimizer.step()
+        >>> measures = telemetry.read()[weight]
         >>> measures.gradient, measures.parameter, measures.zeros
         (4.0, 25.0, 1.0)
     """
 
-    def __init__(self) -> None:
-        self.parts: list[tuple[Sequence[Tensor], Tensor]] = []
-        """What was added in the last step."""
+    def __init__(self, optimizer: MeasuredOptimizer) -> None:
+        if not hasattr(optimizer, "telemetries"):
+            raise ArgumentError("optimizer", type(optimizer).__name__, "an Equipoise, SMES or KAdam, whose steps measure")
+        self.parts: Parts = ()
+        """What the last step measured; empty before the first one."""
+        self._optimizer = optimizer
+        optimizer.telemetries = (*optimizer.telemetries, self)
 
-    def clear(self) -> None:
-        """Forget the last step."""
-        self.parts = []
+    def close(self) -> None:
+        """Measure no further steps. Closing it again changes nothing."""
+        self._optimizer.telemetries = tuple(each for each in self._optimizer.telemetries if each is not self)
 
-    def add(self, parameters: Sequence[Tensor], measures: Tensor) -> None:
-        """Hold what a kernel measures of some parameters: float64, shape (parameters, measures), on its device."""
-        self.parts.append((parameters, measures))
+    def __enter__(self) -> Telemetry:
+        return self
 
-    def of(self, parameter: Tensor) -> Telemetry:
-        """What is held of one parameter; nothing where it had no gradient."""
-        found = Telemetry()
-        for parameters, measures in self.parts:
-            found.parts += [([each], measures[at : at + 1]) for at, each in enumerate(parameters) if each is parameter]
-        return found
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-    def read(self) -> dict[Tensor, Measures]:
-        """The measures of the last step, by parameter; of those alone that had a gradient.
+    def read(self, only: Tensor | None = None) -> dict[Tensor, Measures]:
+        """The measures of the last step, by parameter; only parameters that had a gradient have any.
 
-        Those of a sharded parameter are of the whole tensor, on every process. Where there is one, this is a collective, one
-        for all tensors that the same processes hold: every process must call it.
+        The measures of a sharded parameter are those of the whole tensor, on every process. For sharded parameters this is a
+        collective, one for all tensors that the same processes hold: every process must call it.
+
+        Args:
+            only: the one parameter to read; None reads all.
         """
-        parameters = [parameter for some, _ in self.parts for parameter in some]
-        rows = [row for _, measures in self.parts for row in measures.numpy(force=True)]
-        for processes, indices in sharding.by_processes(parameters).items():
-            here = torch.tensor(np.stack([rows[index] for index in indices]), device=parameters[indices[0]].device)
-            whole = sharding.combined(here, processes, total).numpy(force=True)
-            for index, row in zip(indices, whole, strict=True):
-                rows[index] = row
-        found: dict[Tensor, Measures] = {}
-        for parameter, row in zip(parameters, rows, strict=True):
-            elements = parameter.numel() * (2 if parameter.is_complex() else 1)
-            found[parameter] = Measures(elements, *map(float, row))
-        return found
+        measured: dict[Tensor, NDArray[np.float64]] = {}
+        for parameters, measures in self.parts:
+            rows = zip(parameters, measures.numpy(force=True), strict=True)
+            measured.update((parameter, row) for parameter, row in rows if only is None or parameter is only)
+        if not measured:
+            return {}
+        whole = sharding.of_whole_tensors(torch.tensor(np.stack(list(measured.values()))), list(measured), combined_measures)
+        return {
+            parameter: Measures(elements_of(parameter), *map(float, row))
+            for parameter, row in zip(measured, whole.numpy(), strict=True)
+        }
 
 
-def total(shards: Tensor) -> Tensor:
-    """The measures of tensors from those of their shards, in the first dimension."""
-    total, largest = shards.sum(0), MEASURES.index("largest_update")
-    total[:, largest] = shards[:, :, largest].amax(0)  # NaN where one is
-    return total
+def combined_measures(shards: Tensor) -> Tensor:
+    """The measures of whole tensors, shape (tensors, measures), from those of their shards: (processes, tensors, measures)."""
+    whole, largest = shards.sum(0), MEASURES.index("largest_update")
+    whole[:, largest] = shards[:, :, largest].amax(0)  # NaN where one is
+    return whole
+
+
+def elements_of(parameter: Tensor) -> int:
+    """How many real numbers a parameter holds, all shards together: two for each complex one."""
+    return parameter.numel() * (2 if parameter.is_complex() else 1)

@@ -121,12 +121,12 @@ def test_powers_in_double_are_right_to_the_last_digits(exponent):
 def train(kernel, params, gradients, **arguments):
     """The optimizer after its steps, and what it measured last."""
     optimizer = Equipoise(params, kernel=kernel, **arguments)
-    optimizer.telemetry = Telemetry()
+    telemetry = Telemetry(optimizer)
     for given in gradients:
         for parameter, gradient in zip(params, given, strict=True):
             parameter.grad = gradient
         optimizer.step()
-    return optimizer, list(optimizer.telemetry.read().values())
+    return optimizer, list(telemetry.read().values())
 
 
 def noise(shapes, dtype=torch.float32, steps=3):

@@ -61,9 +61,9 @@ def test_generated_code_takes_the_steps_of_the_eager_kernel():
     found, measures = {}, {}
     for kernel in ("compiled", "eager"):
         optimizer = optimizers(kernel, [(5,), (300, 7)], **arguments)
-        optimizer.telemetry = Telemetry()
+        telemetry = Telemetry(optimizer)
         found[kernel] = train(optimizer, 6)
-        measures[kernel] = list(optimizer.telemetry.read().values())
+        measures[kernel] = list(telemetry.read().values())
     for own, expected in zip(found["compiled"], found["eager"], strict=True):
         torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-5)  # one ulp moves a rounding at random of the state
     for own, expected in zip(measures["compiled"], measures["eager"], strict=True):

@@ -13,15 +13,12 @@ from torch import Tensor
 
 from equipoise.monitor._processes import everywhere
 from equipoise.optim import _sharding as sharding
-from equipoise.optim import _telemetry as telemetry
 from equipoise.optim._kernels import MEASURES
+from equipoise.optim._telemetry import Parts, combined_measures
 from equipoise.theory._region import Floats
 
 SHARED = 32
 """So many metrics travel in the collective that is there anyway; all processes send as much, whatever metrics they have."""
-
-Parts = Sequence[tuple[Sequence[Tensor], Tensor]]
-"""Of :class:`~equipoise.Telemetry`."""
 
 
 def gather(
@@ -49,7 +46,7 @@ def gather(
         rows = list(table.unbind())
         here = torch.stack([rows[index] for index in indices])
         if exchanged or len(processes) != 1 or processes[0].size() < dist.get_world_size():
-            whole = sharding.combined(here, processes, telemetry.total)
+            whole = sharding.combined(here, processes, combined_measures)
         else:  # the metrics come along
             both = sharding.combined(torch.cat([here.flatten(), block]), processes, partial(_both, here.shape))
             whole, block, exchanged = both[: here.numel()].view(here.shape), both[here.numel() :], True
@@ -100,7 +97,7 @@ def _sent(tensor: Tensor, device: torch.device) -> Tensor:
 def _both(shape: torch.Size, shards: Tensor) -> Tensor:
     """Of rows of that shape, flat, with a block behind them."""
     rows, blocks = shards[:, : shape.numel()], shards[:, shape.numel() :]
-    return torch.cat([telemetry.total(rows.reshape(-1, *shape)).flatten(), _agreed(blocks)])
+    return torch.cat([combined_measures(rows.reshape(-1, *shape)).flatten(), _agreed(blocks)])
 
 
 def _agreed(blocks: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from equipoise.balance._scheduler import Scheduler
 from equipoise.errors import ArgumentError
 from equipoise.hyperparameters import Hyperparameters
-from equipoise.monitor._measuring.gathering import Parts, gather
+from equipoise.monitor._measuring.gathering import gather
 from equipoise.monitor._measuring.margin_ahead import Prospect
 from equipoise.monitor._measuring.quantities import GroupValues, PredictedNorm, Tensors, group_reading, tensor_readings
 from equipoise.monitor._measuring.readings import GroupReading, TensorReading
@@ -21,6 +21,7 @@ from equipoise.monitor._measuring.scale_invariance import ScaleInvariance, Scale
 from equipoise.optim._kernels import MEASURES
 from equipoise.optim._optimizer import Equipoise
 from equipoise.optim._state import suffixes
+from equipoise.optim._telemetry import Parts, Telemetry, elements_of
 from equipoise.theory._region import Floats
 
 PARAMETER, UPDATE = MEASURES.index("parameter"), MEASURES.index("update")
@@ -29,8 +30,8 @@ PARAMETER, UPDATE = MEASURES.index("parameter"), MEASURES.index("update")
 class Seen:
     """What of a step has to be kept until it is read, because it will be gone, or changed by a scheduler."""
 
-    def __init__(self, optimizer: Equipoise) -> None:
-        self.telemetry = optimizer.telemetry
+    def __init__(self, optimizer: Equipoise, telemetry: Telemetry | None = None) -> None:
+        self.telemetry = telemetry
         self.groups: list[dict[str, Any]] = [
             # Schedulers write into a learning rate that is a tensor.
             {**group, "lr": torch.as_tensor(group["lr"], dtype=torch.float64).detach().clone()}
@@ -113,7 +114,7 @@ class Reader:
             seen: before it.
             means: of the metrics.
         """
-        parts: Parts = seen.telemetry.parts if made and seen.telemetry is not None else []
+        parts: Parts = seen.telemetry.parts if made and seen.telemetry is not None else ()
         parameters = [parameter for some, _ in parts for parameter in some]
         states = [self._optimizer.state[parameter] for parameter in parameters]
         rates = [group["lr"] for group in seen.groups]
@@ -142,7 +143,7 @@ class Reader:
             born = np.array([_born(states[index], stages) for index in indices]).reshape(len(indices), 2 * stages)
             rows, step = measured[indices], steps[indices]
             tensors = Tensors(
-                elements=np.array([_elements(parameters[index]) for index in indices], dtype=np.float64),
+                elements=np.array([elements_of(parameters[index]) for index in indices], dtype=np.float64),
                 ages=step - born[:, 1],
                 alike=(born == born[:, :1]).all(axis=1),
                 references=np.array([references.get(id(parameters[index]), 0.0) for index in indices]),
@@ -194,7 +195,3 @@ def plain_name(name: str) -> str:
 def _born(state: Mapping[str, Any], stages: int) -> list[float]:
     """The steps of a parameter before each of its averages began."""
     return [state.get(f"born_{key}{suffix}", 0) for suffix in suffixes(stages) for key in ("exp_avg", "exp_avg_sq")]
-
-
-def _elements(parameter: Tensor) -> int:
-    return parameter.numel() * (2 if parameter.is_complex() else 1)
