@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from equipoise import SMES
 from equipoise.monitor import Monitor
-from equipoise.monitor._recording.sinks import JsonLines
+from equipoise.monitor import JsonLines
 
 STEPS = 10
 """Timed at a time."""
