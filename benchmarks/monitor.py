@@ -25,8 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from equipoise import SMES
-from equipoise.monitor import Monitor
-from equipoise.monitor._recording.sinks import JsonLines
+from equipoise.monitor import JsonLines, Monitor
 
 STEPS = 10
 """Timed at a time."""

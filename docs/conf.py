@@ -12,7 +12,9 @@ from typing import Any
 import equipoise
 
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # notebooks call `equipoise` as a reader does
+os.environ["PATH"] = (
+    f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # notebooks call `equipoise` as a reader does
+)
 
 project = "Equipoise"
 author = "The Equipoise developers"

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
 from equipoise import KAdam
-from equipoise.monitor import Monitor
-from equipoise.monitor._recording.sinks import JsonLines
+from equipoise.monitor import JsonLines, Monitor
 from equipoise.monitor.integrations import BEFORE_CLIPPING, lightning_callback
 
 

@@ -19,11 +19,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from equipoise import SMES
-from equipoise.monitor import Monitor, Reading
-from equipoise.monitor._guarding.guard import Guard
-from equipoise.monitor._guarding.policies import LowerRate, Rollback
-from equipoise.monitor._guarding.snapshots import Snapshots
-from equipoise.monitor._recording.sinks import JsonLines
+from equipoise.monitor import Guard, JsonLines, LowerRate, Monitor, Reading, Rollback, Snapshots
 
 BATCH, MICRO_BATCHES = 32, 2
 

@@ -21,8 +21,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PrinterCallback, Trainer, 
 
 from equipoise import SMES
 from equipoise.balance import presets
-from equipoise.monitor import Monitor
-from equipoise.monitor._recording.sinks import JsonLines
+from equipoise.monitor import JsonLines, Monitor
 from equipoise.monitor.integrations import BEFORE_CLIPPING, follow_trainer, trainer_optimizer
 
 LENGTH = 128

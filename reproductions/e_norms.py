@@ -17,8 +17,7 @@ from torch.nn import functional
 
 from equipoise import Equipoise, theory
 from equipoise.check._map import COLOURS
-from equipoise.monitor import probe_scale_invariance
-from equipoise.monitor._measuring.scale_invariance import ScaleVerdict
+from equipoise.monitor import ScaleVerdict, probe_scale_invariance
 from equipoise.optim._telemetry import Telemetry
 from equipoise.study._tasks.transformer import Transformer
 from reproductions import text

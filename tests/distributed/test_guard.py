@@ -12,10 +12,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from equipoise import SMES
-from equipoise.monitor import Monitor
-from equipoise.monitor._guarding.guard import Guard
-from equipoise.monitor._guarding.policies import LowerRate, Rollback, Skip, Warn
-from equipoise.monitor._guarding.snapshots import Snapshots
+from equipoise.monitor import Guard, LowerRate, Monitor, Rollback, Skip, Snapshots, Warn
 
 from .world import folder, world
 

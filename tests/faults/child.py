@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from equipoise.monitor._guarding.policies import Warn
+from equipoise.monitor import Warn
 from equipoise.monitor._recording.sinks import SinkSet
 
 from .training import Run

@@ -18,7 +18,7 @@ from types import ModuleType
 
 import torch
 
-from equipoise.monitor._guarding.policies import Rollback
+from equipoise.monitor import Rollback
 
 from .training import Run, bad_batch
 

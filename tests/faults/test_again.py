@@ -3,7 +3,7 @@
 import pytest
 
 from equipoise.errors import RunStoppedError
-from equipoise.monitor._guarding.policies import LowerRate, Rollback, Stop, Warn
+from equipoise.monitor import LowerRate, Rollback, Stop, Warn
 
 from .training import Run, bad_gradient, events, leap, same, steps_read
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from equipoise.errors import UnusableInputError
-from equipoise.monitor._guarding.policies import Rollback, Warn
+from equipoise.monitor import Rollback, Warn
 from equipoise.monitor._recording.run_file import FILE
 
 from .training import SNAPSHOTS, STEPS, Run, bad_gradient, same, steps_read, unfaulted

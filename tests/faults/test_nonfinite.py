@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from equipoise.monitor._guarding.policies import Rollback, Skip, Warn
+from equipoise.monitor import Rollback, Skip, Warn
 
 from .training import (
     STEPS,

@@ -8,7 +8,7 @@ import pytest
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from equipoise.monitor._guarding.policies import Rollback, Skip, Warn
+from equipoise.monitor import Rollback, Skip, Warn
 from tests.distributed.world import folder, world
 
 from .test_disk import full

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from equipoise.monitor._guarding.policies import Rollback
+from equipoise.monitor import Rollback
 
 from .training import STEPS, Run, bad_gradient, events, same, steps_read, unfaulted
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from equipoise.monitor._guarding.policies import Warn
+from equipoise.monitor import Warn
 
 from .training import STEPS, Run, same, steps_read, unfaulted
 

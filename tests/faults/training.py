@@ -15,12 +15,10 @@ from torch import nn
 from torch.nn import functional
 
 from equipoise import SMES
-from equipoise.monitor import Monitor, Reading
-from equipoise.monitor._guarding.guard import Guard
-from equipoise.monitor._guarding.policies import Policy, Warn
-from equipoise.monitor._guarding.snapshots import Snapshots
+from equipoise.monitor import Guard, JsonLines, Monitor, Reading, Snapshots, Warn
+from equipoise.monitor._guarding.policies import Policy
 from equipoise.monitor._recording.run_file import FILE
-from equipoise.monitor._recording.sinks import JsonLines, Sink
+from equipoise.monitor._recording.sinks import Sink
 from equipoise.watch import records
 
 STEPS = 12

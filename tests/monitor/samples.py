@@ -3,8 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from equipoise.monitor._judging.judge import Verdict
-from equipoise.monitor._measuring.readings import GroupReading, Reading, TensorReading
+from equipoise.monitor import GroupReading, Reading, TensorReading, Verdict
 from equipoise.monitor._recording.run_file import RunInfo
 
 NAMES = ("layer.weight", "layer.bias")

@@ -12,10 +12,7 @@ from torch.nn import functional
 from equipoise import SMES, KAdam, theory
 from equipoise.balance import Cosine, Scheduler, SpreadController
 from equipoise.errors import ArgumentError, RunStoppedError, StateDictError
-from equipoise.monitor import Monitor
-from equipoise.monitor._guarding.guard import Guard
-from equipoise.monitor._guarding.policies import LowerRate, MoveInside, Rollback, Skip, Stop, Warn
-from equipoise.monitor._guarding.snapshots import Snapshots
+from equipoise.monitor import Guard, LowerRate, Monitor, MoveInside, Rollback, Skip, Snapshots, Stop, Warn
 
 from .test_verdicts import reading
 

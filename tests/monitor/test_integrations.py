@@ -17,10 +17,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from equipoise import SMES, Equipoise, KAdam
 from equipoise.balance import Match, presets
 from equipoise.errors import MissingExtraError, RunStoppedError
-from equipoise.monitor import Monitor
-from equipoise.monitor._guarding.guard import Guard
-from equipoise.monitor._guarding.policies import Rollback, Skip, Stop
-from equipoise.monitor._guarding.snapshots import Snapshots
+from equipoise.monitor import Guard, Monitor, Rollback, Skip, Snapshots, Stop
 from equipoise.monitor.integrations import BEFORE_CLIPPING, follow_steps, follow_trainer, lightning_callback, trainer_optimizer
 
 EVERY_STEP = partial(Monitor, every=1)

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from equipoise.errors import MissingExtraError
-from equipoise.monitor._recording.loggers import MLflow, TensorBoard, WandB, scalars
+from equipoise.monitor import MLflow, TensorBoard, WandB
+from equipoise.monitor._recording.loggers import scalars
 from equipoise.monitor._recording.sinks import SinkSet
 from tests.monitor.samples import RUN, Action, group, reading, tensor, verdict
 

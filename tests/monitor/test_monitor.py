@@ -14,10 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from equipoise import SMES, Equipoise, KAdam, theory
 from equipoise.balance import Linear, Scheduler, SpreadController
 from equipoise.errors import ArgumentError, GradientError, RunStoppedError, StateDictError
-from equipoise.monitor import Monitor, probe_scale_invariance
-from equipoise.monitor._guarding.guard import Guard
-from equipoise.monitor._guarding.policies import Rollback, Skip, Stop
-from equipoise.monitor._guarding.snapshots import Snapshots
+from equipoise.monitor import Guard, Monitor, Rollback, Skip, Snapshots, Stop, probe_scale_invariance
 from equipoise.optim._telemetry import Telemetry
 from tests.marks import needs_inductor
 

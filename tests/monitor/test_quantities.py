@@ -15,18 +15,18 @@ from equipoise.balance import Constant, Cyclic, Linear, Piecewise, Scheduler
 from equipoise.balance._stability_ahead import FORESEEN
 from equipoise.errors import StabilityWarning
 from equipoise.hyperparameters import Hyperparameters
-from equipoise.monitor._measuring import margin_ahead as prospect
-from equipoise.monitor._measuring.margin_ahead import Prospect
+from equipoise.monitor import TensorReading
+from equipoise.monitor._measuring import margin_ahead
+from equipoise.monitor._measuring.margin_ahead import MarginAhead
+from equipoise.monitor._measuring.predicted_norm import PredictedNorm
 from equipoise.monitor._measuring.quantities import (
     GroupValues,
-    PredictedNorm,
-    Tensors,
+    TensorColumns,
     decades,
     group_reading,
     margin_of,
     update_bounds,
 )
-from equipoise.monitor._measuring.readings import TensorReading
 
 REFERENCES = ("none", "initial", "running")
 
@@ -39,7 +39,7 @@ def group_values(betas, exponents, **changes) -> GroupValues:
 def bound_of(values, age, elements, second_moment, reference=0.0, alike=True) -> float:
     """Of one tensor."""
     one = np.ones(1)
-    tensors = Tensors(elements * one, age * one, np.array([alike]), reference * one, one)
+    tensors = TensorColumns(elements * one, age * one, np.array([alike]), reference * one, one)
     with np.errstate(all="ignore"):
         return float(update_bounds(tensors, second_moment * one, values)[0])
 
@@ -175,9 +175,9 @@ EXPONENTS = [
 @pytest.mark.parametrize("exponent", EXPONENTS, ids=["up", "down", "there and back", "cycle"])
 @pytest.mark.parametrize("chunk", [1, 2, 3, 4096])
 def test_the_margin_ahead_is_the_least_that_any_later_step_will_have(monkeypatch, exponent, chunk):
-    monkeypatch.setattr(prospect, "CHUNK", chunk)
+    monkeypatch.setattr(margin_ahead, "CHUNK", chunk)
     optimizer, scheduler = scheduled(exponent=exponent, beta2=Linear(0.99, 0.95, steps=4))
-    said, will_be = least_ahead(optimizer, scheduler, Prospect([scheduler]), 24)
+    said, will_be = least_ahead(optimizer, scheduler, MarginAhead([scheduler]), 24)
     assert said[:16] == pytest.approx(will_be[:16])  # then not all of the cycle is left to be seen
 
 
@@ -188,7 +188,7 @@ def test_schedulers_that_are_at_different_steps_are_each_followed_from_their_own
         optimizer.step()
         first.step()
     second = Scheduler(optimizer, beta1=Linear(0.5, 0.9, steps=8))
-    found = Prospect([first, second])
+    found = MarginAhead([first, second])
     least = found.least(0, Hyperparameters(((0.5, 0.99),), (0.25,)))
     margins = [theory.margin(0.5 + 0.05 * n, 0.99, min(0.25 + n / 12, 0.5)) for n in range(9)]
     assert least == pytest.approx(min(margins))
@@ -196,17 +196,17 @@ def test_schedulers_that_are_at_different_steps_are_each_followed_from_their_own
 
 def test_a_margin_ahead_follows_what_no_schedule_changes():
     optimizer, scheduler = scheduled(exponent=Linear(0.0, 0.5, steps=6))
-    found = Prospect([scheduler])
+    found = MarginAhead([scheduler])
     for betas in ((0.9, 0.99), (0.9, 0.9), (0.9, 0.99)):
         assert found.least(0, Hyperparameters((betas,), (0.0,))) == pytest.approx(theory.margin(*betas))
-    assert Prospect([]).least(0, Hyperparameters(((0.9, 0.99),), (0.5,))) == math.inf
-    assert Prospect([Scheduler(optimizer, eps=Constant(1e-8))]).least(0, Hyperparameters(((0.9, 0.99),), (0.5,))) == math.inf
+    assert MarginAhead([]).least(0, Hyperparameters(((0.9, 0.99),), (0.5,))) == math.inf
+    assert MarginAhead([Scheduler(optimizer, eps=Constant(1e-8))]).least(0, Hyperparameters(((0.9, 0.99),), (0.5,))) == math.inf
 
 
 def test_a_schedule_without_an_end_in_sight_is_looked_at_once():
     with pytest.warns(StabilityWarning):
         _, scheduler = scheduled(exponent=Linear(0.0, 0.9, steps=FORESEEN // 100))
-    found = Prospect([scheduler])
+    found = MarginAhead([scheduler])
     first = found.least(0, Hyperparameters(((0.9, 0.99),), (0.0,)))
     table = found._tables[0][1]
     scheduler.last_step = 5000

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equipoise.monitor._measuring.readings import GroupReading, Reading, TensorReading
+from equipoise.monitor import GroupReading, JsonLines, Reading, TensorReading
 from equipoise.monitor._recording.run_file import INDICATORS, event_line, reading_line, reading_of
-from equipoise.monitor._recording.sinks import WAITING, JsonLines, SinkSet
-from equipoise.watch._runs import records
+from equipoise.monitor._recording.sinks import WAITING, SinkSet
+from equipoise.watch import records
 from tests.monitor.samples import NAMES, RUN, Action, reading, verdict
 
 ROOT = Path(__file__).parents[2]
@@ -127,7 +127,8 @@ def python(code, **options):
 
 WRITER = """
 from tests.monitor.samples import RUN, reading
-from equipoise.monitor._recording.sinks import JsonLines, SinkSet
+from equipoise.monitor import JsonLines
+from equipoise.monitor._recording.sinks import SinkSet
 sinks = SinkSet([JsonLines(FOLDER)])
 sinks.open(RUN)
 """

@@ -13,7 +13,7 @@ from torch import nn
 
 from equipoise import SMES
 from equipoise.errors import ArgumentError, UnusableInputError
-from equipoise.monitor._guarding.snapshots import Snapshots
+from equipoise.monitor import Snapshots
 
 
 class Counter:
@@ -216,10 +216,32 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_file_costs_no_snapshot(tmp_path
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_snapshots_of_another_run_in_the_folder_are_not_mixed_with_new_ones(tmp_path):
+def test_a_run_that_begins_anew_in_the_same_folder_sets_the_snapshots_of_the_earlier_one_aside(tmp_path, caplog):
+    for value in (1, 2, 3):
+        snapshots = Snapshots({"counter": Counter(value=value)}, folder=tmp_path)
+        snapshots.take(100)
+        snapshots.take(500)
+    assert f"{tmp_path} held snapshots of an earlier run; they are in {tmp_path / 'earlier-2'} now" in caplog.text
+    counter = Counter()
+    for folder, value in ((tmp_path, 3), (tmp_path / "earlier-1", 1), (tmp_path / "earlier-2", 2)):
+        assert Snapshots({"counter": counter}, folder=folder).restore().step == 500
+        assert counter.value == value
+
+
+def test_a_run_that_goes_on_keeps_its_snapshots_where_they_are(tmp_path):
     Snapshots({"counter": Counter()}, folder=tmp_path).take(500)
-    with pytest.raises(ArgumentError, match="step = 100 is not accepted: step must be after 500"):
-        Snapshots({"counter": Counter()}, folder=tmp_path).take(100)
+    again = Snapshots({"counter": Counter()}, folder=tmp_path)
+    again.restore()
+    again.take(600)
+    Snapshots({"counter": Counter()}, folder=tmp_path).take(700)  # from a checkpoint of its own
+    assert not list(tmp_path.glob("earlier*"))
+
+
+def test_the_step_of_a_snapshot_is_after_that_of_the_one_before(tmp_path):
+    snapshots = Snapshots({"counter": Counter()}, folder=tmp_path)
+    snapshots.take(500)
+    with pytest.raises(ArgumentError, match="step = 500 is not accepted: step must be after 500"):
+        snapshots.take(500)
 
 
 def test_a_state_that_the_disk_cannot_give_back_is_refused_at_the_first_snapshot(tmp_path):

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from equipoise import Equipoise, theory
 from equipoise.errors import ArgumentError
-from equipoise.monitor import Monitor
-from equipoise.monitor._judging.judge import KINDS, Thresholds, divergence, judge
+from equipoise.monitor import Monitor, Thresholds, judge
+from equipoise.monitor._judging.judge import KINDS, divergence
 from equipoise.study._tasks.transformer import Transformer
 from equipoise.theory._assessment import rounded_towards_stability
 from reproductions import text

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from equipoise import SMES
-from equipoise.monitor._measuring.readings import GroupReading, Reading, TensorReading
+from equipoise.monitor import GroupReading, JsonLines, Reading, TensorReading
 from equipoise.monitor._recording.run_file import RunInfo
-from equipoise.monitor._recording.sinks import JsonLines
 from equipoise.theory import recommend_exponent
 
 TASK = """

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from equipoise.monitor import probe_scale_invariance
-from equipoise.monitor._measuring.scale_invariance import ScaleVerdict
+from equipoise.monitor import ScaleVerdict, probe_scale_invariance
 from equipoise.study._tasks.transformer import Size, Transformer
 from reproductions import text
 from reproductions.claim import Scale

@@ -10,12 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equipoise.errors import UnusableInputError
+from equipoise.monitor import JsonLines
 from equipoise.monitor._recording.run_file import RunInfo, reading_line
-from equipoise.monitor._recording.sinks import JsonLines
-from equipoise.watch import _line_file as linefile
-from equipoise.watch import _runs as runs
+from equipoise.watch import Run, _line_file, _run, records
 from equipoise.watch._overview import BUCKETS, Overview
-from equipoise.watch._runs import INDEX, Run, records
+from equipoise.watch._run import INDEX
 from tests.monitor.samples import NAMES, RUN, Action, group, reading, verdict
 
 
@@ -49,7 +48,7 @@ def taken_in(follow):
 
 def curve(overview, name):
     row = overview.row[name]
-    return overview.low[row, : overview.used], overview.high[row, : overview.used], overview.unusual[row, : overview.used]
+    return overview.low[row, : overview.used], overview.high[row, : overview.used], overview.nonfinite[row, : overview.used]
 
 
 # ---- records
@@ -103,12 +102,12 @@ def test_however_readings_arrive_the_overview_is_the_same_and_loses_neither_extr
         place += len(part)
     for name, array in whole.to_arrays().items():
         np.testing.assert_array_equal(array, pieces.to_arrays()[name], err_msg=name)
-    low, high, unusual = curve(whole, "a")
+    low, high, nonfinite = curve(whole, "a")
     assert whole.used <= BUCKETS
     for bucket in range(whole.used):
         inside = [float(value) for value in everything[bucket * whole.width :][: whole.width] if value is not None]
         finite = [value for value in inside if math.isfinite(value)]
-        assert unusual[bucket] == len(inside) - len(finite)
+        assert nonfinite[bucket] == len(inside) - len(finite)
         assert (low[bucket], high[bucket]) == (min(finite), max(finite)) if finite else math.isnan(low[bucket])
 
 
@@ -119,10 +118,10 @@ def test_one_spike_and_one_nan_in_a_hundred_thousand_readings_are_seen():
         if begin == 31_000:
             rows[337], rows[338] = [500.0], [math.nan]
         overview.add(range(begin, begin + 1000), ["loss"], rows)
-    low, high, unusual = curve(overview, "loss")
+    low, high, nonfinite = curve(overview, "loss")
     assert (overview.count, overview.width, overview.used) == (100_000, 128, 782)
     spike = int(np.argmax(high))
-    assert (high[spike], unusual.sum()) == (500.0, 1)
+    assert (high[spike], nonfinite.sum()) == (500.0, 1)
     assert overview.steps[0, spike] <= 31_337 <= overview.steps[1, spike]
     assert low.min() == 1.0
     assert sum(array.nbytes for array in overview.to_arrays().values()) < 40_000
@@ -173,9 +172,9 @@ def test_series_have_the_names_that_loggers_use_and_a_metric_that_comes_at_times
     overview = taken_in(tmp_path).overview
     assert {"metrics/loss", "group 0/margin", "group 0/beta2 of stage 1", "gradient_rms/layer.bias"} <= overview.row.keys()
     np.testing.assert_array_equal(curve(overview, "metrics/validation_loss")[0], [math.nan, 9.0, math.nan, math.nan])
-    low, _, unusual = curve(overview, "gradient_rms/layer.bias")
+    low, _, nonfinite = curve(overview, "gradient_rms/layer.bias")
     assert np.isnan(low).all()
-    assert unusual.sum() == 0
+    assert nonfinite.sum() == 0
     assert curve(overview, "norm_ratio/layer.weight")[2].sum() == 4
 
 
@@ -236,7 +235,7 @@ def test_lines_that_are_none_of_ours_are_counted_and_the_others_shown(sink, tmp_
 
 
 def test_what_was_understood_of_a_long_file_is_kept_and_used_again(sink, tmp_path, monkeypatch, taken_in, follow):
-    monkeypatch.setattr(runs, "WORTH_KEEPING", 1000)
+    monkeypatch.setattr(_run, "INDEX_BYTES", 1000)
     for step in range(1, 50):
         sink.write(reading(step, loss=math.nan if step == 7 else 0.5))
     sink.write(verdict(49))
@@ -253,7 +252,7 @@ def test_what_was_understood_of_a_long_file_is_kept_and_used_again(sink, tmp_pat
 
 @pytest.mark.parametrize("damage", ["other file", "half an index", "an index of nothing"])
 def test_an_index_that_does_not_fit_is_not_used(sink, tmp_path, monkeypatch, damage, taken_in, follow):
-    monkeypatch.setattr(runs, "WORTH_KEEPING", 1000)
+    monkeypatch.setattr(_run, "INDEX_BYTES", 1000)
     for step in range(1, 50):
         sink.write(reading(step))
     taken_in(tmp_path)
@@ -272,7 +271,7 @@ def test_an_index_that_does_not_fit_is_not_used(sink, tmp_path, monkeypatch, dam
 
 
 def test_a_run_that_cannot_be_written_to_is_read_all_the_same(sink, tmp_path, monkeypatch, taken_in):
-    monkeypatch.setattr(runs, "WORTH_KEEPING", 1000)
+    monkeypatch.setattr(_run, "INDEX_BYTES", 1000)
     (tmp_path / INDEX).mkdir()
     for step in range(1, 50):
         sink.write(reading(step))
@@ -298,19 +297,19 @@ def long_run(tmp_path_factory):
     return folder
 
 
-def test_a_glance_at_a_long_file_shows_its_whole_length_and_its_end_and_takes_nothing_in(long_run, monkeypatch, follow):
-    monkeypatch.setattr(runs, "WORTH_KEEPING", 1 << 20)
+def test_a_sample_of_a_long_file_shows_its_whole_length_and_its_end_and_takes_nothing_in(long_run, monkeypatch, follow):
+    monkeypatch.setattr(_run, "INDEX_BYTES", 1 << 20)
     run = follow(long_run)
-    seen = run.seen()
+    seen = run.to_show()
     assert seen is not run
     assert (seen.last.step, seen.last.metrics) == (50_000, {"loss": 50_000.5})
     steps = seen.overview.steps[0, : seen.overview.used]
     assert steps[0] < 200
-    assert np.diff(steps).max() < 4 * 50_000 / runs.GLANCES
+    assert np.diff(steps).max() < 4 * 50_000 / _run.SAMPLE_PLACES
     assert (run.position, run.overview.count, seen.verdicts[0]["step"]) == (0, 0, 50_000)
     while run.read():
         pass
-    assert run.seen() is run
+    assert run.to_show() is run
     assert (run.overview.count, run.unreadable) == (5_000, 0)
 
 
@@ -328,13 +327,13 @@ def test_a_closer_look_has_exactly_the_readings_between_two_steps(long_run, firs
 
 
 def test_a_closer_look_at_too_much_is_none(long_run, monkeypatch, follow):
-    monkeypatch.setattr(runs, "CLOSE", 10_000)
+    monkeypatch.setattr(_run, "WINDOW_BYTES", 10_000)
     assert follow(long_run).window(0, 10**9) is None
 
 
 def test_lines_longer_than_what_is_read_at_a_time_are_read_whole(sink, tmp_path, monkeypatch, taken_in):
-    monkeypatch.setattr(runs, "PART", 64)
-    monkeypatch.setattr(linefile, "GLANCE", 64)
+    monkeypatch.setattr(_run, "PART_BYTES", 64)
+    monkeypatch.setattr(_line_file, "ENOUGH_FOR_A_LINE", 64)
     for step in (1, 2, 3):
         sink.write(reading(step))
     run = taken_in(tmp_path)

@@ -14,9 +14,9 @@ from contextlib import ExitStack
 import pytest
 from rich.console import Console
 
-from equipoise.monitor._recording.sinks import JsonLines
+from equipoise.monitor import JsonLines
+from equipoise.watch import Run
 from equipoise.watch._overview import Overview
-from equipoise.watch._runs import Run
 from equipoise.watch._terminal import sparkline, view
 from tests.monitor.samples import RUN, Action, group, reading, tensor, verdict
 
@@ -73,8 +73,8 @@ def test_what_is_wrong_comes_first_in_words_and_in_the_table(folder, shown):
     assert lines[0].startswith("mine  step 59  ")
     assert f"nonfinite-gradient since step 1 in {NAMES[30]}" in text
     assert "rollback at step 59: Rolled back to step 50." in text
-    assert "least ahead" not in text  # it is the margin
-    assert any(line.startswith("margin of group 1") and line.endswith("-0.2") for line in lines)
+    assert "margin ahead" not in text  # it is the margin
+    assert any(line.startswith("stability margin, group 1") and line.endswith("-0.2") for line in lines)
     table = next(index for index, line in enumerate(lines) if line.startswith("tensor of model.blocks"))
     assert lines[table + 1].startswith("30.attention")
     assert lines[-1].startswith("and ")
@@ -149,7 +149,8 @@ def test_a_folder_without_a_run_is_unusable_input(run, tmp_path):
 @pytest.mark.parametrize(("module", "arguments"), [("rich.console", []), ("uvicorn", ["--web"])])
 def test_a_missing_package_is_said_with_the_line_that_installs_it(run, folder, monkeypatch, module, arguments):
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, "equipoise.watch._web", raising=False)
+    for name in ("_terminal", "_web"):
+        monkeypatch.delitem(sys.modules, f"equipoise.watch.{name}", raising=False)
     code, _, err = run("watch", folder, *arguments)
     assert code == 2
     assert "pip install 'equipoise[watch]'" in err

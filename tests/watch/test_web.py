@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from equipoise.monitor import JsonLines
 from equipoise.monitor._recording.run_file import RunInfo
-from equipoise.monitor._recording.sinks import JsonLines
 from equipoise.watch._overview import BUCKETS
 from tests.marks import BROWSER
 from tests.monitor.samples import Action, group, reading, tensor, verdict
@@ -62,7 +62,7 @@ def get(port, path="/", **headers):
     return answer, content
 
 
-def events(port, count, path="/events", **headers):
+def events(port, count, path="/updates", **headers):
     """The first events of a stream: their ids and messages."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
@@ -79,7 +79,7 @@ def events(port, count, path="/events", **headers):
     return found
 
 
-def settled(port, path="/events"):
+def settled(port, path="/updates"):
     """The newest id and message of one run, once its whole file was taken in."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
@@ -122,7 +122,7 @@ def test_the_page_may_load_nothing_run_only_its_own_script_and_is_never_the_same
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1.evil.example"])
-@pytest.mark.parametrize("path", ["/", "/events", "/window?of=0&first=0&last=9"])
+@pytest.mark.parametrize("path", ["/", "/updates", "/window?of=0&first=0&last=9"])
 def test_a_page_of_another_name_that_was_bent_to_this_machine_is_refused(port, host, path):
     answer, content = get(port, path, Host=host.format(port=port))
     assert (answer.status, content) == (400, "Invalid host header")
@@ -155,10 +155,10 @@ def test_what_is_sent_of_a_long_run_is_bounded_and_has_the_extremes_and_the_nan(
         deadline = time.monotonic() + 60
         while (message := settled(port)[1])["readings"] < 5000 and time.monotonic() < deadline:
             time.sleep(0.2)
-    low, high, unusual = message["series"]["metrics/loss"]
+    low, high, nonfinite = message["series"]["metrics/loss"]
     assert len(low) == len(high) == 625 <= BUCKETS
     assert max(high) == 90.0
-    assert unusual == [499 // 8]
+    assert nonfinite == [499 // 8]
     assert [event["kind"] for event in message["events"]] == ["verdict", "action"]
 
 
@@ -170,7 +170,7 @@ def test_a_closer_look_has_every_reading_and_numbers_that_are_none_are_refused(p
     assert found["series"]["gradient_rms/layer.0.weight"][0] == pytest.approx([0.5, 0.1, 0.2])
     for query in ("of=x&first=1&last=2", "of=7&first=1&last=2", "of=0", "of=0&first=1&last=2&run=x"):
         assert get(port, f"/window?{query}")[0].status == 400
-    assert get(port, "/events?group=x")[0].status == 400
+    assert get(port, "/updates?group=x")[0].status == 400
 
 
 def test_a_port_that_is_taken_is_unusable_input(run, folders, port):
@@ -184,7 +184,7 @@ def test_a_port_that_is_taken_is_unusable_input(run, folders, port):
 def test_ctrl_c_ends_the_server_cleanly_even_while_a_page_is_open(folders):
     with served(folders[0]) as (server, port):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        connection.request("GET", "/events")
+        connection.request("GET", "/updates")
         connection.getresponse().readline()
         server.send_signal(signal.SIGINT)
         assert server.wait(timeout=30) == 0
@@ -273,9 +273,9 @@ TITLES = "[...document.querySelectorAll('figure:not([hidden]) h3')].map(title =>
 def test_runs_are_drawn_from_this_server_alone_without_a_complaint(page):
     assert page.value("document.getElementById('connection').textContent") == "connected"
     titles = page.value(TITLES)
-    assert titles[:2] == ["loss", "margin (dashed: least ahead)"]
-    assert {"learning rate", "gradient RMS", "|lr u| / |w|"} <= set(titles)
-    assert "norm / what E8 predicts" not in titles  # known of none
+    assert titles[:2] == ["loss", "stability margin, nats per step (dashed: least ahead)"]
+    assert {"learning rate", "gradient RMS", "relative step, |lr * update| / |weight|"} <= set(titles)
+    assert "norm / the norm that updates predict" not in titles  # known of none
     paths = page.value("[...document.querySelectorAll('figure:not([hidden]) .curve')].map(curve => curve.getAttribute('d'))")
     assert len(paths) > 20
     assert not re.search("NaN|undefined|Infinity", " ".join(paths))

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equipoise.cli._arguments import port_number
-from equipoise.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from equipoise.cli._arguments import Commands
@@ -20,41 +19,42 @@ def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "watch",
-        help="see what running trainings do",
-        description="Show runs that a Monitor writes, and follow them until Ctrl-C: verdicts, curves, and every tensor.",
-        epilog="Exit code 0: done, whatever the verdicts; 2: unusable input.",
+        help="See what running trainings do.",
+        description=(
+            "Show runs that a Monitor writes: what is wrong, the curves of the metrics, and every tensor. In a terminal the"
+            " view follows the runs until you press Ctrl-C. Where the output is no terminal, it is printed once."
+        ),
+        epilog="The exit code is 0 when the command is done, whatever the verdicts say, and 2 when the input cannot be used.",
         allow_abbrev=False,
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="the folder of a run, which holds readings.jsonl")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="The folder of a run: the one that you gave to JsonLines."
+    )
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--once", action="store_true", help="print once instead; so it is where stdout is no terminal")
-    how.add_argument("--json", action="store_true", help="print the last readings and verdicts once, as one JSON array")
-    how.add_argument("--web", action="store_true", help="serve a page on this machine instead, at 127.0.0.1")
-    parser.add_argument("--port", type=port_number, default=0, metavar="N", help="of the page (default: one that is free)")
+    how.add_argument("--once", action="store_true", help="Print everything once instead of following the runs.")
+    how.add_argument("--json", action="store_true", help="Print the last readings and the verdicts once, as one JSON array.")
+    how.add_argument("--web", action="store_true", help="Serve a page with live charts on this machine, at 127.0.0.1.")
+    parser.add_argument(
+        "--port",
+        type=port_number,
+        default=0,
+        metavar="N",
+        help="The port of the page. The default is a port that is free; the command prints it.",
+    )
     parser.set_defaults(run=_watch)
 
 
 def _watch(options: argparse.Namespace) -> int:
-    from equipoise.watch._runs import Run
-
-    try:
-        from rich.console import Console
-
-        from equipoise.watch._terminal import as_plain, print_once, watch
-
-        if options.web:
-            from equipoise.watch._web import serve
-    except ImportError as error:
-        raise MissingExtraError("watching a run", "watch") from error
+    from equipoise import watch
 
     with ExitStack() as opened:
-        runs = [opened.enter_context(Run(folder)) for folder in options.runs]
+        runs = [opened.enter_context(watch.Run(folder)) for folder in options.runs]
         if options.json:
-            print(json.dumps(as_plain(runs), indent=2, allow_nan=False))
+            print(json.dumps(watch.summary(runs), indent=2, allow_nan=False))
         elif options.web:
-            serve(runs, options.port)  # pyright: ignore[reportPossiblyUnboundVariable]
+            watch.serve(runs, options.port)
         elif options.once or not sys.stdout.isatty():
-            print_once(runs, Console())
+            watch.show(runs)
         else:
-            watch(runs, Console())
+            watch.follow(runs)
     return 0

@@ -11,15 +11,17 @@ from equipoise._lazy import imported_on_first_use
 
 if TYPE_CHECKING:
     from equipoise.monitor._guarding.guard import Action, Guard
-    from equipoise.monitor._guarding.policies import LowerRate, MoveInside, Rollback, Skip, Stop, Warn
+    from equipoise.monitor._guarding.policies import Rollback, Skip, Stop, Warn
+    from equipoise.monitor._guarding.remedies import LowerRate, MoveInside
     from equipoise.monitor._guarding.snapshots import Snapshots
     from equipoise.monitor._judging.judge import judge
-    from equipoise.monitor._judging.verdict import Thresholds, Verdict
+    from equipoise.monitor._judging.thresholds import Thresholds
+    from equipoise.monitor._judging.verdict import Verdict
     from equipoise.monitor._measuring.readings import GroupReading, Reading, TensorReading
     from equipoise.monitor._measuring.scale_invariance import ScaleInvariance, ScaleVerdict, probe_scale_invariance
     from equipoise.monitor._monitor import Monitor
+    from equipoise.monitor._recording.json_lines import JsonLines
     from equipoise.monitor._recording.loggers import MLflow, TensorBoard, WandB
-    from equipoise.monitor._recording.sinks import JsonLines
 
 __all__ = [
     "Action",
@@ -53,11 +55,11 @@ __getattr__ = imported_on_first_use(
         "Action": "_guarding.guard",
         "GroupReading": "_measuring.readings",
         "Guard": "_guarding.guard",
-        "JsonLines": "_recording.sinks",
-        "LowerRate": "_guarding.policies",
+        "JsonLines": "_recording.json_lines",
+        "LowerRate": "_guarding.remedies",
         "MLflow": "_recording.loggers",
         "Monitor": "_monitor",
-        "MoveInside": "_guarding.policies",
+        "MoveInside": "_guarding.remedies",
         "Reading": "_measuring.readings",
         "Rollback": "_guarding.policies",
         "ScaleInvariance": "_measuring.scale_invariance",
@@ -67,7 +69,7 @@ __getattr__ = imported_on_first_use(
         "Stop": "_guarding.policies",
         "TensorBoard": "_recording.loggers",
         "TensorReading": "_measuring.readings",
-        "Thresholds": "_judging.verdict",
+        "Thresholds": "_judging.thresholds",
         "Verdict": "_judging.verdict",
         "WandB": "_recording.loggers",
         "Warn": "_guarding.policies",

@@ -1,4 +1,4 @@
-"""Watches a training run: reads it every so many steps, and passes on what it read."""
+"""The monitor of a training run: it measures, judges, lets the guard act, and records, in this order."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from equipoise.balance._controller import checked_every
 from equipoise.balance._scheduler import Scheduler
 from equipoise.errors import ArgumentError, RunStoppedError, StateDictError
 from equipoise.monitor._guarding.guard import Guard
-from equipoise.monitor._judging.judge import Verdict, judge
-from equipoise.monitor._measuring.metric_means import Means
-from equipoise.monitor._measuring.reader import Reader, Seen, unwrapped
+from equipoise.monitor._judging.judge import judge
+from equipoise.monitor._judging.verdict import Verdict
+from equipoise.monitor._measuring.metric_means import MetricMeans
+from equipoise.monitor._measuring.parameter_names import unwrapped
 from equipoise.monitor._measuring.readings import Reading
 from equipoise.monitor._measuring.scale_invariance import ScaleInvariance
+from equipoise.monitor._measuring.step_measurer import StateBeforeStep, StepMeasurer
 from equipoise.monitor._recording.run_file import RunInfo
 from equipoise.monitor._recording.sinks import Sink, SinkSet
 from equipoise.optim import _sharding as sharding
@@ -29,15 +31,15 @@ from equipoise.optim._optimizer import Equipoise
 from equipoise.optim._telemetry import Telemetry
 
 HISTORY = 200
-"""So many readings are kept for verdicts; of a model with 148 tensors 10 MB."""
+"""So many readings are kept for verdicts; for a model with 148 tensors they take 10 MB."""
 
 
 class Monitor:
     r"""Reads a training run every so many steps: tensors, groups, metrics.
 
-    What it needs of gradients, updates and parameters the optimizer's kernels measure in the same pass that updates them
-    (:class:`~equipoise.Telemetry`, which the monitor opens for the steps that are read).
-    On other steps nothing is measured and nothing waits for the device. A reading waits for it once.
+    The optimizer's kernels measure gradients, updates and parameters in the same pass that updates them
+    (:class:`~equipoise.Telemetry`, which the monitor opens for the steps that are read). In other steps nothing is measured,
+    and nothing waits for the device. A reading waits for it once.
 
     Call :meth:`step` once per training step, after the optimizer and the schedulers::
 
@@ -49,28 +51,28 @@ class Monitor:
             optimizer.zero_grad()
             monitor.step(loss=loss)
 
-    **Metrics** may be tensors on the device, which are not read before a reading is due. A reading has the mean of every value
-    that was given since the reading before it: of all micro-batches (:meth:`micro_step`) and all steps in between. One that is
-    not finite makes the mean not finite: nothing between two readings is lost.
+    **Metrics** may be tensors on the device, which nobody waits for before a reading is due. A reading has the mean of all
+    values that were given since the last reading, from micro-batches (:meth:`micro_step`) and from steps. One value that is not
+    finite makes the mean not finite: nothing between two readings is lost.
 
     **Gradients** are read as the optimizer used them: accumulated, clipped, unscaled. A step that a ``GradScaler`` skips is a
     reading with ``made=False`` and without tensors.
 
     **Several processes**: every process needs a monitor and calls it alike; sinks are called on the first one alone. Sharded
     tensors are measured as a whole, metrics are means over the processes (of those that have them), in one collective per
-    reading. So readings are the same everywhere, up to the time and the rounding of the sums of tensors that are not sharded.
+    reading. So readings are the same on every process, but for the time and the rounding of tensors that are not sharded.
 
     Args:
-        optimizer: an :class:`~equipoise.Equipoise`. Another one is migrated first (:mod:`equipoise.migrate`).
-        model: whose names the parameters have; may be compiled, in DDP, or sharded by ``fully_shard``. Parameters that only the
-            optimizer has are called by group and place, as ``group 1, parameter 0``.
-        every: steps from one reading to the next.
+        optimizer: an :class:`~equipoise.Equipoise`. Migrate another one first (:mod:`equipoise.migrate`).
+        model: the model, which gives the parameters their names. It may be compiled, in DDP, or sharded by ``fully_shard``. A
+            parameter that only the optimizer has is called by its group and place, as ``group 1, parameter 0``.
+        every: the number of steps from one reading to the next.
         sinks: where readings and verdicts go.
-        guard: what is done about trouble; None: nothing.
-        schedules: those :class:`~equipoise.balance.Scheduler` along which the margin is to be foreseen.
-        invariance: of the model, by :func:`~equipoise.monitor.probe_scale_invariance`: the norms of what is scale-invariant are
-            compared with E8's.
-        name: of the run; None: the model's class.
+        guard: what acts on trouble; None does nothing.
+        schedules: every :class:`~equipoise.balance.Scheduler` along which the margin is to be foreseen.
+        invariance: what :func:`~equipoise.monitor.probe_scale_invariance` found of the model. The norms of scale-invariant
+            parameters are compared with those that their updates predict.
+        name: the name of the run; None takes the name of the model's class.
 
     Raises:
         ArgumentError: an optimizer that does not measure its steps, or another argument outside of what is accepted.
@@ -109,22 +111,25 @@ class Monitor:
         self.optimizer = optimizer
         self.guard = guard
         self.steps = 0
-        """How many it has seen."""
+        """The steps that it was told of."""
         self.history: deque[Reading] = deque(maxlen=HISTORY)
         """The last readings."""
         self.verdicts: list[Verdict] = []
-        """On the last reading."""
-        own = unwrapped(model)
-        self.name = name or type(own).__name__
-        self._reader = Reader(optimizer, own, schedules, invariance or {})
-        self._metrics = Means()
-        self._seen: Seen | None = None
+        """What is wrong at the last reading."""
+        user_model = unwrapped(model)
+        self.name = name or type(user_model).__name__
+        self._measurer = StepMeasurer(optimizer, user_model, schedules, invariance or {})
+        self._metrics = MetricMeans()
+        self._before: StateBeforeStep | None = None
         self._made = False
         self._given_sinks = tuple(sinks) if not sharding.is_distributed() or dist.get_rank() == 0 else ()
         self._sinks = self._opened_sinks()
-        self._handles = [optimizer.register_step_pre_hook(self._before), optimizer.register_step_post_hook(self._after)]
+        self._handles = [
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+        ]
         if guard is not None:
-            guard.keep(self)
+            guard.attach(self)
 
     @property
     def last(self) -> Reading | None:
@@ -132,31 +137,31 @@ class Monitor:
         return self.history[-1] if self.history else None
 
     def step(self, **metrics: float | Tensor) -> Reading | None:
-        """Tell that a training step has ended, whether the optimizer made its own or not.
+        """Tell the monitor that a training step has ended, whether the optimizer made its own or not.
 
         Args:
-            metrics: as ``loss=loss``; numbers, or tensors of one element.
+            metrics: numbers, or tensors of one element, by name: ``loss=loss``.
 
         Returns:
-            A reading where one was due.
+            A reading if one was due, else None.
 
         Raises:
             ArgumentError: a metric that is not a number.
-            RunStoppedError: the guard stops the run; the sinks have been told.
+            RunStoppedError: the guard stops the run. The sinks already have the reading and the reason.
         """
         self._metrics.add(metrics)
         self.steps += 1
-        made, seen = self._made, self._seen
+        made, before = self._made, self._before
         self._close_telemetry()
-        self._made, self._seen = False, None
+        self._made, self._before = False, None
         if self.steps % self.every:
             return None
-        if len(self._reader.places) != sum(len(group["params"]) for group in self.optimizer.param_groups):
-            self._reader.name()
+        if len(self._measurer.places) != sum(len(group["params"]) for group in self.optimizer.param_groups):
+            self._measurer.find_parameters()
             self._sinks.close()
             self._sinks = self._opened_sinks()
-        found, groups, tensors = self._reader.read(made, seen or Seen(self.optimizer), self._metrics.take())
-        reading = Reading(self.steps, time.time(), made, found, groups, tensors)
+        means, groups, tensors = self._measurer.measure(made, before or StateBeforeStep(self.optimizer), self._metrics.take())
+        reading = Reading(self.steps, time.time(), made, means, groups, tensors)
         self.history.append(reading)
         self._sinks.write(reading)
         action = None
@@ -173,7 +178,7 @@ class Monitor:
         return reading
 
     def micro_step(self, **metrics: float | Tensor) -> None:
-        """Tell of one micro-batch of gradient accumulation: its metrics belong to the coming step.
+        """Give the metrics of one micro-batch of gradient accumulation: they belong to the coming step.
 
         Raises:
             ArgumentError: a metric that is not a number.
@@ -181,7 +186,7 @@ class Monitor:
         self._metrics.add(metrics)
 
     def validation(self, **metrics: float | Tensor) -> None:
-        """Tell what was found on validation data: ``loss`` is ``validation_loss`` in the next reading.
+        """Give metrics of validation data: ``loss`` becomes ``validation_loss`` in the next reading.
 
         Raises:
             ArgumentError: a metric that is not a number.
@@ -202,8 +207,8 @@ class Monitor:
         self.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next readings depend on, in plain values; a guard has its own. Waits for the device."""
-        return {"steps": self.steps, "metrics": self._metrics.state_dict(), "reader": self._reader.state_dict()}
+        """What the next readings depend on, in plain values. A guard has a state dict of its own. Waits for the device."""
+        return {"steps": self.steps, "metrics": self._metrics.state_dict(), "reader": self._measurer.state_dict()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue where a state dict was made.
@@ -215,10 +220,10 @@ class Monitor:
             raise StateDictError(f"a state dict with the keys {', '.join(state_dict) or '(none)'} is not one of a Monitor")
         self.steps = state_dict["steps"]
         self._metrics.load_state_dict(state_dict["metrics"])
-        self._reader.load_state_dict(state_dict["reader"])
+        self._measurer.load_state_dict(state_dict["reader"])
 
     def _opened_sinks(self) -> SinkSet:
-        parameters, places = zip(*self._reader.places.items(), strict=True)
+        parameters, places = zip(*self._measurer.places.items(), strict=True)
         names, numbers = zip(*places, strict=True)
         versions = {"equipoise": __version__, "torch": torch.__version__, "python": platform.python_version()}
         sinks = SinkSet(self._given_sinks)
@@ -226,11 +231,11 @@ class Monitor:
         sinks.open(RunInfo(self.name, time.time(), versions, names, shapes, numbers))
         return sinks
 
-    def _before(self, optimizer: Equipoise, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any] | None:
-        self._reader.watch()
+    def _before_step(self, optimizer: Equipoise, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any] | None:
+        self._measurer.note_changes()
         self._close_telemetry()  # of a step that failed
         if (self.steps + 1) % self.every == 0:
-            self._seen = Seen(optimizer, Telemetry(optimizer))
+            self._before = StateBeforeStep(optimizer, Telemetry(optimizer))
         return None if self.guard is None else self._guarded(self.guard, given, named)
 
     def _guarded(self, guard: Guard, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any] | None:
@@ -247,9 +252,9 @@ class Monitor:
 
         return given[:1], {**named, "closure": guarded}
 
-    def _after(self, optimizer: Equipoise, *_: Any) -> None:
+    def _after_step(self, optimizer: Equipoise, *_: Any) -> None:
         self._made |= any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])
 
     def _close_telemetry(self) -> None:
-        if self._seen is not None and self._seen.telemetry is not None:
-            self._seen.telemetry.close()
+        if self._before is not None and self._before.telemetry is not None:
+            self._before.telemetry.close()

@@ -1,4 +1,4 @@
-"""What processes that train together tell each other, so that all of them decide alike. One alone tells itself."""
+"""What processes that train together tell each other, so that all of them decide alike. A single process tells itself."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from equipoise.optim import _sharding as sharding
 T = TypeVar("T")
 
 
-def everywhere(value: T) -> list[T]:
-    """What every process has of a value, in the order of the processes: a collective, of anything that can be pickled."""
+def from_every_process(value: T) -> list[T]:
+    """The value that every process has, in the order of their ranks. A collective, for anything that can be pickled."""
     if not sharding.is_distributed():
         return [value]
     found: list[Any] = [None] * dist.get_world_size()
@@ -22,11 +22,11 @@ def everywhere(value: T) -> list[T]:
     return found
 
 
-def anywhere(flag: Tensor) -> bool:
-    """Whether a flag is set on any process: a collective, and the one place where the host waits for the device.
+def true_on_any_process(flag: Tensor) -> bool:
+    """Whether a flag is set on any process. A collective; it is the only place where the host waits for the device.
 
     Args:
-        flag: of one element; where the backend is NCCL, on the device that it works on.
+        flag: a tensor of one element; where the backend is NCCL, on the device that it works on.
     """
     if sharding.is_distributed():
         flag = flag.to(torch.int32).reshape(1)

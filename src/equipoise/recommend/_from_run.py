@@ -15,7 +15,7 @@ from equipoise.monitor._recording.run_file import RunInfo
 from equipoise.recommend._evidence import Evidence, Group, Layer, Moment, Number
 from equipoise.rules import Reference
 from equipoise.theory._invariance import noise_update
-from equipoise.watch._runs import records
+from equipoise.watch import records
 
 REFERENCE_STEPS = 20
 """When the reference "initial" is taken, unless told otherwise."""

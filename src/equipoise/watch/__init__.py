@@ -1,5 +1,31 @@
-"""Runs on disk: read back record by record, or followed in a terminal and on a page."""
+"""Runs on disk: read back record by record, summarized, or followed in a terminal and on a page.
 
-from equipoise.watch._runs import Run, records
+Names are imported on first use: to read a run needs neither rich nor a web server.
+"""
 
-__all__ = ["Run", "records"]
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from equipoise._lazy import imported_on_first_use
+
+if TYPE_CHECKING:
+    from equipoise.watch._records import records
+    from equipoise.watch._run import Run
+    from equipoise.watch._summary import summary
+    from equipoise.watch._terminal import follow, show
+    from equipoise.watch._web import serve
+
+__all__ = ["Run", "follow", "records", "serve", "show", "summary"]
+
+__getattr__ = imported_on_first_use(
+    __name__,
+    {
+        "Run": "_run",
+        "follow": "_terminal",
+        "records": "_records",
+        "serve": "_web",
+        "show": "_terminal",
+        "summary": "_summary",
+    },
+)

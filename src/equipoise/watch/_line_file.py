@@ -1,4 +1,4 @@
-"""A long file of lines that somebody else appends to: parts of it, and where to find what."""
+"""A long file of lines that another process appends to: parts of it, and where to find a step."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 from equipoise.errors import UnusableInputError
 from equipoise.monitor._recording.run_file import READING_BEGINS
 
-GLANCE = 1 << 12
-"""Bytes that are read to find a line."""
+ENOUGH_FOR_A_LINE = 1 << 12
+"""So many bytes are read to find a line."""
 
 
 def opened(path: Path) -> io.BufferedReader:
-    """The file of a run.
+    """The file of a run, open for reading.
 
     Raises:
-        UnusableInputError: there is none.
+        UnusableInputError: there is no such file.
     """
     try:
         return path.open("rb")
@@ -32,10 +32,10 @@ class LineFile:
     """The file of a run, open.
 
     Args:
-        path: of it.
+        path: the path of the file.
 
     Raises:
-        UnusableInputError: there is none.
+        UnusableInputError: there is no such file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,17 +43,17 @@ class LineFile:
         self._file = opened(path)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the file."""
         self._file.close()
 
     @property
     def size(self) -> int:
-        """Bytes that it has now."""
+        """The number of bytes that the file has now."""
         return os.fstat(self._file.fileno()).st_size
 
     @property
     def replaced(self) -> bool:
-        """Whether another file stands in its place."""
+        """Whether another file has taken its place."""
         try:
             there = self._path.stat()
         except FileNotFoundError:
@@ -61,8 +61,12 @@ class LineFile:
         return not os.path.samestat(there, os.fstat(self._file.fileno()))
 
     def whole_lines(self, place: int, length: int) -> tuple[int, bytes]:
-        """Where the first line that begins at a place or after it begins, and the whole lines from there that end within that
-        many bytes, or, if there is none, within twice as many."""
+        """The first line that begins at a place or after it, and the whole lines that follow.
+
+        Returns:
+            Where that line begins, and all whole lines from there that end within `length` bytes, or, if there is none, within
+            twice as many.
+        """
         before = min(place, 1)  # a line may begin right here
         part = os.pread(self._file.fileno(), length + before, place - before)
         begin = part.find(b"\n") + 1 if before else 0
@@ -72,7 +76,7 @@ class LineFile:
         return self.whole_lines(place, 2 * length)
 
     def place_of(self, step: int) -> int:
-        """Where the first reading from a step on begins, found by bisection: if steps only ever grow."""
+        """Where the first reading from a step on begins. It is found by bisection, which needs steps that only ever grow."""
         low, high, found = 0, self.size, self.size
         while low < high:
             middle = (low + high) // 2
@@ -84,9 +88,9 @@ class LineFile:
         return found
 
     def _next_reading(self, place: int) -> tuple[int, float]:
-        """Where the first reading that begins at a place or after it begins, and its step; infinite if there is none."""
+        """Where the next reading after a place begins, and its step, which is infinite if there is none."""
         while True:
-            place, part = self.whole_lines(place, GLANCE)
+            place, part = self.whole_lines(place, ENOUGH_FOR_A_LINE)
             if not part:
                 return self.size, math.inf
             for line in part.splitlines(keepends=True):
@@ -94,7 +98,8 @@ class LineFile:
                     return place, json.loads(line)["step"]
                 place += len(line)
 
-    def seal(self, position: int) -> str:
-        """What tells the file up to a position from any other: its beginning, with the run's time in it, and its end there."""
+    def fingerprint(self, position: int) -> str:
+        """Tells the file up to a position from any other, by its beginning, which has the time of the run, and its end
+        there."""
         ends = [os.pread(self._file.fileno(), min(4096, position), at) for at in (0, max(0, position - 4096))]
         return hashlib.sha256(b"".join(ends)).hexdigest()

@@ -1,5 +1,7 @@
-"""Any number of readings as few enough to draw, without losing a spike: buckets of equally many readings, each with the lowest
-and the highest value and how many were not finite."""
+"""Any number of readings, as few numbers as can be drawn, without losing a spike.
+
+Readings share buckets, equally many in each; a bucket has the lowest and the highest value, and how many were not finite.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ class Overview:
     Example:
         >>> overview = Overview()
         >>> overview.add([1, 2, 3], ["loss"], [[0.5], [float("nan")], [0.25]])
-        >>> overview.width, overview.low[0, :3], overview.unusual[0, :3]
+        >>> overview.width, overview.low[0, :3], overview.nonfinite[0, :3]
         (1, array([0.5 ,  nan, 0.25]), array([0, 1, 0]))
     """
 
@@ -33,27 +35,28 @@ class Overview:
         self.row: dict[str, int] = {}
         """The row of each series."""
         self.count = 0
-        """Of readings."""
+        """The number of readings."""
         self.width = 1
-        """Readings per bucket; a power of two."""
+        """The number of readings in a bucket, a power of two."""
         self.steps: Integers = np.empty((2, BUCKETS), np.int64)
-        """Of the first and the last reading in each bucket."""
+        """The steps of the first and the last reading in each bucket."""
         self.low: Floats = np.empty((0, BUCKETS))
         self.high: Floats = np.empty((0, BUCKETS))
-        self.unusual: Integers = np.empty((0, BUCKETS), np.int64)
-        """How many values were not finite. All three: row by series, column by bucket; those that are used come first."""
+        self.nonfinite: Integers = np.empty((0, BUCKETS), np.int64)
+        """How many values were not finite. All three have a row for each series and a column for each bucket; used ones come
+        first."""
 
     @property
     def used(self) -> int:
-        """Buckets that hold a reading."""
+        """The number of buckets that hold a reading."""
         return -(-self.count // self.width)
 
     def add(self, steps: Sequence[int], names: Sequence[str], values: Sequence[Sequence[Any]]) -> None:
         """Take in readings that follow those before.
 
         Args:
-            steps: of each reading.
-            names: of series.
+            steps: the step of each reading.
+            names: the names of the series.
             values: a row per reading and in it a value per name: a number, what ``float`` makes one of, or None where it is
                 missing.
         """
@@ -75,10 +78,10 @@ class Overview:
     def newest(self, series: str) -> float:
         """The highest value in the newest bucket that has any; NaN where none of them is finite."""
         row = self.row[series]
-        there = np.flatnonzero(~np.isnan(self.high[row, : self.used]) | (self.unusual[row, : self.used] > 0))
+        there = np.flatnonzero(~np.isnan(self.high[row, : self.used]) | (self.nonfinite[row, : self.used] > 0))
         return float(self.high[row, there[-1]]) if there.size else np.nan
 
-    def _fill(self, steps: Integers, rows: list[int], values: Floats, unusual: NDArray[np.bool_]) -> None:
+    def _fill(self, steps: Integers, rows: list[int], values: Floats, nonfinite: NDArray[np.bool_]) -> None:
         buckets = (self.count + np.arange(len(steps))) // self.width
         starts = np.flatnonzero(np.diff(buckets, prepend=-1))
         ends = np.append(starts[1:], len(steps)) - 1
@@ -89,7 +92,7 @@ class Overview:
             place: Any = np.ix_(np.array(rows), buckets[starts])
             self.low[place] = np.fmin(self.low[place], np.fmin.reduceat(values, starts).T)
             self.high[place] = np.fmax(self.high[place], np.fmax.reduceat(values, starts).T)
-            self.unusual[place] += np.add.reduceat(unusual, starts, dtype=np.int64).T
+            self.nonfinite[place] += np.add.reduceat(nonfinite, starts, dtype=np.int64).T
         self.count += len(steps)
 
     def _halve(self) -> None:
@@ -98,9 +101,9 @@ class Overview:
         self.steps[0, :half], self.steps[1, :half] = self.steps[0, ::2].copy(), self.steps[1, 1::2].copy()
         self.low[:, :half] = np.fmin(self.low[:, ::2], self.low[:, 1::2])
         self.high[:, :half] = np.fmax(self.high[:, ::2], self.high[:, 1::2])
-        self.unusual[:, :half] = self.unusual[:, ::2] + self.unusual[:, 1::2]
+        self.nonfinite[:, :half] = self.nonfinite[:, ::2] + self.nonfinite[:, 1::2]
         self.low[:, rest] = self.high[:, rest] = np.nan
-        self.unusual[:, rest] = 0
+        self.nonfinite[:, rest] = 0
 
     def _row_of(self, name: str) -> int:
         if name not in self.row:
@@ -109,11 +112,11 @@ class Overview:
                 more = max(16, len(self.low))
                 self.low = np.vstack([self.low, np.full((more, BUCKETS), np.nan)])
                 self.high = np.vstack([self.high, np.full((more, BUCKETS), np.nan)])
-                self.unusual = np.vstack([self.unusual, np.zeros((more, BUCKETS), np.int64)])
+                self.nonfinite = np.vstack([self.nonfinite, np.zeros((more, BUCKETS), np.int64)])
         return self.row[name]
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """What :meth:`from_arrays` makes an equal one of."""
+        """Everything that :meth:`from_arrays` needs to make an equal overview."""
         series, used = len(self.row), self.used
         return {
             "names": np.array(list(self.row), dtype=np.str_),
@@ -121,7 +124,7 @@ class Overview:
             "steps": self.steps[:, :used],
             "low": self.low[:series, :used],
             "high": self.high[:series, :used],
-            "unusual": self.unusual[:series, :used],
+            "nonfinite": self.nonfinite[:series, :used],
         }
 
     @classmethod
@@ -133,6 +136,6 @@ class Overview:
         made.count, made.width = (int(size) for size in arrays["size"])
         series, used = len(made.row), made.used
         made.steps[:, :used] = arrays["steps"]
-        for name in ("low", "high", "unusual"):
+        for name in ("low", "high", "nonfinite"):
             getattr(made, name)[:series, :used] = arrays[name]
         return made

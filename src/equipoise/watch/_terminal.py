@@ -1,4 +1,4 @@
-"""``equipoise watch`` in a terminal: what a run was last seen doing, and how it got there."""
+"""Runs in a terminal: what each of them did last, and how it got there."""
 
 from __future__ import annotations
 
@@ -6,43 +6,56 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.rule import Rule
-from rich.table import Table
-from rich.text import Text
 
-from equipoise._json import plain
 from equipoise._words import listed
+from equipoise.errors import MissingExtraError
 from equipoise.monitor._measuring.readings import Reading, TensorReading
 from equipoise.watch._overview import Overview
-from equipoise.watch._runs import Run
+from equipoise.watch._run import Run, read_to_the_end
+
+try:
+    from rich.console import Console, Group, RenderableType
+    from rich.live import Live
+    from rich.rule import Rule
+    from rich.table import Table
+    from rich.text import Text
+except ImportError as error:
+    raise MissingExtraError("watching a run", "watch") from error
 
 COLUMNS = {
     "gradient_rms": "gradient\nRMS",
-    "update_ratio": "|lr u|\n/ |w|",
-    "largest_update": "\nmax |u|",
+    "update_ratio": "relative\nstep",
+    "largest_update": "largest\nupdate",
     "nonfinite_fraction": "not\nfinite",
     "zero_fraction": "\nzeros",
-    "bound": "bound\nof |u|",
+    "bound": "update\nbound",
     "update_rms": "update\nRMS",
     "parameter_rms": "weight\nRMS",
-    "second_moment": "\nmean v",
-    "norm_ratio": "norm\n/ E8",
+    "second_moment": "second\nmoment",
+    "norm_ratio": "norm /\nexpected",
 }
-"""The indicators of a tensor, what matters most first, as far as a terminal is wide."""
+"""The headings of what was measured of a tensor. What matters most comes first: a narrow terminal shows only the first ones."""
+LEGEND = (
+    "relative step: |lr * update| / |weight|; update bound: the largest update that any gradients can cause; norm / expected:"
+    " |weight| / the norm that its updates predict, for scale-invariant weights"
+)
 SPARKS = "▁▂▃▄▅▆▇█"
 EVERY = 0.5
-"""Seconds between two looks."""
+"""Seconds between two looks at the runs."""
 ROWS = 1_000_000
-"""As many lines as there are: what is printed once is not cut."""
+"""More rows than there will ever be: what is printed once is not cut."""
 
 
-def watch(runs: Sequence[Run], console: Console) -> None:
-    """Show runs on a terminal and follow them, until interrupted."""
+def follow(runs: Sequence[Run], console: Console | None = None) -> None:
+    """Show runs in a terminal, and follow them until interrupted.
+
+    Args:
+        runs: at least one run.
+        console: where to show them; None is standard output.
+    """
+    console = console or Console()
     with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
         try:
             while True:
@@ -56,31 +69,15 @@ def watch(runs: Sequence[Run], console: Console) -> None:
             return
 
 
-def print_once(runs: Sequence[Run], console: Console) -> None:
-    """Print everything that is known of runs."""
-    console.print(view(_taken_in(runs), console.width, ROWS))
+def show(runs: Sequence[Run], console: Console | None = None) -> None:
+    """Print everything that is known of runs now.
 
-
-def as_plain(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """The same as plain values: what is not finite is a string, as in the file."""
-    return [
-        {
-            "folder": str(run.folder),
-            "name": run.name,
-            "readings": run.overview.count,
-            "unreadable_lines": run.unreadable,
-            "last": plain(run.last),
-            "verdicts": run.verdicts,
-            "actions": [event for event in run.events.values() if event["kind"] == "action"],
-        }
-        for run in _taken_in(runs)
-    ]
-
-
-def _taken_in(runs: Sequence[Run]) -> Sequence[Run]:
-    while sum(run.read() for run in runs):
-        pass
-    return runs
+    Args:
+        runs: at least one run.
+        console: where to print it; None is standard output.
+    """
+    console = console or Console()
+    console.print(view(read_to_the_end(runs), console.width, ROWS))
 
 
 def view(runs: Sequence[Run], width: int, height: int) -> RenderableType:
@@ -90,36 +87,38 @@ def view(runs: Sequence[Run], width: int, height: int) -> RenderableType:
 
 
 def _run_view(run: Run, width: int, height: int) -> list[RenderableType]:
-    seen = run.seen()
-    last = seen.last
-    parts: list[RenderableType] = [Rule(_title(run, seen, last), align="left", style="dim", characters="─")]
+    shown = run.to_show()
+    last = shown.last
+    parts: list[RenderableType] = [Rule(_title(run, shown, last), align="left", style="dim", characters="─")]
     if last is None:
         return [*parts, Text("no readings yet", style="dim")]
-    findings = _findings(seen, brief=height < ROWS)
-    curves = _curves(seen.overview, last, width)
-    room = max(0, height - 3 - sum(_height(part, width) for part in findings) - len(curves))
-    parts += findings + curves
+    events = _verdicts_and_actions(shown, brief=height < ROWS)
+    curves = _curves(shown.overview, last, width)
+    room = max(0, height - 3 - sum(_height(part, width) for part in events) - len(curves))
+    parts += events + curves
     if last.tensors and room > 3:
-        parts.append(_layers(last, seen, width, room - 2))
+        parts.append(_tensor_table(last, shown, width, room - 2))
+        if height >= ROWS:
+            parts.append(Text(LEGEND, style="dim"))
     return parts
 
 
-def _title(run: Run, seen: Run, last: Reading | None) -> Text:
+def _title(run: Run, shown: Run, last: Reading | None) -> Text:
     title = Text(_printable(run.name), style="bold")
     if last is not None:
         age = max(0.0, time.time() - last.time)
         title.append(f"  step {last.step:,}", style="not bold")
         title.append(f"  {_duration(age)} ago", style="not bold dim")
         if not last.made:
-            title.append("  step not made", style="not bold yellow")
-    if seen is not run:
+            title.append("  the optimizer made no step", style="not bold yellow")
+    if shown is not run:
         title.append(f"  a sample; {run.position / run.size:.0%} read", style="not bold yellow")
     if run.unreadable:
         title.append(f"  {run.unreadable} lines cannot be read", style="not bold red")
     return title
 
 
-def _findings(run: Run, *, brief: bool) -> list[Text]:
+def _verdicts_and_actions(run: Run, *, brief: bool) -> list[Text]:
     found = [Text("no trouble at the last reading", style="green")] if not run.verdicts else []
     for verdict in run.verdicts:
         style = "bold red" if verdict["severity"] == "trouble" else "yellow"
@@ -141,11 +140,11 @@ def _curves(overview: Overview, last: Reading, width: int) -> list[Text]:
     shown = {series: (name, _number(last.metrics.get(name, overview.newest(series)))) for series, name in metrics.items()}
     if last.groups:
         number, group = min(enumerate(last.groups), key=lambda numbered: numbered[1].margin_ahead)
-        of = f" of group {number}" if len(last.groups) > 1 else ""
-        shown[f"group {number}/margin"] = (f"margin{of}", _margin(group.margin))
+        of = f", group {number}" if len(last.groups) > 1 else ""
+        shown[f"group {number}/margin"] = (f"stability margin{of}", _margin(group.margin))
         if group.margin_ahead != group.margin:
-            shown[f"group {number}/margin_ahead"] = (f"least ahead{of}", _margin(group.margin_ahead))
-    label = min(24, max((len(name) for name, _ in shown.values()), default=0))
+            shown[f"group {number}/margin_ahead"] = (f"least margin ahead{of}", _margin(group.margin_ahead))
+    label = min(28, max((len(name) for name, _ in shown.values()), default=0))
     lines = list[Text]()
     for series, (name, value) in shown.items():
         line = Text(f"{_shortened(name, label):<{label}} ", no_wrap=True)
@@ -160,16 +159,16 @@ def sparkline(overview: Overview, series: str, width: int) -> Text:
     finite."""
     lowest = series.rpartition("/")[2].startswith("margin")
     row, used = overview.row[series], overview.used
-    values, unusual = (overview.low if lowest else overview.high)[row, :used], overview.unusual[row, :used]
-    there = ~np.isnan(values) | (unusual > 0)
-    values, unusual = values[there], unusual[there]
+    values, nonfinite = (overview.low if lowest else overview.high)[row, :used], overview.nonfinite[row, :used]
+    there = ~np.isnan(values) | (nonfinite > 0)
+    values, nonfinite = values[there], nonfinite[there]
     edges = np.unique(np.linspace(0, len(values), min(width, len(values)) + 1).astype(int))[:-1]
     line = Text(no_wrap=True)
     if len(edges):
-        values, unusual = (np.fmin if lowest else np.fmax).reduceat(values, edges), np.add.reduceat(unusual, edges)
+        values, nonfinite = (np.fmin if lowest else np.fmax).reduceat(values, edges), np.add.reduceat(nonfinite, edges)
         finite = values[~np.isnan(values)]
         low, high = np.quantile(finite, (0.02, 0.98)) if finite.size else (0.0, 0.0)
-        for value, count in zip(values.tolist(), unusual.tolist(), strict=True):
+        for value, count in zip(values.tolist(), nonfinite.tolist(), strict=True):
             if math.isnan(value) or (count and not lowest):
                 line.append("∞" if lowest else "✗", style="dim" if lowest else "red")
             else:
@@ -178,8 +177,8 @@ def sparkline(overview: Overview, series: str, width: int) -> Text:
     return line.append(" " * (1 + width - len(edges)))
 
 
-def _layers(reading: Reading, run: Run, width: int, rows: int) -> Table:
-    """The tensors of a reading, as many as there are rows for; those that a verdict names come first."""
+def _tensor_table(reading: Reading, run: Run, width: int, rows: int) -> Table:
+    """The tensors of a reading, as many as there are rows for. Those that a verdict names come first."""
     columns = list(COLUMNS)[: max(3, min(len(COLUMNS), (width - 34) // 9))]
     named = [name for verdict in run.verdicts for name in verdict["where"] if name in reading.tensors]
     names = list(dict.fromkeys([*named, *reading.tensors]))
@@ -221,7 +220,7 @@ def _number(value: float, style: str = "", *, expected: bool = False) -> Text:
 
 
 def _shortened(name: str, length: int) -> str:
-    """The end of a name tells layers apart better than its beginning; both are kept."""
+    """The beginning and the end of a name. The end tells layers apart better, so more of it is kept."""
     name = _printable(name)
     if len(name) <= length:
         return name
@@ -230,7 +229,7 @@ def _shortened(name: str, length: int) -> str:
 
 
 def _printable(text: str) -> str:
-    """Text from a file must not steer the terminal."""
+    """Text without characters that could steer the terminal: it comes from a file."""
     return "".join(character if character.isprintable() else "�" for character in text)
 
 

@@ -1,8 +1,8 @@
-"""Snapshots of a run on disk, where they outlive the process.
+"""Snapshots on disk, where they outlive the process.
 
 A snapshot is two files per process, ``<step>.rank<n>.pt`` and, written after it, ``<step>.rank<n>.json``, a manifest
 with the SHA-256 of the first. Each is written under a temporary name, synced and renamed; older ones are removed after that. So
-whatever stops the process, a whole snapshot is there, and what is not whole is not taken for one. Files are read with
+whatever stops the process, a whole snapshot is there, and one that is not whole is never used. Files are read with
 ``weights_only=True``: they can hold tensors and plain values, and nothing that runs.
 """
 
@@ -14,6 +14,7 @@ import logging
 import os
 import pickle
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,7 +23,7 @@ import torch.distributed as dist
 
 from equipoise._files import replace_file, replacing
 from equipoise.errors import ArgumentError, UnusableInputError
-from equipoise.monitor._processes import everywhere
+from equipoise.monitor._processes import from_every_process
 from equipoise.optim import _sharding as sharding
 
 FORMAT = 1
@@ -41,6 +42,7 @@ class Snapshot:
     objects: dict[str, Any]
     """State dicts, by the names that the objects were given."""
     random: dict[str, Any]
+    """The states of the random number generators."""
 
 
 class Archive:
@@ -59,11 +61,12 @@ class Archive:
         self._processes = dist.get_world_size() if distributed else 1
 
     def steps(self) -> list[int]:
-        """Of those that have a manifest, oldest first."""
+        """The steps of the snapshots that have a manifest, oldest first."""
         return sorted(int(path.name.partition(".")[0]) for path in self.folder.glob(f"*.rank{self._rank}.{MANIFEST}"))
 
     def write(self, snapshot: Snapshot) -> None:
-        """Write one, and then remove those that are too old. Where the disk fails, the log says so, and those before are kept.
+        """Write a snapshot, and then remove those that are too old. Where the disk fails, the log says so, and the others are
+        kept.
 
         Raises:
             ArgumentError: what was written cannot be read back, as it holds more than tensors and plain values.
@@ -98,25 +101,46 @@ class Archive:
             )
 
     def read_newest(self) -> list[Snapshot]:
-        """The newest that is whole on all processes, in a list; an empty one where there is none."""
+        """The newest snapshot that is whole on all processes, in a list, which is empty where there is none."""
         known = set(self.steps())
-        common = known.intersection(*everywhere(known))
+        common = known.intersection(*from_every_process(known))
         for step in sorted(common, reverse=True):
             snapshot = self._read(step)
-            if all(everywhere(snapshot is not None)):
+            if all(from_every_process(snapshot is not None)):
                 assert snapshot is not None
                 return [snapshot]
         return []
 
     def forget_after(self, step: int) -> None:
-        """Remove those that are newer."""
+        """Remove the snapshots after a step."""
         try:
             self._remove({each for each in self._ours() if each > step})
         except OSError as error:
             _log.error("snapshots after step %d could not be removed from %s: %s", step, self.folder, error)
 
+    def set_earlier_run_aside(self, step: int) -> None:
+        """Move the snapshots of an earlier run into a folder of their own, if a run that begins anew at a step meets any.
+
+        Raises:
+            UnusableInputError: they cannot be moved.
+        """
+        if not any(earlier >= step for earlier in self.steps()):
+            return
+        aside = next(
+            folder
+            for folder in (self.folder / f"earlier-{number}" for number in count(1))
+            if not any(folder.glob(f"*.rank{self._rank}.*"))
+        )
+        try:
+            aside.mkdir(exist_ok=True)
+            for path in sorted(path for paths in self._ours().values() for path in paths):
+                path.replace(aside / path.name)
+        except OSError as error:
+            raise UnusableInputError(f"the snapshots of an earlier run cannot be moved to {aside}: {error}") from None
+        _log.warning("%s held snapshots of an earlier run; they are in %s now, and this run begins anew", self.folder, aside)
+
     def _prove(self, snapshot: Snapshot) -> None:
-        """Read the first one back: what the disk cannot give back is to be known when training begins."""
+        """Read the first snapshot back: what the disk cannot give back should be known when training begins."""
         if not self._proven:
             try:
                 self._read(snapshot.step)
@@ -126,7 +150,7 @@ class Archive:
             self._proven = True
 
     def _read(self, step: int) -> Snapshot | None:
-        """One, or None where it is damaged, which its new name and the log then say."""
+        """The snapshot of a step, or None where it is damaged, which its new name and the log then say."""
         data, manifest = self._path(step, DATA), self._path(step, MANIFEST)
         try:
             expected = json.loads(manifest.read_bytes())["sha256"]
@@ -148,7 +172,7 @@ class Archive:
         return Snapshot(content["step"], content["remedies"], content["objects"], content["random"])
 
     def _ours(self) -> dict[int, list[Path]]:
-        """All files of this process by step, also what a crash has left half written; without those that are damaged."""
+        """All files of this process by step, also those that a crash has left half written, but not those that are damaged."""
         found: dict[int, list[Path]] = {}
         for path in self.folder.glob(f"*.rank{self._rank}.*"):
             if path.suffix != ".damaged":

@@ -1,4 +1,4 @@
-"""What is done about trouble: nothing is done in silence, nothing without a bound, and the same on every process."""
+"""Acts on trouble: never in silence, never without a limit, and in the same way on every process."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
-from torch.nn.utils import get_total_norm
 
 from equipoise._files import replace_file
 from equipoise.errors import ArgumentError, StateDictError, UnusableInputError
+from equipoise.monitor._guarding.nonfinite_gradients import gradients_overflow, nonfinite_gradient_names
 from equipoise.monitor._guarding.policies import Policy, Rollback, Skip, Stop
 from equipoise.monitor._guarding.snapshots import Snapshots, Stateful
-from equipoise.monitor._judging.judge import Thresholds, Verdict, judge
+from equipoise.monitor._judging.judge import judge
+from equipoise.monitor._judging.thresholds import Thresholds
+from equipoise.monitor._judging.verdict import Verdict
 from equipoise.monitor._measuring.readings import Reading
-from equipoise.monitor._processes import anywhere, everywhere
+from equipoise.monitor._processes import from_every_process, true_on_any_process
 from equipoise.optim import _sharding as sharding
 
 _log = logging.getLogger("equipoise")
@@ -26,16 +27,17 @@ _log = logging.getLogger("equipoise")
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a guard did."""
+    """Something that a guard did about trouble."""
 
     kind: Literal["warn", "skip", "rollback", "stop"]
     step: int
-    """Of the reading that it acted on."""
+    """The step of the reading that it acted on."""
     to_step: int | None
-    """The step that a rollback went back to."""
+    """The step that a rollback went back to; None for any other action."""
     verdicts: tuple[Verdict, ...]
-    """Why."""
+    """The verdicts that made the guard act."""
     message: str
+    """What was done, in one or more sentences."""
 
 
 class Guard:
@@ -43,8 +45,8 @@ class Guard:
 
     Args:
         on_trouble: the policy: :class:`Warn`, :class:`Skip`, :class:`Rollback` or :class:`Stop`.
-        snapshots: where good states are kept: those at a reading that no verdict of trouble speaks against. Rollback needs
-            them; with any other policy they are there for whoever comes later. Call ``snapshots.take(0)`` before the first
+        snapshots: where good states are kept: the states at readings without trouble. Rollback needs them; with any other
+            policy they are there for a person. Call ``snapshots.take(0)`` before the first
             step to be able to go back to the very beginning.
         thresholds: where verdicts begin.
 
@@ -52,7 +54,7 @@ class Guard:
         ArgumentError: a Rollback without snapshots.
 
     Example:
-        >>> from equipoise.monitor._guarding.policies import Warn
+        >>> from equipoise.monitor import Warn
         >>> reading = Reading(step=1, time=0.0, made=True, metrics={"loss": float("nan")}, groups=(), tensors={})
         >>> [verdict], action = Guard(Warn()).consider([reading])
         >>> verdict.kind, action.kind
@@ -74,30 +76,31 @@ class Guard:
         self.skipped: int = 0
         """Steps whose gradients were dropped, in the whole run."""
         self.rollbacks: int = 0
+        """Rollbacks in the whole run."""
         self._dropped: list[str] = []
-        """Since the last reading: why."""
+        """For every step that was skipped since the last reading, the parameters that were to blame."""
         self._returned: int | None = None
         """The step that the last rollback went back to."""
         self._known: set[tuple[str, tuple[str, ...]]] = set()
-        """What was wrong at the last reading, and was said."""
+        """What was wrong at the last reading, and has been logged: kinds and places."""
         self._done: list[str] = []
         """The messages of all skips and rollbacks, for a report."""
 
-    def keep(self, monitor: Stateful) -> None:
-        """Let snapshots hold the monitor too, whose steps are to go back with all else. The monitor calls this."""
+    def attach(self, monitor: Stateful) -> None:
+        """Let snapshots hold the monitor too, so that its steps go back with everything else. The monitor calls this."""
         if self.snapshots is not None:
             self.snapshots.objects["monitor"] = monitor
 
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Drop gradients that are not finite, if that is the policy. To be called before every step.
+        """Drop gradients that are not finite, if that is the policy. Call it before every step.
 
-        With several processes this is a collective then: all of them must make this step.
+        With the policy Skip and several processes this is a collective: all of them must make this step.
         """
         if not isinstance(self.on_trouble, Skip):
             return
-        if not anywhere(_overflows(optimizer)):
+        if not true_on_any_process(gradients_overflow(optimizer)):
             return
-        names = sorted({name for names in everywhere(_nonfinite_names(optimizer)) for name in names})
+        names = sorted({name for names in from_every_process(nonfinite_gradient_names(optimizer)) for name in names})
         if not names:
             return
         for group in optimizer.param_groups:
@@ -113,18 +116,18 @@ class Guard:
         )
 
     def consider(self, history: Sequence[Reading]) -> tuple[list[Verdict], Action | None]:
-        """Judge the newest reading, keep the state if it is good and one is due, and act if it is not.
+        """Judge the newest reading. If there is no trouble, take a snapshot when one is due; if there is, act on it.
 
         With several processes this is a collective.
 
         Args:
-            history: the newest reading last. After a rollback the caller drops those after ``action.to_step``.
+            history: readings, the newest last. After a rollback the caller drops those after ``action.to_step``.
 
         Returns:
             What is wrong, and what was done. After an action of kind "stop" the caller is to raise ``RunStoppedError``.
         """
         step = history[-1].step
-        verdicts = _agreed(judge(history, self.thresholds))
+        verdicts = _from_every_process(judge(history, self.thresholds))
         new = [verdict for verdict in verdicts if (verdict.kind, verdict.where) not in self._known]
         self._known = {(verdict.kind, verdict.where) for verdict in verdicts}
         for verdict in new:
@@ -136,7 +139,7 @@ class Guard:
         return verdicts, self._act(history, trouble, new)
 
     def state_dict(self) -> dict[str, Any]:
-        """What was used up of the limits."""
+        """How much of the limits is used up, in plain values."""
         return {"skipped": self.skipped, "rollbacks": self.rollbacks}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -178,7 +181,7 @@ class Guard:
         step = history[-1].step
         if self.rollbacks == policy.limit:
             return self._stop(policy.otherwise, step, trouble, f"Trouble again, after {self.rollbacks} rollbacks.")
-        before = min(self._onset(history, verdict) for verdict in trouble)
+        before = min(self._first_bad_step(history, verdict) for verdict in trouble)
         if self._returned is not None and self.snapshots.steps[-1:] == [self._returned]:
             before = min(before, self._returned)  # that one was not good enough
         had = self.snapshots.remedies
@@ -204,8 +207,8 @@ class Guard:
         _log.error("%s", message)
         return Action("rollback", step, snapshot.step, tuple(trouble), message)
 
-    def _onset(self, history: Sequence[Reading], verdict: Verdict) -> int:
-        """Before it nothing was wrong yet. The level of a loss is that of several readings, all of which may be bad."""
+    def _first_bad_step(self, history: Sequence[Reading], verdict: Verdict) -> int:
+        """The step from which states may be bad. The level of a loss is that of several readings, all of which may be bad."""
         steps = [reading.step for reading in history]
         lag = self.thresholds.recent - 1 if verdict.kind == "divergence" else 0
         return steps[max(0, steps.index(verdict.since) - lag)]
@@ -235,34 +238,10 @@ class Guard:
         return Action("stop", step, None, tuple(trouble), message)
 
 
-def _overflows(optimizer: torch.optim.Optimizer) -> Tensor:
-    """Whether the norm of the gradients here is not finite: a flag on the device, for which nothing was waited.
-
-    It is so where a gradient holds NaN or infinity, and where squares overflow, which is then found out. (The largest element
-    would not overflow, but takes torch twelve times as long on a CPU.)
-    """
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    gradients = [sharding.local(parameter.grad) for parameter in parameters if parameter.grad is not None]
-    if not gradients:
-        return torch.zeros((), dtype=torch.bool, device=sharding.local(parameters[0]).device)
-    return ~get_total_norm(gradients).isfinite()
-
-
-def _nonfinite_names(optimizer: torch.optim.Optimizer) -> list[str]:
-    """The parameters whose gradients here hold NaN or infinity."""
-    found: list[str] = []
-    for number, group in enumerate(optimizer.param_groups):
-        known = group.get("param_names") or [f"parameter {place} of group {number}" for place in range(len(group["params"]))]
-        for name, parameter in zip(known, group["params"], strict=True):
-            if parameter.grad is not None and not bool(sharding.local(parameter.grad).isfinite().all()):
-                found.append(name)
-    return found
-
-
-def _agreed(verdicts: list[Verdict]) -> list[Verdict]:
-    """Those of all processes, the same on each of them."""
+def _from_every_process(verdicts: list[Verdict]) -> list[Verdict]:
+    """The verdicts of all processes, the same list on each of them."""
     found: dict[tuple[str, tuple[str, ...]], Verdict] = {}
-    for rank, theirs in enumerate(everywhere(verdicts)):
+    for rank, theirs in enumerate(from_every_process(verdicts)):
         for verdict in theirs:
             here = verdict if rank == 0 else replace(verdict, message=f"Process {rank}: {verdict.message}")
             found.setdefault((verdict.kind, verdict.where), here)

@@ -1,8 +1,8 @@
-"""The last good states of a run, to go back to: in memory, and on disk, where they outlive the process.
+"""Snapshots: the last good states of a run, to go back to, in memory and on disk, where they outlive the process.
 
-A snapshot is the state dict of every object that it was asked to keep, and the state of all random numbers: of Python, NumPy
-(the global ones) and torch, on the CPU and on every CUDA device. Tensors are copied to the memory of the host, which costs the
-device none; what is restored is a copy again, so that training never writes into a snapshot.
+A snapshot is the state dict of every object that was given, and the state of all random number generators: those of Python,
+NumPy (the global one) and torch, on the CPU and on every CUDA device. Tensors are copied to the memory of the host, which costs
+the device none. What is restored is a copy again, so that training never writes into a snapshot.
 """
 
 from __future__ import annotations
@@ -27,19 +27,23 @@ class Stateful(Protocol):
     """A model, an optimizer, a scheduler, a GradScaler, a controller, a data loader that knows where it is."""
 
     def state_dict(self) -> Any:
-        """All that it is, in tensors and plain values."""
+        """Its whole state, in tensors and plain values."""
         ...
 
     def load_state_dict(self, state_dict: Any, /) -> Any:
-        """Be that again."""
+        """Take over that state."""
         ...
 
 
 class Snapshots:
     """Keeps the last good states of a run.
 
-    Which states are good a :class:`~equipoise.monitor.Guard` decides, that these are given to: no verdict of trouble may speak
-    against one. Without a guard, call :meth:`take` and :meth:`restore`.
+    Give them to a :class:`~equipoise.monitor.Guard`, which takes a snapshot at readings without trouble, and restores one after
+    trouble. Without a guard, call :meth:`take` and :meth:`restore`.
+
+    **Starting again** with the same folder, without restoring anything, begins a new run: the snapshots that are there already
+    are moved into a folder ``earlier-1`` (then ``earlier-2``, ...) beside the new ones, and the log says so. Nothing is
+    deleted.
 
     In memory a snapshot takes as many bytes as the state dicts, and so does each on disk, per process. Training waits while one
     is taken: for a copy, and with a folder for a hash and for the disk. Choose `every` for that to be small.
@@ -47,9 +51,9 @@ class Snapshots:
     Args:
         objects: what to keep, by name: model, optimizer, schedulers, scaler, controllers, in the order in which they are to be
             restored, the optimizer before its controllers. A monitor with a guard adds itself, as "monitor".
-        folder: for those on disk, made if it is missing; None keeps them in memory only.
-        every: steps from one to the next, at least.
-        keep: how many, at least 2: trouble may have begun before it was seen, so that the newest is not good enough.
+        folder: where they are kept on disk, made if it is missing; None keeps them in memory only.
+        every: the least number of steps from one snapshot to the next.
+        keep: how many are kept, at least 2: trouble may have begun before it was seen, so that the newest is not good enough.
 
     Raises:
         ArgumentError: an argument outside of what is accepted.
@@ -84,32 +88,33 @@ class Snapshots:
 
     @property
     def steps(self) -> list[int]:
-        """Of the snapshots in memory, oldest first."""
+        """The steps of the snapshots in memory, oldest first."""
         return [snapshot.step for snapshot in self._held]
 
     @property
     def newest(self) -> str:
-        """What the newest is, for reading."""
+        """Where the newest snapshot is, in a sentence."""
         if not self._held:
             return "There is none."
         place = "in memory" if self._archive is None else f"in {self._archive.folder.resolve()}"
         return f"The newest is of step {self._held[-1].step}, {place}."
 
     def due(self, step: int) -> bool:
-        """Whether `every` steps have passed since the newest."""
+        """Whether `every` steps have passed since the newest snapshot."""
         return not self._held or step >= self._held[-1].step + self.every
 
     def take(self, step: int) -> None:
         """Keep the present state as that after `step`. Where the disk fails, it is kept in memory, and the log says so.
 
         Raises:
-            ArgumentError: a step that is not after the newest, or not after those of another run in the folder; a state that
-                cannot be read back from disk.
+            ArgumentError: a step that is not after the newest snapshot of this run; a state that cannot be read back from disk.
         """
-        newest = self.steps or ([] if self._archive is None else self._archive.steps())
-        if newest and step <= newest[-1]:
-            accepted = f"after {newest[-1]}, the newest snapshot's: restore() that, or give other snapshots another folder"
-            raise ArgumentError("step", step, accepted)
+        if self.steps and step <= self.steps[-1]:
+            raise ArgumentError(
+                "step", step, f"after {self.steps[-1]}, the step of the newest snapshot, which restore() goes back to"
+            )
+        if not self.steps and self._archive is not None:
+            self._archive.set_earlier_run_aside(step)
         states = {name: copied(each.state_dict()) for name, each in self.objects.items()}
         snapshot = Snapshot(step, self.remedies, states, _random_state())
         self._held = [*self._held, snapshot][-self.keep :]
@@ -117,16 +122,16 @@ class Snapshots:
             self._archive.write(snapshot)
 
     def restore(self, *, before: int | None = None) -> Snapshot:
-        """Put every object, and all random numbers, back to the newest snapshot.
+        """Put every object, and all random number generators, back to the newest snapshot.
 
-        It comes from memory, or, in a new process, from disk; there one that is damaged on any process is passed over on all.
+        It comes from memory, or, in a new process, from disk. A snapshot that is damaged on any process is passed over on all.
 
         Args:
-            before: the newest of those that were taken before this step, or else the oldest. Newer ones are forgotten, also on
+            before: go back to the newest snapshot from before this step, or else to the oldest. Newer ones are removed, also on
                 disk.
 
         Raises:
-            UnusableInputError: there is none, or it is one of other objects or of another number of processes; nothing was
+            UnusableInputError: there is none, or it has other objects or another number of processes. Nothing was
                 restored.
         """
         held = self._held or ([] if self._archive is None else self._archive.read_newest())

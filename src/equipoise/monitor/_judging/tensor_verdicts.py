@@ -1,4 +1,4 @@
-"""Verdicts on single tensors: one small pure function per kind.
+"""Verdicts on tensors: one small pure function for each kind.
 
 A step that was not made, as when a GradScaler skips one, has no tensors: nothing is wrong with it, and it breaks no "since".
 """
@@ -11,35 +11,36 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from equipoise._words import listed
-from equipoise.monitor._judging.verdict import Thresholds, Verdict, first_of
+from equipoise.monitor._judging.thresholds import Thresholds
+from equipoise.monitor._judging.verdict import Verdict, start_of_streak
 from equipoise.monitor._measuring.readings import Reading, TensorReading
 
 
-class Held(NamedTuple):
-    """Tensors of which something holds."""
+class _AffectedTensors(NamedTuple):
+    """The tensors that something is wrong with."""
 
     where: tuple[str, ...]
-    """In the order of the model."""
+    """Their names, in the order of the model."""
     since: int
-    """The step from which it has held of any of them without a break."""
+    """The step from which it has been wrong with any of them, without a break."""
     readings: int
-    """How many these are."""
+    """How many readings that makes."""
 
 
 def nonfinite_gradient(history: Sequence[Reading], _: Thresholds) -> Verdict | None:
     """Gradients with a NaN or an infinity, in a step that was made. Certain."""
-    held = _held(history, _each(lambda tensor: tensor.nonfinite_fraction > 0))
-    if held is None:
+    affected = _affected(history, _tensors_with(lambda tensor: tensor.nonfinite_fraction > 0))
+    if affected is None:
         return None
-    worst = max(held.where, key=lambda name: history[-1].tensors[name].nonfinite_fraction)
+    worst = max(affected.where, key=lambda name: history[-1].tensors[name].nonfinite_fraction)
     return Verdict(
         kind="nonfinite-gradient",
         severity="trouble",
         step=history[-1].step,
-        since=held.since,
-        where=held.where,
+        since=affected.since,
+        where=affected.where,
         confidence=1.0,
-        message=f"The gradients of {listed(held.where, 3)} hold NaN or infinity; most in {worst}:"
+        message=f"The gradients of {listed(affected.where, 3)} hold NaN or infinity; most in {worst}:"
         f" {history[-1].tensors[worst].nonfinite_fraction:.3g} of its elements.",
         advice="The moments hold it from now on, and so do these parameters: go back to the last good snapshot. A backward pass"
         " carries it to all layers before the one where it began: look at the last one named, and at the batch. The policy"
@@ -49,17 +50,17 @@ def nonfinite_gradient(history: Sequence[Reading], _: Thresholds) -> Verdict | N
 
 def nonfinite_parameter(history: Sequence[Reading], _: Thresholds) -> Verdict | None:
     """Parameters with a NaN or an infinity. Certain."""
-    held = _held(history, _each(lambda tensor: not math.isfinite(tensor.parameter_rms)))
-    if held is None:
+    affected = _affected(history, _tensors_with(lambda tensor: not math.isfinite(tensor.parameter_rms)))
+    if affected is None:
         return None
     return Verdict(
         kind="nonfinite-parameter",
         severity="trouble",
         step=history[-1].step,
-        since=held.since,
-        where=held.where,
+        since=affected.since,
+        where=affected.where,
         confidence=1.0,
-        message=f"NaN or infinity in the parameters {listed(held.where, 3)}.",
+        message=f"NaN or infinity in the parameters {listed(affected.where, 3)}.",
         advice="The model is lost: go back to the last good snapshot, or to a checkpoint from before this step.",
     )
 
@@ -73,35 +74,37 @@ def nonfinite_moment(history: Sequence[Reading], _: Thresholds) -> Verdict | Non
     def lost(tensor: TensorReading) -> bool:
         return not math.isfinite(tensor.second_moment) and math.isfinite(tensor.parameter_rms) and not tensor.nonfinite_fraction
 
-    held = _held(history, _each(lost))
-    if held is None:
+    affected = _affected(history, _tensors_with(lost))
+    if affected is None:
         return None
     return Verdict(
         kind="nonfinite-moment",
         severity="trouble",
         step=history[-1].step,
-        since=held.since,
-        where=held.where,
+        since=affected.since,
+        where=affected.where,
         confidence=1.0,
-        message=f"NaN or infinity in the second moments of {listed(held.where, 3)}, which will hardly move any more.",
+        message=f"NaN or infinity in the second moments of {listed(affected.where, 3)}, which will hardly move any more.",
         advice="A gradient was so large that its square overflowed, and averages never forget that: go back to the last good"
         " snapshot, and clip gradients (torch.nn.utils.clip_grad_norm_).",
     )
 
 
 def bound_exceeded(history: Sequence[Reading], thresholds: Thresholds) -> Verdict | None:
-    """Updates larger than any gradients can cause (E5). Certain: E5 is a theorem."""
-    held = _held(history, _each(lambda tensor: tensor.largest_update > tensor.bound * (1 + thresholds.bound_slack)))
-    if held is None:
+    """Updates above their bound, larger than any gradients can cause. Certain: the bound is a theorem."""
+    affected = _affected(
+        history, _tensors_with(lambda tensor: tensor.largest_update > tensor.bound * (1 + thresholds.bound_slack))
+    )
+    if affected is None:
         return None
-    worst = max(held.where, key=lambda name: history[-1].tensors[name].largest_update / history[-1].tensors[name].bound)
+    worst = max(affected.where, key=lambda name: history[-1].tensors[name].largest_update / history[-1].tensors[name].bound)
     tensor = history[-1].tensors[worst]
     return Verdict(
         kind="bound-exceeded",
         severity="trouble",
         step=history[-1].step,
-        since=held.since,
-        where=held.where,
+        since=affected.since,
+        where=affected.where,
         confidence=1.0,
         message=f"The largest update of {worst} is {tensor.largest_update:.4g} learning rates; no gradients can cause more than"
         f" {tensor.bound:.4g}.",
@@ -126,7 +129,7 @@ def exploding(history: Sequence[Reading], thresholds: Thresholds) -> Verdict | N
     where = tuple(name for name, size in factors.items() if size >= thresholds.explosion)
     if not where:
         return None
-    first = first_of(len(made), lambda index: any(factor(index, name) >= thresholds.explosion for name in where))
+    first = start_of_streak(len(made), lambda index: any(factor(index, name) >= thresholds.explosion for name in where))
     worst = max(where, key=lambda name: factors[name])
     return Verdict(
         kind="exploding",
@@ -145,21 +148,21 @@ def exploding(history: Sequence[Reading], thresholds: Thresholds) -> Verdict | N
 def vanishing(history: Sequence[Reading], thresholds: Thresholds) -> Verdict | None:
     """Tensors whose updates are far below the median tensor's, for several readings. Confidence is 1 - 2^-readings.
 
-    Updates are judged, not gradients: at an exponent of 1/2 small gradients alone harm nothing (E7).
+    Updates are judged, not gradients: at an exponent of 1/2 small gradients alone harm nothing.
     """
-    held = _held(history, lambda reading: _far_below(reading, thresholds.vanishing), thresholds.persistence)
-    if held is None:
+    affected = _affected(history, lambda reading: _far_below(reading, thresholds.vanishing), thresholds.persistence)
+    if affected is None:
         return None
-    worst = min(held.where, key=lambda name: history[-1].tensors[name].update_rms)
+    worst = min(affected.where, key=lambda name: history[-1].tensors[name].update_rms)
     share = history[-1].tensors[worst].update_rms / _median_update(history[-1])
     return Verdict(
         kind="vanishing",
         severity="warning",
         step=history[-1].step,
-        since=held.since,
-        where=held.where,
-        confidence=1 - 0.5**held.readings,
-        message=f"The updates of {listed(held.where, 3)} are far below those of the other tensors; least in {worst}:"
+        since=affected.since,
+        where=affected.where,
+        confidence=1 - 0.5**affected.readings,
+        message=f"The updates of {listed(affected.where, 3)} are far below those of the other tensors; least in {worst}:"
         f" {share:.2g} of the median.",
         advice="Raise the exponent of these tensors, in a group of their own: S decades between gradients are (1 - 2p) S"
         " between updates. At an exponent of 1/2 their gradients are below eps: lower that. A normalization layer before them"
@@ -169,37 +172,40 @@ def vanishing(history: Sequence[Reading], thresholds: Thresholds) -> Verdict | N
 
 def dead_layer(history: Sequence[Reading], thresholds: Thresholds) -> Verdict | None:
     """Tensors all of whose gradients are exactly 0, for several readings. Confidence is 1 - 2^-readings."""
-    held = _held(history, _each(lambda tensor: tensor.zero_fraction == 1), thresholds.persistence)
-    if held is None:
+    affected = _affected(history, _tensors_with(lambda tensor: tensor.zero_fraction == 1), thresholds.persistence)
+    if affected is None:
         return None
     return Verdict(
         kind="dead-layer",
         severity="warning",
         step=history[-1].step,
-        since=held.since,
-        where=held.where,
-        confidence=1 - 0.5**held.readings,
-        message=f"Every gradient of {listed(held.where, 3)} was exactly 0 in the last {held.readings} readings.",
+        since=affected.since,
+        where=affected.where,
+        confidence=1 - 0.5**affected.readings,
+        message=f"Every gradient of {listed(affected.where, 3)} was exactly 0 in the last {affected.readings} readings.",
         advice="Nothing reaches these tensors. Are they used in the loss? Have all units behind them died in a ReLU (then begin"
         " again, with a lower learning rate)? In float16, is the loss scaled?",
     )
 
 
-def _each(holds: Callable[[TensorReading], bool]) -> Callable[[Reading], set[str]]:
+def _tensors_with(holds: Callable[[TensorReading], bool]) -> Callable[[Reading], set[str]]:
     return lambda reading: {name for name, tensor in reading.tensors.items() if holds(tensor)}
 
 
-def _held(history: Sequence[Reading], found: Callable[[Reading], set[str]], persistence: int = 1) -> Held | None:
-    """The tensors that are found in each of the newest readings, and since when any of them has been; None for no tensors."""
+def _affected(
+    history: Sequence[Reading], found: Callable[[Reading], set[str]], persistence: int = 1
+) -> _AffectedTensors | None:
+    """The tensors that are found in each of the newest readings, and since when any of them has been; None where there are
+    none."""
     made = [reading for reading in history if reading.made]
     if not history[-1].made or len(made) < persistence:
         return None
     where = found(made[-1]).intersection(*map(found, made[-persistence:]))
     if not where:
         return None
-    first = first_of(len(made), lambda index: not where.isdisjoint(found(made[index])))
+    first = start_of_streak(len(made), lambda index: not where.isdisjoint(found(made[index])))
     in_order = tuple(name for name in history[-1].tensors if name in where)
-    return Held(in_order, made[first].step, len(made) - first)
+    return _AffectedTensors(in_order, made[first].step, len(made) - first)
 
 
 def _median_update(reading: Reading) -> float:

@@ -1,4 +1,4 @@
-"""Where known schedules lead the margin (E4): its least value from any step on, without looking at every step each time."""
+"""The least stability margin that known schedules lead to, from any step on, without looking at every step each time."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from equipoise.balance._stability_ahead import FORESEEN, Floats, Values, margins
 from equipoise.hyperparameters import Hyperparameters
 
 CHUNK = 4096
-"""Steps of which one number is remembered. What is left of the present one is looked at again: a tenth of a millisecond."""
+"""One margin is remembered for so many steps. The rest of the present chunk is computed again: a tenth of a millisecond."""
 
 
-class Prospect:
+class MarginAhead:
     """The least margin along the schedules of some schedulers, which all count the steps of one optimizer.
 
     Args:
-        schedulers: of which later ones win.
+        schedulers: where two of them change the same value, the later one wins.
 
     Example:
         >>> import torch
@@ -31,19 +31,20 @@ class Prospect:
         >>> from equipoise.balance import Linear
         >>> optimizer = SMES([torch.nn.Parameter(torch.ones(3))], betas=(0.9, 0.99))
         >>> scheduler = Scheduler(optimizer, exponent=Linear(0.25, 0.5, steps=100))
-        >>> round(Prospect([scheduler]).least(0, Hyperparameters.parse((0.9, 0.99), 0.25)), 4)
+        >>> round(MarginAhead([scheduler]).least(0, Hyperparameters.parse((0.9, 0.99), 0.25)), 4)
         0.1003
     """
 
     def __init__(self, schedulers: Sequence[Scheduler]) -> None:
         self._schedulers = schedulers
-        self._tables: dict[int, tuple[Any, _Table]] = {}
+        self._tables: dict[int, tuple[Any, _LeastMargins]] = {}
 
     def least(self, number: int, present: Hyperparameters) -> float:
-        """In nats per step, from the step that the schedulers are at on; infinite where nothing of the group is scheduled.
+        """The least margin from the present step of the schedulers on, in nats per step; infinite for a group without a
+        schedule.
 
         Args:
-            number: of the parameter group.
+            number: the number of the parameter group.
             present: the values of the group, for what no schedule changes.
         """
         known: dict[str, tuple[Values, ...]] = {}
@@ -67,13 +68,13 @@ class Prospect:
         ]
         key = (*identity, *unscheduled)
         if number not in self._tables or self._tables[number][0] != key:
-            self._tables[number] = key, _Table(present, known, repetitions)
+            self._tables[number] = key, _LeastMargins(present, known, repetitions)
         return self._tables[number][1].least(now)
 
 
 @dataclass(frozen=True)
 class _Shifted:
-    """A schedule that is some steps behind."""
+    """A schedule whose scheduler has made fewer steps than the others."""
 
     schedule: Schedule
     behind: int
@@ -82,8 +83,8 @@ class _Shifted:
         return self.schedule(np.maximum(steps - self.behind, 0))
 
 
-class _Table:
-    """The least margin of every chunk of steps and all that follow it."""
+class _LeastMargins:
+    """The least margin of every chunk of steps and of all that follow it."""
 
     def __init__(
         self,
@@ -98,7 +99,7 @@ class _Table:
         self._from_chunk: Floats = np.minimum.accumulate([math.inf, *reversed(chunks)])[::-1]
 
     def least(self, step: int) -> float:
-        """From this step on."""
+        """The least margin from this step on."""
         step = min(step, self._repeats, self._end - 1)
         chunk = step // CHUNK + 1
         return min(float(self._margins(step, chunk * CHUNK).min()), float(self._from_chunk[chunk]))

@@ -1,4 +1,4 @@
-"""Means of numbers that may still be on their way out of a device."""
+"""Means of metrics that may still be on the device."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from equipoise.errors import ArgumentError
 from equipoise.monitor._measuring.gathering import fetched
 
 
-class Means:
+class MetricMeans:
     """The mean of everything that was added under a name; not finite where one number was not. Nothing waits for a device."""
 
     def __init__(self) -> None:
         self._sums: dict[str, tuple[Tensor, int]] = {}
-        """And of how many."""
+        """For each name the sum, and how many numbers it has."""
 
     def add(self, metrics: Mapping[str, float | Tensor]) -> None:
-        """One more number for each name.
+        """Add one more number for each name.
 
         Raises:
             ArgumentError: it is neither a number nor a tensor of one element.
@@ -37,16 +37,16 @@ class Means:
             self._sums[name] = number + total, count + 1
 
     def take(self) -> dict[str, Tensor]:
-        """The means, float64, each where its numbers were; then begin anew."""
+        """The means, float64, each on the device of its numbers; the sums begin anew."""
         means = {name: total / count for name, (total, count) in self._sums.items()}
         self._sums = {}
         return means
 
     def state_dict(self) -> dict[str, Any]:
-        """In plain values. Waits for the device."""
+        """The sums in plain values. Waits for the device."""
         totals = fetched([total for total, _ in self._sums.values()])
         return {name: (float(total[0]), count) for (name, (_, count)), total in zip(self._sums.items(), totals, strict=True)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue."""
+        """Continue where a state dict was made."""
         self._sums = {name: (torch.tensor(total, dtype=torch.float64), count) for name, (total, count) in state_dict.items()}

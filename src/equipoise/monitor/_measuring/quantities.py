@@ -1,18 +1,18 @@
-r"""From what the kernels measure to what a reading says: pure functions of numbers.
+r"""Turns what the kernels measured into what a reading says: pure functions of numbers.
 
-**The bound** on max |u| (E5) holds whatever the gradients were, for n elements of a tensor whose moments are of one age, as
-long as betas did not change since the first gradient. K is :func:`equipoise.theory.max_update` at that age and v_hat the
-second moment that was measured:
+**The bound** on max |u| (see "Update bound" in docs/equations.md) holds whatever the gradients were, for n elements of a tensor
+whose moments have the same age, as long as betas did not change since the first gradient. K is
+:func:`equipoise.theory.max_update` at that age, and v_hat is the second moment that was measured:
 
 * The last stage has p = 1/2: K of its betas.
-* One stage, p < 1/2: E5 bounds u by G^(1-2p), and G, the largest gradient ever seen, nobody measures. But E5 at 1/2 says
-  |m_hat| <= K v_hat^(1/2) element by element, so that with the scale S of E3::
+* One stage, p < 1/2: u is at most K(p) G^(1-2p), but nobody measures G, the largest gradient ever seen. At p = 1/2, however,
+  the bound says that |m_hat| <= K v_hat^(1/2) for every element. So, with the scale S that the reference gives::
 
       |u| <= K v_hat^(1/2 - p) / S <= K (n mean(v_hat))^(1/2 - p) / S
 
-  which is known, at every step, from the sums. It is wide by up to n^(1/2 - p): an element would have to have all of the
+  The sums give this at every step. It is too wide by at most n^(1/2 - p): it is reached only where one element has all of the
   tensor's second moment.
-* Several stages, p < 1/2 in the last, 1/2 in one before it, no references: that of :func:`equipoise.theory.assess`.
+* Several stages, p < 1/2 in the last, 1/2 in an earlier one, no references: the bound of :func:`equipoise.theory.assess`.
 * Anything else (p > 1/2; betas that changed; averages of different ages, as after a migration; a second moment that is not
   finite): infinite.
 
@@ -25,7 +25,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,14 +35,12 @@ from equipoise.hyperparameters import Hyperparameters
 from equipoise.monitor._measuring.readings import GroupReading, TensorReading
 from equipoise.theory._assessment import assess_hyperparameters
 from equipoise.theory._bound import max_update
-from equipoise.theory._invariance import cross_term_factor, norm_motion
 from equipoise.theory._region import Floats
 
 UNDERFLOW = float(np.finfo(np.float32).tiny)
 """A square that is smaller, times 1 - beta2, may be missing in a second moment; so may as many of them as it remembers."""
 
 assessed = lru_cache(maxsize=64)(assess_hyperparameters)
-factor_at = lru_cache(maxsize=64)(cross_term_factor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,34 +51,35 @@ class GroupValues:
     weight_decay: float
     hyperparameters: Hyperparameters
     referenced: bool
-    """Whether second moments are measured against a reference (E3)."""
+    """Whether second moments are measured against a reference scale."""
     changed: bool
     """Whether betas, or what enters the last stage, have changed since the moments began, as far as anybody has seen."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tensors:
-    """Some tensors of a group after a step: columns, of shape (tensors,)."""
+class TensorColumns:
+    """The tensors of one group after a step: one array of shape (tensors,) for each of their properties."""
 
     elements: Floats
-    """n."""
+    """The number of elements, n."""
     ages: Floats
     """How many steps the second moment of the first stage has seen."""
     alike: NDArray[np.bool_]
-    """Whether all averages of all stages are of that age."""
+    """Whether all averages of all stages have that age."""
     references: Floats
-    """R of E3 that the first stage's second moment was measured against in the step; 0 where there was none before it."""
+    """The reference scale R of the first stage in the step; 0 where there was none before it."""
     norm_ratios: Floats
     """See :class:`~equipoise.monitor._measuring.readings.TensorReading`."""
 
 
-def tensor_readings(measured: Floats, tensors: Tensors, given: GroupValues) -> list[TensorReading]:
-    """What is to be said of tensors.
+def tensor_readings(measured: Floats, tensors: TensorColumns, given: GroupValues) -> list[TensorReading]:
+    """What a reading says of the tensors of one group.
 
     Args:
-        measured: in the step, shape (tensors, measures), in the order of :data:`equipoise.optim._kernels.MEASURES`.
-        tensors: after the step.
-        given: to the step.
+        measured: what the kernels measured in the step, shape (tensors, measures), in the order of
+            :data:`equipoise.optim._kernels.MEASURES`.
+        tensors: the same tensors after the step.
+        given: the values of their group in the step.
     """
     gradient, update, parameter, v, largest, zeros, nonfinite = measured.T
     count = np.maximum(tensors.elements, 1)
@@ -103,18 +101,18 @@ def tensor_readings(measured: Floats, tensors: Tensors, given: GroupValues) -> l
     return [TensorReading(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
-def update_bounds(tensors: Tensors, second_moment: Floats, given: GroupValues) -> Floats:
-    """What max |u| of tensors cannot exceed (E5), as explained above.
+def update_bounds(tensors: TensorColumns, second_moment: Floats, given: GroupValues) -> Floats:
+    """The largest max |u| that any gradients can cause, shape (tensors,), as explained above.
 
     Args:
-        tensors: after the step.
+        tensors: the tensors of one group after the step.
         second_moment: the means of the first stage's v_hat after the step, shape (tensors,).
-        given: to the step.
+        given: the values of their group in the step.
 
     Example:
         >>> given = GroupValues(1e-3, 0.0, Hyperparameters.parse((0.9, 0.999), 0.25), referenced=False, changed=False)
         >>> one = np.ones(1)
-        >>> tensors = Tensors(100 * one, 10 * one, one > 0, 0 * one, one)
+        >>> tensors = TensorColumns(100 * one, 10 * one, one > 0, 0 * one, one)
         >>> update_bounds(tensors, 1e-4 * one, given).round(3).tolist()
         [0.33]
     """
@@ -136,12 +134,12 @@ def update_bounds(tensors: Tensors, second_moment: Floats, given: GroupValues) -
 
 
 def group_reading(given: GroupValues, ahead: float, tensors: Iterable[TensorReading]) -> GroupReading:
-    """What is to be said of a group.
+    """What a reading says of one group.
 
     Args:
-        given: to the step.
+        given: the values of the group in the step.
         ahead: the least margin of the schedules from the next step on; infinite where there is none.
-        tensors: of the group.
+        tensors: the readings of the tensors in the group.
     """
     present = margin_of(given.hyperparameters)
     members = list(tensors)
@@ -158,7 +156,7 @@ def group_reading(given: GroupValues, ahead: float, tensors: Iterable[TensorRead
 
 @lru_cache(maxsize=64)
 def margin_of(present: Hyperparameters) -> float:
-    """Of E4, in nats per step: the least of the stages that decide.
+    """The stability margin in nats per step: the least one of the stages that decide.
 
     Example:
         >>> round(margin_of(Hyperparameters.parse((0.9, 0.999))), 4)
@@ -169,7 +167,7 @@ def margin_of(present: Hyperparameters) -> float:
 
 
 def decades(scales: Iterable[float]) -> float:
-    """Between the smallest and the largest of some scales; those that are 0 have none. NaN where one is not finite.
+    """The decades between the smallest and the largest scale that is not 0; NaN where one is not finite.
 
     Example:
         >>> round(decades([0.0, 2e-3, 0.2, 2.0]), 6), decades([1.0]), decades([1.0, math.inf])
@@ -179,56 +177,3 @@ def decades(scales: Iterable[float]) -> float:
     if not all(map(math.isfinite, found)):
         return math.nan
     return math.log10(max(found)) - math.log10(min(found)) if found else 0.0
-
-
-class PredictedNorm:
-    """The norm of a scale-invariant tensor as E8 has it: integrated from the readings, from the norm at the first one on.
-
-    :func:`equipoise.theory.norm_motion` with the cross term of momentum and the updates that were measured, those of steps
-    without a reading between the two around them (|u|^2 and lr in a straight line).
-    """
-
-    def __init__(self) -> None:
-        self.step = 0
-        """Of the tensor: its age at the last reading; 0 before the first."""
-        self.norm = self.squared_update = self.lr = 0.0
-
-    def ratio(self, squared_norm: float, squared_update: float, given: GroupValues, step: float) -> float:
-        """|theta| / the norm that is predicted; NaN, and a new beginning, where one of them is not a positive finite number.
-
-        Args:
-            squared_norm: |theta|^2 after the step.
-            squared_update: |u|^2.
-            given: to the step.
-            step: of the tensor, counted from 1.
-        """
-        steps, before = round(step) - self.step, (self.squared_update, self.lr)
-        begun, norm = self.step > 0, math.sqrt(squared_norm)
-        self.step, self.squared_update, self.lr = round(step), squared_update, max(0.0, given.lr)
-        if not (0 < norm < math.inf and self.squared_update < math.inf):
-            self.step = 0
-            return math.nan
-        if not begun or steps < 1:
-            self.norm = norm
-            return 1.0
-        share = np.arange(1, steps + 1) / steps
-        squared, rates = (old + (new - old) * share for old, new in zip(before, (self.squared_update, self.lr), strict=True))
-        decay = max(0.0, given.weight_decay)
-        motion = norm_motion(
-            self.norm,
-            np.sqrt(squared),
-            steps,
-            lr=rates,
-            weight_decay=decay,
-            factor=factor_at(given.hyperparameters.betas, len(given.hyperparameters.betas), decay=self.lr * decay),
-        )
-        self.norm = math.sqrt(motion.squared_norm[-1])
-        return norm / self.norm
-
-    def state_dict(self) -> dict[str, Any]:
-        """In plain values."""
-        return dict(vars(self))
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue."""
-        vars(self).update(state)

@@ -1,4 +1,4 @@
-"""What was seen of a training run at one step: plain numbers, which sinks keep and verdicts judge."""
+"""A reading: what was measured of a training run at one step, in plain numbers, which sinks keep and verdicts judge."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ class TensorReading:
     largest_update: float
     """max |u|; NaN where one is."""
     bound: float
-    """What E5 allows max |u| to be; infinite where it allows anything, or where that cannot be known."""
+    """The update bound: the largest max |u| that gradients can cause; infinite where there is none, or where it is not
+    known."""
     zero_fraction: float
-    """Of the elements of g, those that are 0."""
+    """The share of the elements of g that are 0."""
     nonfinite_fraction: float
-    """Of the elements of g, those that are infinite or NaN."""
+    """The share of the elements of g that are infinite or NaN."""
     second_moment: float
     """The mean of the first stage's second moment after the step, bias-corrected."""
     norm_ratio: float
-    """|theta| / the norm that E8 predicts, where theta is known to be scale-invariant; NaN elsewhere."""
+    """|theta| / the norm that its updates predict, where theta is known to be scale-invariant; NaN elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupReading:
-    """One parameter group: the hyperparameters of the step, and what they and its tensors amount to."""
+    """One parameter group: the hyperparameters of the step, and what follows from them and from its tensors."""
 
     lr: float
     exponent: tuple[float, ...]
@@ -41,13 +42,13 @@ class GroupReading:
     betas: tuple[tuple[float, float], ...]
     """One pair per stage."""
     margin: float
-    """Of E4, in nats per step: that of the stage that decides. Positive is stable."""
+    """The stability margin of the stage that decides, in nats per step. Positive is stable."""
     margin_ahead: float
     """The least margin from here on along the known schedules; the present one where there is none."""
     gradient_spread: float
-    """Decades between the scales of the tensors' gradients, sqrt(second_moment) (E7); 0 with fewer than two that had any."""
+    """Decades between the scales of the tensors' gradients, sqrt(second_moment); 0 with fewer than two that had any."""
     update_spread: float
-    """Decades between the update RMS of the tensors (E7); 0 with fewer than two that moved."""
+    """Decades between the update RMS of the tensors; 0 with fewer than two that moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,4 +65,4 @@ class Reading:
     """The loss, and whatever else was given; what is not finite stays so."""
     groups: tuple[GroupReading, ...]
     tensors: dict[str, TensorReading]
-    """By name; only those that had a gradient."""
+    """The parameters that had a gradient, by name."""

@@ -1,4 +1,4 @@
-r"""Which parameters of a model are scale-invariant (E8): those whose norm :mod:`equipoise.theory._invariance` predicts.
+r"""Which parameters of a model are scale-invariant: those whose norm :func:`equipoise.theory.norm_motion` predicts.
 
 f(cW) = f(W) for every c > 0 implies <W, grad f(W)> = 0 and grad f(cW) = grad f(W) / c. All three are measured, because the
 first two are also met, nearly, by a large tensor that matters little: doubling one layer of a deep network hardly changes the
@@ -51,7 +51,7 @@ class ScaleInvariance:
 def probe_scale_invariance(
     model: nn.Module, loss: Callable[[nn.Module], Tensor], *, tolerance: float = 0.05
 ) -> dict[str, ScaleInvariance]:
-    """Measure, for every trained parameter W of a model, whether the loss f depends on the scale of W (E8).
+    """Measure, for every trained parameter W of a model, whether the loss f depends on the scale of W.
 
     A parameter is scale-invariant if the change of the loss, the cosine and the change of the gradient are all within the
     tolerance. It is not 0 because the eps of a normalization layer breaks the invariance by a few eps / variance of what it
@@ -64,10 +64,10 @@ def probe_scale_invariance(
     same masks. Costs two evaluations and backward passes per parameter, and the memory of a second copy of the model.
 
     Args:
-        model: whose parameters with `requires_grad` are probed. A tied one is scaled wherever it is used, and reported once.
+        model: every parameter with `requires_grad` is probed. A tied one is scaled wherever it is used, and reported once.
         loss: maps the model to a scalar, always on the same data, for example ``lambda model: cross_entropy(model(x), y)``. It
             reaches the parameters through the model, and does not call ``backward``.
-        tolerance: of all three.
+        tolerance: the most that each of the three may be.
 
     Returns:
         One result per parameter, by its name in ``model.named_parameters()``.

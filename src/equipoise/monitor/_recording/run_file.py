@@ -24,9 +24,9 @@ FORMAT = 1
 READING_BEGINS = b'{"kind": "reading"'
 """How the line of a reading begins, and no other."""
 INDICATORS = tuple(field.name for field in fields(TensorReading))
-"""What is read of a tensor: the columns of a reading."""
+"""The columns of a reading: what is measured of a tensor."""
 GROUP_INDICATORS = ("lr", "margin", "margin_ahead", "gradient_spread", "update_spread")
-"""What is one number of a group, however many stages it has."""
+"""What a group has one number of, however many stages it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +37,17 @@ class RunInfo:
     started: float
     """Seconds since the epoch."""
     versions: dict[str, str]
-    """Of the packages that matter, as torch and equipoise."""
+    """The versions of the packages that matter: equipoise, torch and Python."""
     tensors: tuple[str, ...]
     """The names of all parameters, in order."""
     shapes: tuple[tuple[int, ...], ...]
-    """Of those parameters."""
+    """The shapes of those parameters."""
     group_of: tuple[int, ...]
     """The number of the parameter group that each belongs to."""
 
 
 class Event(Protocol):
-    """What a verdict and an action of a guard have in common; both are dataclasses, written with all their fields."""
+    """A verdict or an action of a guard: dataclasses, which are written with all their fields."""
 
     @property
     def kind(self) -> str:
@@ -66,12 +66,12 @@ class Event(Protocol):
 
 
 def header_line(run: RunInfo) -> str:
-    """A run as its line."""
+    """The header of a run as a line."""
     return json.dumps({"kind": "run", "format": FORMAT, **plain(run)}, allow_nan=False)
 
 
 def event_line(event: Event) -> str:
-    """A verdict or an action as its line."""
+    """A verdict or an action as a line."""
     return json.dumps(plain_event(event), allow_nan=False)
 
 
@@ -82,11 +82,11 @@ def plain_event(event: Event) -> dict[str, Any]:
 
 
 def reading_line(reading: Reading, names: Sequence[str]) -> str:
-    """A reading as its line.
+    """A reading as a line.
 
     Args:
-        reading: of tensors that are all among `names`.
-        names: of the header's tensors.
+        reading: its tensors are all among `names`.
+        names: the tensors of the header.
     """
     assert reading.tensors.keys() <= set(names)
     head = {name: plain(getattr(reading, name)) for name in ("step", "time", "made", "metrics", "groups")}

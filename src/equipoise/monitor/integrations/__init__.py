@@ -1,6 +1,6 @@
-"""Monitors in loops that somebody else wrote: the Trainer of transformers, Lightning, and any loop that steps an optimizer.
+"""Monitors for loops that somebody else wrote: the Trainer of transformers, Lightning, and any loop that steps an optimizer.
 
-Only the modules here know frameworks, and each imports its own when it is asked for it. What they have in common:
+Only the modules here know frameworks, and each imports its framework when it is used. What they have in common:
 
 - A monitor needs the optimizer, which a framework builds when training begins. So each of these is given a function of an
   optimizer and a model that makes the :class:`~equipoise.monitor.Monitor`: ``partial(Monitor, every=10, sinks=[...])``.

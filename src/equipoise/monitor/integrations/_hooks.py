@@ -1,4 +1,4 @@
-"""Any loop that steps an optimizer."""
+"""A monitor for any loop that steps an optimizer."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from equipoise.monitor._monitor import Monitor
 def follow_steps(monitor: Monitor, optimizer: torch.optim.Optimizer) -> RemovableHandle:
     """Count every ``optimizer.step()`` as a step of the monitor: for a loop that cannot be changed.
 
-    Such a loop tells nothing of its loss. A step that a GradScaler skips does not happen, and is not counted.
+    The monitor then knows nothing of the loss. A step that a GradScaler skips does not happen, and is not counted.
 
     Returns:
-        What ends it when its ``remove()`` is called.
+        A handle, whose ``remove()`` ends the counting.
 
     Example:
         >>> from equipoise import SMES

@@ -1,4 +1,4 @@
-"""The Trainer of the package ``lightning``."""
+"""A monitor for the Trainer of the package ``lightning``."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def lightning_callback(monitor: MakeMonitor = Monitor, *, optimizer: int = 0, va
     The callback's ``monitor`` is the monitor of the latest training; None before the first.
 
     Args:
-        monitor: makes the monitor.
-        optimizer: the number of the one to monitor, for a module that has several.
-        validation: how the names of validation metrics begin, as the module logs them; they come with the next reading,
-            ``val_loss`` as ``validation_loss``.
+        monitor: a function that makes the monitor.
+        optimizer: the number of the optimizer to monitor, for a module that has several.
+        validation: the prefix with which the module logs validation metrics. They come with the next reading, ``val_loss`` as
+            ``validation_loss``.
 
     Raises:
         MissingExtraError: lightning is not installed.
@@ -47,7 +47,7 @@ def lightning_callback(monitor: MakeMonitor = Monitor, *, optimizer: int = 0, va
 
 
 class _LightningHooks:
-    """What Lightning calls."""
+    """The hooks that Lightning calls."""
 
     def __init__(self, make: MakeMonitor, optimizer: int, validation: str) -> None:
         self.make, self.optimizer, self.validation = make, optimizer, validation
@@ -68,7 +68,7 @@ class _LightningHooks:
     def on_before_optimizer_step(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """After the backward pass and unscaling, before clipping."""
+        """Lightning calls this after the backward pass and unscaling, and before clipping."""
         if self.monitor is None or optimizer is not trainer.optimizers[self.optimizer]:
             return
         self._stepped = True
@@ -79,7 +79,7 @@ class _LightningHooks:
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """After the optimizer and the schedulers."""
+        """Lightning calls this after the optimizer and the schedulers."""
         assert self.monitor is not None
         if outputs and "loss" in outputs:
             # Which the automatic optimization has divided, as it does for the backward pass.

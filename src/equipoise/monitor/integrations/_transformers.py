@@ -1,4 +1,4 @@
-"""The Trainer of transformers."""
+"""An optimizer and a monitor for the Trainer of transformers."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def trainer_optimizer(
     matches: Sequence[Match] = (),
     **settings: Any,
 ) -> tuple[Any, dict[str, Any]]:
-    """What a transformers ``Trainer`` takes as ``optimizer_cls_and_kwargs``, to build this optimizer.
+    """The ``optimizer_cls_and_kwargs`` with which a transformers ``Trainer`` builds this optimizer.
 
     The learning rate, betas and epsilon are those of the Trainer's own Adam (``learning_rate``, ``adam_beta1``, ``adam_beta2``
     and ``adam_epsilon`` of its arguments), and so are the parameter groups: ``weight_decay`` on all but norms and biases.
 
     Args:
         optimizer: ``SMES``, ``KAdam`` or ``Equipoise``.
-        arguments: of the Trainer.
-        matches: where there are any, :func:`equipoise.balance.layerwise` makes the groups from them instead; what a match
-            leaves out, the weight decay too, is the Trainer's.
-        settings: of the optimizer, such as ``exponent``; they come before those of the Trainer.
+        arguments: the arguments of the Trainer.
+        matches: where there are any, :func:`equipoise.balance.layerwise` makes the groups from them instead. What a match leaves
+            out, the weight decay too, is the Trainer's.
+        settings: arguments of the optimizer, such as ``exponent``; they win over those of the Trainer.
 
     Example:
         >>> from types import SimpleNamespace
@@ -119,7 +119,7 @@ class _TrainerRun:
         self._open = ExitStack()
 
     def begin(self, saved: str | None) -> None:
-        """With what a training that goes on has saved."""
+        """Begin a training. One that goes on brings what it has saved."""
         self.end()  # of one that was interrupted, which the Trainer does not tell its callbacks
         self.monitor = self.make(self.trainer.optimizer.optimizer, self.trainer.model)  # accelerate wraps the optimizer
         self._open.callback(self.monitor.close)
@@ -166,7 +166,7 @@ class _TrainerRun:
 
 @contextmanager
 def _tapped(owner: Any, name: str, see: Callable[[Any], None]) -> Generator[None]:
-    """Show what a method of one object returns, until the end."""
+    """Show what a method of one object returns, as long as the context is open."""
     method = getattr(owner, name)
 
     def tapped(*args: Any, **kwargs: Any) -> Any:

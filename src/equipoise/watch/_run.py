@@ -1,0 +1,269 @@
+"""A run on disk, followed while it is written.
+
+What was understood of a long file is kept beside it, in an index, ``watch.npz``, so that the next look at the run starts there.
+The index may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import logging
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from equipoise._files import replace_file
+from equipoise.errors import UnusableInputError
+from equipoise.monitor._measuring.readings import Reading
+from equipoise.monitor._recording.run_file import FILE, RunInfo, header_of, reading_of, series_names, series_values
+from equipoise.watch._line_file import ENOUGH_FOR_A_LINE, LineFile
+from equipoise.watch._overview import Overview
+from equipoise.watch._records import checked_header
+
+INDEX = "watch.npz"
+PART_BYTES = 1 << 18
+"""So many bytes are taken in at a time, and so many from the end of the file belong to a sample."""
+SAMPLE_PLACES = 512
+"""So many places of a file that is too long to wait for are sampled."""
+WINDOW_BYTES = 8 << 20
+"""So many bytes at most are read for a closer look at some steps."""
+SAMPLE_SECONDS = 15.0
+"""A sample is taken again after so many seconds."""
+INDEX_BYTES = 64 << 20
+"""After so many bytes the index is written again. To read fewer takes a second or two."""
+EVENTS_KEPT = 500
+"""So many different verdicts and actions are remembered."""
+
+READING_KEYS = {"step", "time", "made", "metrics", "groups", "tensors"}
+"""What the line of a reading has at least."""
+
+_log = logging.getLogger("equipoise")
+
+
+class Run:
+    """A run that is followed while it is written.
+
+    :meth:`read` takes in what is new, a part at a time. Use it as a context manager, which closes the file at the end. Where
+    the run was started again in the same folder, the newest start is shown.
+
+    Args:
+        folder: the folder of the run.
+
+    Raises:
+        UnusableInputError: the folder holds no run.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._path = self.folder / FILE
+        self.generation = 0
+        """How often the run began: with another file, or again in the same one."""
+        self._start()
+        self._read_index()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def _start(self) -> None:
+        self._file = LineFile(self._path)
+        self.size = self._file.size
+        self.position = 0
+        """How many bytes of the file were taken in."""
+        self._indexed = 0
+        self.unreadable = 0
+        """How many lines do not belong to a run."""
+        self.header: RunInfo | None = None
+        self._header_is_new = False
+        """Whether no reading has followed the header yet."""
+        self.overview = Overview()
+        self._last: dict[str, Any] | None = None
+        self.events: dict[str, dict[str, Any]] = {}
+        """Verdicts and actions as they stand in the file. Of a verdict that lasts, only the newest line."""
+        self._sample: tuple[float, Run] | None = None
+        self.samples = 0
+        """How many samples were taken."""
+        self.generation += 1
+
+    @property
+    def name(self) -> str:
+        """The name of the run, or of its folder as long as there is no header."""
+        return self.header.name if self.header else self.folder.resolve().name
+
+    @property
+    def last(self) -> Reading | None:
+        """The newest reading."""
+        return reading_of(self._last, self.header.tensors) if self._last and self.header else None
+
+    @property
+    def verdicts(self) -> list[dict[str, Any]]:
+        """The verdicts on the newest reading, as they stand in the file."""
+        step = self._last["step"] if self._last else None
+        return [event for event in self.events.values() if event["kind"] == "verdict" and event["step"] == step]
+
+    def read(self) -> bool:
+        """Take in the next part of the file, about :data:`PART_BYTES` bytes.
+
+        Returns:
+            Whether there was anything new.
+        """
+        self.size = self._file.size
+        if self.size < self.position or (self.size == self.position and self._file.replaced):
+            self._file.close()
+            self._start()
+        _, part = self._file.whole_lines(self.position, PART_BYTES)
+        self.position += len(part)
+        self._take(part.splitlines())
+        if self.position - self._indexed > INDEX_BYTES:
+            self._write_index()
+        return bool(part)
+
+    @property
+    def behind(self) -> bool:
+        """Whether so much has not been taken in yet that a sample helps."""
+        return self.size - self.position > INDEX_BYTES
+
+    def to_show(self) -> Run:
+        """What can be shown now: this run, or, while it is far behind, a sample of it."""
+        if not self.behind:
+            self._sample = None
+        elif self._sample is None or time.monotonic() > self._sample[0] + SAMPLE_SECONDS:
+            self._sample = time.monotonic(), self.sample()
+            self.samples += 1
+        return self._sample[1] if self._sample else self
+
+    def sample(self) -> Run:
+        """The run as some of its readings show it, from :data:`SAMPLE_PLACES` places all over the file and from its end.
+
+        It takes milliseconds where :meth:`read` takes minutes, and can miss a spike. Show it, but do not read on with it.
+        """
+        seen = copy.copy(self)
+        seen.overview, seen.events, seen._last = Overview(), {}, None
+        newest = max(0, self.size - PART_BYTES)
+        places = np.linspace(0, newest, SAMPLE_PLACES).astype(int).tolist()
+        lines = [line for place in places for line in self._file.whole_lines(place, ENOUGH_FOR_A_LINE)[1].splitlines()[:1]]
+        seen._take(lines + self._file.whole_lines(newest, PART_BYTES)[1].splitlines())
+        return seen
+
+    def window(self, first: int, last: int) -> Overview | None:
+        """Every reading from one step to another, or None where they take more than :data:`WINDOW_BYTES` bytes.
+
+        The places are found by bisection, which may miss a step that a rollback repeated far from there.
+        """
+        begin, end = self._file.place_of(first), self._file.place_of(last + 1)
+        if end - begin > WINDOW_BYTES:
+            return None
+        seen = copy.copy(self)
+        seen.overview, seen.events = Overview(), {}
+        seen._take(self._file.whole_lines(begin, end - begin)[1].splitlines() if end > begin else [])
+        return seen.overview
+
+    def _take(self, lines: list[bytes]) -> None:
+        waiting: list[dict[str, Any]] = []
+        for line in lines:
+            try:
+                parsed = json.loads(line)
+                kind = parsed["kind"]
+                if kind == "reading":
+                    if not parsed.keys() >= READING_KEYS:
+                        raise KeyError
+                    waiting.append(parsed)
+                elif kind == "run":
+                    self._add(waiting)
+                    self.header, self._header_is_new = checked_header(parsed), True
+                    waiting = []
+                else:
+                    self._remember(parsed)
+            except (ValueError, LookupError, TypeError):
+                self.unreadable += 1
+        self._add(waiting)
+
+    def _remember(self, event: dict[str, Any]) -> None:
+        same = [event.get(name) for name in ("kind", event["kind"], "where", "since")]
+        key = json.dumps(same if event["kind"] == "verdict" else [*same, event["step"]])
+        self.events.pop(key, None)
+        self.events[key] = event
+        if len(self.events) > EVENTS_KEPT:
+            del self.events[next(iter(self.events))]
+
+    def _add(self, readings: list[dict[str, Any]]) -> None:
+        """Add readings to the overview, in as few pieces as there are different sets of tensors and groups."""
+        if not readings or self.header is None:
+            return
+        if self._header_is_new and self.overview.count and readings[0]["step"] <= self.overview.steps[0, 0]:
+            self.overview, self.events = Overview(), {}  # it was started again, from its first step
+            self.generation += 1
+        self._header_is_new = False
+        metrics = list(dict.fromkeys(name for reading in readings for name in reading["metrics"]))
+        begin = 0
+        for end in range(1, len(readings) + 1):
+            if end == len(readings) or _tensors_and_stages(readings[end]) != _tensors_and_stages(readings[begin]):
+                some = readings[begin:end]
+                tensors = self.header.tensors if some[0]["tensors"] else ()
+                names = series_names(metrics, [len(group["exponent"]) for group in some[0]["groups"]], tensors)
+                for reading in some:
+                    found = reading["metrics"]
+                    reading["metrics"] = {name: found.get(name) for name in metrics}
+                try:
+                    self.overview.add([one["step"] for one in some], names, [series_values(one) for one in some])
+                except (ValueError, LookupError, TypeError):
+                    self.unreadable += len(some)
+                begin = end
+        last = readings[-1]
+        last["metrics"] = {name: value for name, value in last["metrics"].items() if value is not None}
+        self._last = last
+
+    def _write_index(self) -> None:
+        """Keep what was understood of the file so far."""
+        state = {
+            "position": self.position,
+            "fingerprint": self._file.fingerprint(self.position),
+            "unreadable": self.unreadable,
+            "last": self._last,
+            "events": list(self.events.items()),
+            "header": asdict(self.header) if self.header else None,
+            "header_is_new": self._header_is_new,
+        }
+        content = io.BytesIO()
+        arrays = {"state": np.frombuffer(json.dumps(state).encode(), np.uint8), **self.overview.to_arrays()}
+        np.savez(content, allow_pickle=False, **arrays)
+        self._indexed = self.position
+        try:
+            replace_file(self.folder / INDEX, content.getvalue())
+        except UnusableInputError as error:
+            _log.info("the index is not kept: %s", error)
+
+    def _read_index(self) -> None:
+        """Go on where the index of this very file ends, if there is one."""
+        try:
+            with (self.folder / INDEX).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                state = json.loads(arrays["state"].tobytes())
+                if state["position"] > self.size or state["fingerprint"] != self._file.fingerprint(state["position"]):
+                    return
+                header, overview = header_of(state["header"]), Overview.from_arrays(arrays)
+                header_is_new = bool(state["header_is_new"])
+        except (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile):
+            return
+        self.header, self._header_is_new, self.overview = header, header_is_new, overview
+        self.position = self._indexed = state["position"]
+        self.unreadable, self._last, self.events = state["unreadable"], state["last"], dict(state["events"])
+
+
+def read_to_the_end(runs: Sequence[Run]) -> Sequence[Run]:
+    """Take in everything that the runs have written."""
+    while sum(run.read() for run in runs):
+        pass
+    return runs
+
+
+def _tensors_and_stages(reading: Mapping[str, Any]) -> tuple[bool, list[int]]:
+    return bool(reading["tensors"]), [len(group["exponent"]) for group in reading["groups"]]

@@ -1,0 +1,43 @@
+"""What is known of runs, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from equipoise._json import plain
+from equipoise.watch._run import Run, read_to_the_end
+
+
+def summary(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Everything that is known of runs now, as what JSON has; a number that is not finite is a string, as in the file.
+
+    Returns:
+        For each run its ``folder`` and ``name``, the number of ``readings`` and of ``unreadable_lines``, the ``last`` reading,
+        the ``verdicts`` on it, and the ``actions`` of the guard.
+
+    Example:
+        >>> import tempfile
+        >>> from equipoise.monitor import JsonLines
+        >>> from equipoise.monitor._recording.run_file import RunInfo
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sink = JsonLines(folder)
+        ...     sink.open(RunInfo("mine", 0.0, {}, ("w",), ((2, 3),), (0,)))
+        ...     sink.close()
+        ...     with Run(folder) as run:
+        ...         found = summary([run])[0]
+        >>> found["name"], found["readings"], found["last"], found["verdicts"]
+        ('mine', 0, None, [])
+    """
+    return [
+        {
+            "folder": str(run.folder),
+            "name": run.name,
+            "readings": run.overview.count,
+            "unreadable_lines": run.unreadable,
+            "last": plain(run.last),
+            "verdicts": run.verdicts,
+            "actions": [event for event in run.events.values() if event["kind"] == "action"],
+        }
+        for run in read_to_the_end(runs)
+    ]
