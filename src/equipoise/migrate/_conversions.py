@@ -27,8 +27,8 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from equipoise import rules
 from equipoise.errors import ArgumentError, StateDictError
 from equipoise.hyperparameters import Hyperparameters
-from equipoise.optim import _state as states
 from equipoise.optim._optimizer import SMES, Equipoise, KAdam
+from equipoise.optim._state import as_real, refuse_other_adam, refuse_other_stages, suffixes
 
 Values: TypeAlias = dict[str, Any]
 """Of a parameter group, or what is remembered of a parameter."""
@@ -107,7 +107,7 @@ def _read_family(saved: Values) -> Conversion:
 
 
 def _read_adam(saved: Values) -> Conversion:
-    states.check_adam(saved)
+    refuse_other_adam(saved)
     taken = {name: saved[name] for name in ("betas", "eps", "weight_decay")}
     return {**_rates(saved, 1), **taken, **_point(saved, 0.5)}, dict
 
@@ -162,17 +162,17 @@ def _write_family(values: Values, to: type[Optimizer], asked: Values) -> Convers
         arguments.pop("eps")
     if new["stages"] < values["stages"]:
         raise StateDictError(f"the state has {values['stages']} stages and {to.__name__} would have {new['stages']}: no fewer")
-    begun, stages = states.suffixes(values["stages"]), Hyperparameters.of_group(values).stages
+    begun, stages = suffixes(values["stages"]), Hyperparameters.of_group(values).stages
 
     def write(state: Values) -> Values:
-        states.check_stages(state, values["stages"])
+        refuse_other_stages(state, values["stages"])
         kept = {key: value for key, value in state.items() if new["reference"] != "none" or not key.startswith("reference")}
         if new["reference"] != "none":
             for suffix, stage in zip(begun, stages, strict=True):
                 age, v = _ages(state, suffix)[1], state["exp_avg_sq" + suffix]
                 if "reference" + suffix not in kept and age > 0 and v.numel():
                     kept["reference" + suffix] = _mean(v) / rules.correction(stage.beta2, age)
-        for suffix in states.suffixes(new["stages"])[len(begun) :]:
+        for suffix in suffixes(new["stages"])[len(begun) :]:
             for key in ("exp_avg", "exp_avg_sq"):
                 kept[key + suffix] = torch.zeros_like(state[key])
             for key in ("born_exp_avg", "born_exp_avg_sq"):
@@ -287,7 +287,7 @@ def _degree(values: Values) -> float:
 
 def _mean(v: Tensor) -> Tensor:
     """Of the elements of a second moment, in the precision of the rule."""
-    whole = states.as_real(v.full_tensor() if isinstance(v, DTensor) else v)
+    whole = as_real(v.full_tensor() if isinstance(v, DTensor) else v)
     return whole.to(torch.promote_types(whole.dtype, torch.float32)).mean()
 
 
