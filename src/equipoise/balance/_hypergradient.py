@@ -24,9 +24,9 @@ from equipoise import rules
 from equipoise.balance._control_laws import hypergradient_law
 from equipoise.balance._controller import Controller, checked_every
 from equipoise.errors import ArgumentError
-from equipoise.optim import _groups as values
 from equipoise.optim import _sharding as sharding
-from equipoise.optim import _state as states
+from equipoise.optim._groups import values_for_step
+from equipoise.optim._state import View, make_slot
 
 BLOCK = 1 << 16
 """So many elements at a time on the CPU: their temporaries stay in cache."""
@@ -168,13 +168,13 @@ class HypergradientController(Controller):
         sources: list[tuple[int, Tensor]] = []
         for number in self.groups:
             group, noted = self._group(number), self._noted[number]
-            step = values.of_step({**group, **noted}).step
+            step = values_for_step({**group, **noted}).step
             for parameter, reference in zip(group["params"], noted["references"], strict=True):
                 gradient = gradients[parameter]
                 if gradient is None or reference is None:  # the loss does not depend on it, or it did not move
                     continue
-                view = states.View(parameter)
-                slot = states.slot(self.optimizer.state[parameter], view, group, 0, 0)
+                view = View(parameter)
+                slot = make_slot(self.optimizer.state[parameter], view, group, 0, 0)
                 memory = slot.memories[-1]
                 # Without a reference before the step, its own mean served, and is what it left (E3).
                 memory = memory._replace(reference=reference or float(memory.reference))

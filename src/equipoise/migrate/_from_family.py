@@ -17,8 +17,8 @@ from equipoise import rules
 from equipoise.errors import ArgumentError, StateDictError
 from equipoise.hyperparameters import Hyperparameters
 from equipoise.migrate._group_values import Conversion, Values, argument_names, learning_rates, new_group
-from equipoise.optim import _state as states
 from equipoise.optim._optimizer import Equipoise
+from equipoise.optim._state import refuse_other_stages, suffixes
 from equipoise.theory._exponent import scale_degree
 
 NEGLIGIBLE = 1e-6
@@ -49,17 +49,17 @@ def to_equipoise(values: Values, to: type[Optimizer], asked: Values) -> Conversi
         arguments.pop("eps")
     if new["stages"] < values["stages"]:
         raise StateDictError(f"the state has {values['stages']} stages and {to.__name__} would have {new['stages']}: no fewer")
-    present, stages = states.suffixes(values["stages"]), Hyperparameters.of_group(values).stages
+    present, stages = suffixes(values["stages"]), Hyperparameters.of_group(values).stages
 
     def convert_state(state: Values) -> Values:
-        states.check_stages(state, values["stages"])
+        refuse_other_stages(state, values["stages"])
         kept = {key: value for key, value in state.items() if new["reference"] != "none" or not key.startswith("reference")}
         if new["reference"] != "none":
             for suffix, stage in zip(present, stages, strict=True):
                 age, v = _ages(state, suffix)[1], state["exp_avg_sq" + suffix]
                 if "reference" + suffix not in kept and age > 0 and v.numel():
                     kept["reference" + suffix] = _mean(v) / rules.correction(stage.beta2, age)
-        for suffix in states.suffixes(new["stages"])[len(present) :]:
+        for suffix in suffixes(new["stages"])[len(present) :]:
             for key in ("exp_avg", "exp_avg_sq"):
                 kept[key + suffix] = torch.zeros_like(state[key])
             for key in ("born_exp_avg", "born_exp_avg_sq"):

@@ -19,8 +19,8 @@ from torch.optim import SGD, Optimizer, RMSprop
 
 from equipoise.errors import StateDictError
 from equipoise.migrate._group_values import Conversion, Values, learning_rates, new_group
-from equipoise.optim import _state as states
 from equipoise.optim._optimizer import Equipoise
+from equipoise.optim._state import refuse_other_adam
 
 LONG_AGO = -(2**24)
 """The step at which an average without bias correction began. float32 counts no more steps than that, the GPU kernel up to
@@ -39,7 +39,7 @@ def from_adam(saved: Values) -> Conversion:
     Raises:
         StateDictError: it is AMSGrad, or its weight decay is coupled.
     """
-    states.check_adam(saved)
+    refuse_other_adam(saved)
     taken = {name: saved[name] for name in ("betas", "eps", "weight_decay")}
     return Conversion({**learning_rates(saved, 1), **taken, **_special_case(saved, 0.5)}, dict)
 

@@ -212,9 +212,10 @@ def test_auto_takes_the_fastest_kernel_that_can():
     assert "kernel in use: fused, eager" in repr(Equipoise(devices))
 
 
-def test_without_a_compiler_the_eager_kernel_runs(monkeypatch):
+def test_without_a_compiler_the_eager_kernel_runs(monkeypatch, request):
     monkeypatch.setattr(cpu, "library", lambda: None)
-    monkeypatch.setattr(kernels, "choose", kernels.choose.__wrapped__)  # what was chosen before is remembered
+    kernels.choose_kernel.cache_clear()  # what was chosen before is remembered
+    request.addfinalizer(kernels.choose_kernel.cache_clear)
     parameter = torch.nn.Parameter(torch.ones(2))
     optimizer = Equipoise([parameter], lr=0.5)
     parameter.grad = torch.ones(2)
