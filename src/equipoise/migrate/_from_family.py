@@ -18,7 +18,7 @@ from equipoise.errors import ArgumentError, StateDictError
 from equipoise.hyperparameters import Hyperparameters
 from equipoise.migrate._group_values import Conversion, Values, argument_names, learning_rates, new_group
 from equipoise.optim._optimizer import Equipoise
-from equipoise.optim._state import refuse_other_stages, suffixes
+from equipoise.optim._state import as_real, refuse_other_stages, suffixes
 from equipoise.theory._exponent import scale_degree
 
 NEGLIGIBLE = 1e-6
@@ -183,5 +183,5 @@ def _scale_degree(values: Values) -> float:
 
 def _mean(v: Tensor) -> Tensor:
     """The mean of a whole second moment, in the precision of the update rule."""
-    whole = states.as_real(v.full_tensor() if isinstance(v, DTensor) else v)
+    whole = as_real(v.full_tensor() if isinstance(v, DTensor) else v)
     return whole.to(torch.promote_types(whole.dtype, torch.float32)).mean()
