@@ -164,7 +164,6 @@ class Equipoise(torch.optim.Optimizer):
     @overload
     def step(self, closure: Callable[[], float]) -> float: ...
 
-    @torch.no_grad()  # pyright: ignore[reportUntypedFunctionDecorator]
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One step for every parameter that has a gradient. Gradients are never written to.
 
@@ -180,6 +179,11 @@ class Equipoise(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        with torch.no_grad():
+            self._update()
+        return loss
+
+    def _update(self) -> None:
         given = [values_for_step(group) for group in self.param_groups]
         members = [[parameter for parameter in group["params"] if parameter.grad is not None] for group in self.param_groups]
         gradients = [parameter.grad for parameters in members for parameter in parameters]
@@ -199,7 +203,6 @@ class Equipoise(torch.optim.Optimizer):
         parts = self._plan.execute(gradients, given, bool(self.telemetries))
         for telemetry in self.telemetries:
             telemetry.parts = parts
-        return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a state dict: of this class, or of ``torch.optim.Adam`` and ``AdamW`` for one stage.
