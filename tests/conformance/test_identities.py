@@ -1,4 +1,4 @@
-"""E2: the members of the family that have a name are the optimizers of that name, over 200 steps in float64."""
+"""Special cases of the update rule: members of the family that have a name are the optimizers of that name (200 steps, float64)."""
 
 import pytest
 import torch
