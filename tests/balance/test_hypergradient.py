@@ -18,7 +18,7 @@ from equipoise.hyperparameters import Hyperparameters
 from equipoise.migrate import convert_optimizer
 
 STEP = 1e-5
-"""Of finite differences: their error is of second order."""
+"""The step of finite differences, whose error is of second order."""
 
 
 def loss(params: list[Parameter], number: int) -> torch.Tensor:

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Iterable
 from numbers import Real
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -34,9 +34,8 @@ def checked_stages(group: dict[str, Any]) -> tuple[rules.Stage, ...]:
     # A linear schedule that ends at 0 may end at -1e-18, by rounding: no reason to stop a run in its last step.
     for name, least in (("lr", -1e-12), ("eps", 0.0), ("weight_decay", -1e-12)):
         value = group[name]
-        number = isinstance(value, Real) or (name == "lr" and isinstance(value, Tensor) and not value.is_complex())
         unread = name == "lr" and on_device(lr)
-        if not number or not (unread or least <= value < math.inf):  # pyright: ignore[reportOperatorIssue]
+        if not _is_number(value, or_tensor=name == "lr") or not (unread or least <= value < math.inf):
             raise ArgumentError(name, value, "a finite number of at least 0")
     stages = Hyperparameters.of_group(group).stages
     if group["reference"] not in REFERENCES:
@@ -75,6 +74,10 @@ def values_for_step(group: dict[str, Any]) -> Group:
     return Group(step, group["rounding"] == "stochastic", group["seed"])
 
 
+def _is_number(value: Any, *, or_tensor: bool) -> bool:
+    return isinstance(value, Real) or (or_tensor and isinstance(value, Tensor) and not value.is_complex())
+
+
 def on_device(lr: Any) -> bool:
     """Whether a learning rate is on an accelerator. Nobody reads it there: to read is to wait, which no CUDA graph allows."""
     return isinstance(lr, Tensor) and lr.device.type != "cpu"
@@ -85,7 +88,7 @@ def as_python_numbers(value: Any) -> Any:
     if isinstance(value, Real) and not isinstance(value, int):
         return float(value)
     if isinstance(value, Iterable) and not isinstance(value, (str, Tensor)):
-        return tuple(as_python_numbers(entry) for entry in value)  # pyright: ignore[reportUnknownVariableType]
+        return tuple(as_python_numbers(entry) for entry in cast("Iterable[Any]", value))
     return value
 
 

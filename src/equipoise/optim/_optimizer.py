@@ -13,7 +13,6 @@ optimizer needs lives in ``defaults``, ``state`` and ``param_groups``, as plain 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, TypeAlias, overload
@@ -27,15 +26,12 @@ from equipoise.hyperparameters import Hyperparameters, Pair, whole_number
 from equipoise.optim import _sharding as sharding
 from equipoise.optim._groups import as_python_numbers, checked_stages, values_for_step, warn_if_unstable
 from equipoise.optim._kernels import AUTO, choose_kernel
-from equipoise.optim._plan import Plan
+from equipoise.optim._plan import Plan, refuse_parameter
 from equipoise.optim._state import completed_group, copied_state
-from equipoise.optim._telemetry import Telemetry
+from equipoise.optim._telemetry import Telemetry, composer_metrics
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 Betas: TypeAlias = Pair | Sequence[Pair]
-
-DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.complex64, torch.complex128)
-"""The dtypes that parameters may have."""
 
 
 class Equipoise(torch.optim.Optimizer):
@@ -138,17 +134,12 @@ class Equipoise(torch.optim.Optimizer):
         super().add_param_group(param_group)
         added = self.param_groups[-1]
         added.update({name: as_python_numbers(added[name]) for name in self.defaults})
-        for parameter in added["params"]:
-            try:
-                if parameter.dtype not in DTYPES:
-                    raise ArgumentError(
-                        "params", parameter.dtype, f"tensors of one of the dtypes {', '.join(map(str, DTYPES))}"
-                    )
-                choose_kernel(added["kernel"], parameter.device, parameter.dtype)
-                sharding.refuse_partial(parameter)
-            except ArgumentError:
-                self.param_groups.pop()
-                raise
+        try:
+            for parameter in added["params"]:
+                refuse_parameter(parameter, added["kernel"])
+        except ArgumentError:
+            self.param_groups.pop()
+            raise
         if all(Hyperparameters.of_group(added) != Hyperparameters.of_group(group) for group in self.param_groups[:-1]):
             warn_if_unstable(added)
 
@@ -164,7 +155,6 @@ class Equipoise(torch.optim.Optimizer):
     @overload
     def step(self, closure: Callable[[], float]) -> float: ...
 
-    @torch.no_grad()  # pyright: ignore[reportUntypedFunctionDecorator]
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One step for every parameter that has a gradient. Gradients are never written to.
 
@@ -180,6 +170,11 @@ class Equipoise(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        with torch.no_grad():
+            self._update()
+        return loss
+
+    def _update(self) -> None:
         given = [values_for_step(group) for group in self.param_groups]
         members = [[parameter for parameter in group["params"] if parameter.grad is not None] for group in self.param_groups]
         gradients = [parameter.grad for parameters in members for parameter in parameters]
@@ -199,7 +194,6 @@ class Equipoise(torch.optim.Optimizer):
         parts = self._plan.execute(gradients, given, bool(self.telemetries))
         for telemetry in self.telemetries:
             telemetry.parts = parts
-        return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a state dict: of this class, or of ``torch.optim.Adam`` and ``AdamW`` for one stage.
@@ -250,10 +244,7 @@ class Equipoise(torch.optim.Optimizer):
             self._composer = Telemetry(self)
         for measures in self._composer.read(param).values():
             lr = next(float(group["lr"]) for group in self.param_groups if any(each is param for each in group["params"]))
-            optimizer_metrics[f"l2_norm/grad/{name}"] = math.sqrt(measures.gradient)
-            optimizer_metrics[f"l2_norm/param/{name}"] = math.sqrt(measures.parameter)
-            optimizer_metrics[f"l2_norm/update/{name}"] = lr * math.sqrt(measures.update)
-            optimizer_metrics[f"largest_update/{name}"] = measures.largest_update
+            optimizer_metrics |= composer_metrics(measures, lr, name)
         return optimizer_metrics
 
 

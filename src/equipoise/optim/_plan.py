@@ -17,11 +17,26 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from equipoise.errors import GradientError
+from equipoise.errors import ArgumentError, GradientError
 from equipoise.optim import _sharding as sharding
 from equipoise.optim._kernels import KERNELS, MEASURES, Group, Slot, choose_kernel
 from equipoise.optim._state import View, make_slot, prepare_state, refuse_other_stages
 from equipoise.optim._telemetry import Parts
+
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.complex64, torch.complex128)
+"""The dtypes that parameters may have."""
+
+
+def refuse_parameter(parameter: Tensor, kernel: str) -> None:
+    """Refuse a parameter that no kernel, or not the one asked for, can step.
+
+    Raises:
+        ArgumentError: it has a dtype that is not in DTYPES, or a placement that is ``Partial``, or the kernel refuses it.
+    """
+    if parameter.dtype not in DTYPES:
+        raise ArgumentError("params", parameter.dtype, f"tensors of one of the dtypes {', '.join(map(str, DTYPES))}")
+    choose_kernel(kernel, parameter.device, parameter.dtype)
+    sharding.refuse_partial(parameter)
 
 
 class Plan:
