@@ -92,7 +92,7 @@ def run(
     whole_number("workers", workers)
     table = Table(study, locate_task(study.task, folder))
     tuning = table.plan_tuning()
-    with default_progress(study.metric) if progress is None else nullcontext(progress) as progress:
+    with default_progress() if progress is None else nullcontext(progress) as progress:
         table.hyperparameters = _check_arms(table, progress.warn)
         with closing(Store(store or sqlite_url(folder / f"{study.name}.db"))) as database:
             _complete(study, tuning, database, progress, workers)
