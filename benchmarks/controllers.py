@@ -20,14 +20,14 @@ from equipoise.balance import HypergradientController, SpreadController
 
 
 def shapes(width: int) -> list[tuple[int, ...]]:
-    """Of GPT-2 at this width."""
+    """The shapes of the parameters of GPT-2 at this width."""
     block = [(3 * width, width), (width, width), (4 * width, width), (width, 4 * width)]
     vectors = [(width,), (width,), (3 * width,), (width,), (width,), (width,), (4 * width,), (width,)]
     return [(50257, width), (1024, width), *12 * (block + vectors), (width,), (width,)]
 
 
 def seconds(optimizer: SMES) -> float:
-    """Of the processor, for one step."""
+    """The processor time of one step, in seconds."""
     before = time.process_time()
     optimizer.step()
     return time.process_time() - before

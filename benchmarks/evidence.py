@@ -16,13 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 
-from equipoise.study._analysis import Analysis, Compared
-from equipoise.study._progress import ConsoleProgress
-from equipoise.study._report import write_html
-from equipoise.study._runner import run_study
-from equipoise.study._spec import Study
+from equipoise.study import Analysis, Study
+from equipoise.study import run as run_study
+from equipoise.study._analysis import Compared
+from equipoise.study._report.progress import ConsoleProgress
 from equipoise.study._statistics import paired_interval
-from equipoise.study._store import Store, sqlite_url
+from equipoise.study._store import sqlite_url
 
 
 def half_decades(low: float) -> list[float]:
@@ -97,14 +96,15 @@ def run(task: str, options: argparse.Namespace) -> Analysis:
             "arm": arms(setting),
         }
     )
-    store = Store(sqlite_url(options.out / "evidence.db"))
-    try:
-        with ConsoleProgress(Console(stderr=True), setting.metric) as progress:
-            analysis = run_study(study, options.out, store, progress, options.workers)
-    finally:
-        store.close()
-    write_html(analysis, options.out / f"{task}.report.html")
-    return analysis
+    with ConsoleProgress(Console(stderr=True), setting.metric) as progress:
+        return run_study(
+            study,
+            folder=options.out,
+            store=sqlite_url(options.out / "evidence.db"),
+            report=options.out / f"{task}.report.html",
+            workers=options.workers,
+            progress=progress,
+        )
 
 
 def verdicts(analysis: Analysis) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def replay(optimizer: torch.optim.Optimizer) -> Step:
 
 
 def seconds(step: Step, repeats: int = 10) -> float:
-    """Of one of several steps in a row, from the first launch to the end of the last."""
+    """The seconds of one step: of several in a row, from the first launch to the end of the last, divided by their number."""
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     torch.cuda.synchronize()
     start.record()

@@ -8,8 +8,8 @@ autocast to bfloat16. Steps are timed ten at a time, unmonitored, read at every 
 turns from round to round; the median of the ratios within a round is printed, with the quartiles. Times are of the processor,
 so that other programs on the machine count less; with --device cuda of the clock.
 
-Of a step of seconds a reading is so little that such ratios are noise on a busy machine. So the last lines time what a monitor
-adds to a step of the optimizer alone, one step at a time, and hold that to the whole training step.
+Where a training step takes seconds, a reading is such a small part of it that these ratios are noise on a busy machine. So the
+last lines time what a monitor adds to a step of the optimizer alone, one step at a time, relative to a whole training step.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from equipoise import SMES
-from equipoise.monitor import Monitor
-from equipoise.monitor import JsonLines
+from equipoise.monitor import JsonLines, Monitor
 
 STEPS = 10
 """Timed at a time."""

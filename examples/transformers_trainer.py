@@ -97,7 +97,7 @@ def main(steps: int = 400, folder: Path = Path("runs/gpt2")) -> Monitor:
         arguments,
         train_dataset=Text(text[held_out:]),
         eval_dataset=Text(text[: min(held_out, 64 * LENGTH)]),
-        optimizer_cls_and_kwargs=trainer_optimizer(SMES, arguments, rules=presets(model), exponent=0.25),  # 1: the optimizer
+        optimizer_cls_and_kwargs=trainer_optimizer(SMES, arguments, matches=presets(model), exponent=0.25),  # 1: the optimizer
     )
     trainer.remove_callback(PrinterCallback)
     callback = follow_trainer(trainer, partial(Monitor, every=5, sinks=[JsonLines(folder)]))  # 2: the monitor

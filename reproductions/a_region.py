@@ -1,8 +1,9 @@
 """(a) Bounded updates inside of the stability region, exponential growth outside of it, on a transformer.
 
-E4 speaks of the worst sequence of gradients. Two things are therefore measured apart: training itself, whose gradients are
-nobody's worst case, and what the moments of the trained network do once its gradient is cut to zero, which is the worst case.
-The second is the algebra of the rule, run by the real optimizer on real moments; the first is the empirical part.
+The stability region is about the worst sequence of gradients. Two things are therefore measured apart: training itself, whose
+gradients are not the worst case, and what the moments of the trained network do once its gradient is cut to zero, which is the
+worst case. The second is the algebra of the update rule, run by the real optimizer on real moments; the first is the
+empirical part.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ CLAIM = Claim(
         "Inside of the stability region the updates of Adam stay below K_n; outside of it they grow exponentially in training,"
         " and at the predicted rate once gradients vanish."
     ),
-    source="Gould and Tanaka, arXiv 2411.05746; E4 and E5 of the design",
+    source="Gould and Tanaka, arXiv 2411.05746; ours: the discrete stability region and the update bound",
     rule=(
         "On a grid of (beta1, beta2), a transformer on source text. Bound: in no stable run |u_n| > K_n at any step. Growth:"
         " the slope of ln max|u| in training, over the unstable pairs and as a multiple of the predicted rate, is above 0."

@@ -136,7 +136,7 @@ def _figure(losses: dict[Pair, np.ndarray], level: list[Pair], normals: dict[Pai
         down.errorbar(
             c, *_means(losses, normal), fmt="s-", color=colour, capsize=2, label=f"from ({start[0]:.2f}, {start[1]:.3f})"
         )
-    where.set(xlabel="beta1", ylabel="beta2", title="pairs (dotted: the boundary of E4)")
+    where.set(xlabel="beta1", ylabel="beta2", title="pairs (dotted: the boundary of the stability region)")
     down.axvline(0, color="grey", linewidth=0.5)
     down.set(xlabel="C", title="along the normals")
     down.legend()

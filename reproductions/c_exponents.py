@@ -1,8 +1,8 @@
-"""(c) The stable region of other exponents: b2^p > b1 (E4). New, ours: the papers treat p = 1/2.
+"""(c) The stable region of other exponents: b2^p > b1. New, ours: the papers treat p = 1/2.
 
 As in (a), training and silence are measured apart. At a smaller exponent an element whose gradient vanishes also has a small
-update (E7: of degree 1 - 2p in its scale), so that growth has farther to go before it is the largest of all: training says how
-much of the worst case is met in practice, silence where the boundary is.
+update (of degree 1 - 2p in the scale of the gradient), so that growth has farther to go before it is the largest of all:
+training says how much of the worst case is met in practice, silence where the boundary is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BETA2 = 0.7
 CLAIM = Claim(
     letter="c",
     statement="A smaller exponent p widens the stable region: updates stay bounded where b2^p > b1, and grow outside of it.",
-    source="ours: E4 and E5 of the design; for p = 1/2 Gould and Tanaka, arXiv 2411.05746",
+    source="ours: the stability region and the update bound; for p = 1/2 Gould and Tanaka, arXiv 2411.05746",
     rule=(
         "At beta2 = 0.7 a scan of beta1 for every exponent, a transformer on source text. Bound: in no stable run |u_n| > K_n"
         " G^(1-2p), G the largest gradient so far. Boundary: beta1* is where the growth of max|u| in silence, a line in ln"
@@ -60,7 +60,7 @@ def main(options: Options) -> None:
         outside = [beta1 for beta1 in first_betas if theory.margin(beta1, BETA2, p) < 0]
         training = mean_interval([_multiple([runs[p, beta1, seed] for beta1 in outside]) for seed in seeds])
         lines.append(
-            f"p = {p}: stable below beta1 = {BETA2**found.value:.4f} (E4: {BETA2**p:.4f}), measured exponent"
+            f"p = {p}: stable below beta1 = {BETA2**found.value:.4f} (predicted: {BETA2**p:.4f}), measured exponent"
             f" {found.value:.5f} [{found.low:.5f}, {found.high:.5f}]: {verdicts[-1].value};"
             f" growth in training over the predicted rate: {training}"
         )
@@ -92,7 +92,7 @@ def _figure(runs: Runs, exponents: tuple[float, ...], first_betas: tuple[float, 
             panel.plot(first_betas, means, "o", color=colour, markersize=4, label=f"p = {p:g}")
             panel.plot(scan, -theory.margin(scan, BETA2, p), color=colour, linewidth=0.8, linestyle=":")
         panel.axhline(0, color="grey", linewidth=0.5)
-        panel.set(xlabel=f"beta1 (beta2 = {BETA2})", title=f"{name}; dotted: E4")
+        panel.set(xlabel=f"beta1 (beta2 = {BETA2})", title=f"{name}; dotted: predicted")
     panels[0].set_ylabel("growth of max |u| (nats per step)")
     panels[0].legend()
     return figure

@@ -28,7 +28,7 @@ class Archive:
 
     file: str
     md5: str
-    """Of the file that its authors publish."""
+    """The checksum of the file that its authors publish."""
     folder: str
     training: tuple[str, ...]
     test: str
@@ -129,7 +129,7 @@ class _Numpy:
         self.state = state
 
     def pixels(self) -> Tensor:
-        """Of an array of bytes, one picture per row."""
+        """The pixels in an array of bytes, one picture per row."""
         _, (number, size), kind, by_columns, content = self.state
         if kind.arguments[0] != b"u1":
             raise ValueError(f"b'data' must be of type u1, not {kind.arguments[0]}")

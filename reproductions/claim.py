@@ -71,7 +71,7 @@ class Interval:
     high: float
 
     def exponential(self) -> Interval:
-        """Of e to the number: where its logarithm was measured."""
+        """The interval of e to the number, where its logarithm was measured."""
         return Interval(*(math.exp(min(end, 700.0)) for end in (self.value, self.low, self.high)))
 
     def __str__(self) -> str:
@@ -113,7 +113,7 @@ class Claim:
     """a to i; also the name of its results."""
     statement: str
     source: str
-    """Paper and section, or the equation of the design where it is ours."""
+    """Paper and section, or the name of the equation where it is ours (docs/equations.md)."""
     rule: str
     """What counts as reproduced, not reproduced and inconclusive, decided before measuring."""
 

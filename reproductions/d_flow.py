@@ -1,4 +1,4 @@
-"""(d) The flow of E6 follows the trajectory of the optimizer.
+"""(d) The continuous-time flow follows the trajectory of the optimizer.
 
 A flow needs one gradient per state, so everything here is full batch, and few enough parameters for a stiff solver: logistic
 regression on digits (17), and a whole transformer that moves in a random subspace of 8 dimensions.
@@ -31,7 +31,7 @@ SIZE = Size(width=16, depth=1, heads=2, context=16, batch=8)
 SUBSPACE = 8
 
 FRESH_SEEDS = range(5, 15)
-"""Of the transformer. Seeds 0 to 4 left the slope for Adam open (0.60 [-0.16, 1.36]), and said how many more it would take."""
+"""Seeds of the transformer. Seeds 0 to 4 left the slope for Adam open (0.60 [-0.16, 1.36]), and said how many it would take."""
 
 RULES = {
     "Adam": {"betas": (0.9, 0.999)},
@@ -42,7 +42,7 @@ RULES = {
 CLAIM = Claim(
     letter="d",
     statement="The continuous-time flow follows the trajectory of the optimizer, the closer the smaller the learning rate.",
-    source="Gould and Tanaka, arXiv 2411.05746 (first order, Adam); ours: E6, docs/theory/flow.md (other rules, second order)",
+    source="Gould and Tanaka, arXiv 2411.05746 (first order, Adam); ours: docs/theory/flow.md (other rules, second order)",
     rule=(
         f"Full batch, over a time of {HORIZON}, for every problem and rule. Distance: at the smallest learning rate the largest"
         " distance of any parameter at any step, over the largest distance it moved, is at most 5 % for the first order."

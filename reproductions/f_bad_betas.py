@@ -14,7 +14,7 @@ from reproductions.studies import PICTURES, TEXT, draw, epochs, run, task
 CLAIM = Claim(
     letter="f",
     statement="Normalization layers make training tolerate betas outside of the stable region.",
-    source="Gould and Tanaka, arXiv 2411.05746: normalization layers are implicitly meta-adaptive; the region is E4",
+    source="Gould and Tanaka, arXiv 2411.05746: normalization layers are implicitly meta-adaptive; the discrete region is ours",
     rule=(
         "The damage of a pair of betas is the training loss of Adam with it minus that of Adam with (0.9, 0.999), on the"
         " same seed, each at its own best learning rate; averaged over the unstable pairs. The damage without layers minus"

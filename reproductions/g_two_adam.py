@@ -13,7 +13,7 @@ CLAIM = Claim(
     statement=(
         "2-Adam with inverse-exp betas ends at a lower loss on unseen data than Adam, with normalization layers and without."
     ),
-    source="Gould and Tanaka, arXiv 2411.05746 (k-Adam and its strategies; the choice of inverse-exp is ours, see E9)",
+    source="Gould and Tanaka, arXiv 2411.05746 (k-Adam and its strategies; the choice of inverse-exp is ours)",
     rule=(
         "Loss on unseen data of Adam minus that of 2-Adam, on the same seed, each at its own best learning rate of equally"
         " many. Reproduced if the interval over seeds lies above 0 in all four cases (pictures and text, with layers and"

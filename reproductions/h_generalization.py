@@ -65,7 +65,7 @@ def main(options: Options) -> None:
 
 
 def slope(exponents: tuple[float, ...], values: list[list[float]]) -> Interval:
-    """Of the line of least squares through an arm's value over its exponent, one per seed."""
+    """The slope of the line of least squares through an arm's value over its exponent, one line per seed."""
     return mean_interval(np.polyfit(exponents, np.array(values), 1)[0].tolist())
 
 

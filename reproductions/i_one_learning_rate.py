@@ -16,8 +16,8 @@ from reproductions.text import VOCABULARY
 
 CLAIM = Claim(
     letter="i",
-    statement="With a reference (E3) the best learning rate hardly moves with the exponent; without one it does.",
-    source="E3 of the design; ours",
+    statement="With a reference the best learning rate hardly moves with the exponent; without one it does.",
+    source="ours: the reference scale",
     rule=(
         "The best learning rate of an exponent is the one with the best mean over the tuning seeds, on a grid of half decades."
         " Its move is the ratio of the largest to the smallest over the exponents from 0 to 1/2. Reproduced if with each"
@@ -155,7 +155,7 @@ def compared(network: Network, own: Analysis, shared: Analysis) -> list[str]:
 
 
 def difference(better: Sequence[float], worse: Sequence[float]) -> Interval:
-    """Of two arms, on the same seeds."""
+    """The mean difference of two arms on the same seeds, positive where the first is larger."""
     return mean_interval([a - b for a, b in zip(better, worse, strict=True)])
 
 

@@ -1,4 +1,4 @@
-"""The scope of the reference scale (E3): one for all tensors of a model, against one per tensor, which the optimizers have.
+"""The scope of the reference scale: one for all tensors of a model, against one per tensor, which the optimizers have.
 
 No claim and no verdict: a choice that was tried. Networks, learning rates and seeds are those of claim (i), whose trials are
 not run again.
@@ -24,7 +24,7 @@ class SharedReference(Equipoise):
     """R is the mean of v_hat over all elements of all tensors. Every parameter must have a gradient at every step."""
 
     def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """As of :class:`Equipoise`, which leaves every tensor's own mean in its state, and takes what it finds there."""
+        """A step of :class:`Equipoise`, which leaves every tensor's own mean in its state, and uses what it finds there."""
         assert closure is None
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
         if not self.state:

@@ -17,19 +17,18 @@ import torch
 from matplotlib.axes import Axes
 from rich.console import Console
 
-from equipoise.study import _runner as runner
+from equipoise.study import Analysis, Study
+from equipoise.study import _processes as processes
 from equipoise.study import _tasks as built_in
-from equipoise.study._analysis import Analysis
-from equipoise.study._progress import ConsoleProgress
-from equipoise.study._report import write_html
-from equipoise.study._spec import Study
-from equipoise.study._store import Store, sqlite_url
+from equipoise.study import run as run_study
+from equipoise.study._report.progress import ConsoleProgress
+from equipoise.study._store import sqlite_url
 from reproductions import cifar, tasks
 from reproductions.claim import Interval, Options
 
 FOLDER = Path(__file__).parent
 
-runner.PRELOADED.append("reproductions.studies")
+processes.PRELOADED.append("reproductions.studies")
 # A trial's process imports the script that is running; what a script imports is imported once, 0.5 s less per trial.
 
 TRAINED = [
@@ -71,15 +70,15 @@ def run(options: Options, *, task: str, arms: list[dict[str, Any]], **spec: Any)
         print(cifar.provenance(archive, Path(os.environ.get(tasks.ARCHIVES, "."))), file=sys.stderr)
     os.environ[tasks.DEVICE] = str(options.device)
     options.out.mkdir(parents=True, exist_ok=True)
-    store = Store(sqlite_url(options.out / f"trials-{origin(options.device)}.db"))
-    try:
-        with ConsoleProgress(Console(stderr=True), study.metric) as progress:
-            one_at_a_time = None if options.device.type == "cpu" else 1  # trials share the accelerator
-            analysis = runner.run_study(study, FOLDER, store, progress, one_at_a_time)
-    finally:
-        store.close()
-    write_html(analysis, options.out / f"{study.name}.report.html")
-    return analysis
+    with ConsoleProgress(Console(stderr=True), study.metric) as progress:
+        return run_study(
+            study,
+            folder=FOLDER,
+            store=sqlite_url(options.out / f"trials-{origin(options.device)}.db"),
+            report=options.out / f"{study.name}.report.html",
+            workers=None if options.device.type == "cpu" else 1,  # trials share the accelerator
+            progress=progress,
+        )
 
 
 def draw(axes: Axes, found: Mapping[str, Interval]) -> None:

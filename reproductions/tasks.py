@@ -32,7 +32,7 @@ ARCHIVES = "EQUIPOISE_REPRODUCTIONS_CIFAR"
 """Environment variable: the folder of the CIFAR archives, see :mod:`reproductions.cifar`; without it, the present one."""
 
 STEPS_PER_EPOCH = 25
-"""Of the text, which has no epochs of its own."""
+"""Steps that count as one epoch of the text, which has no epochs of its own."""
 
 Pictures = tuple[Tensor, Tensor]
 """Pixels, float32 of shape (number, channels, height, width), and labels, int64 of shape (number,)."""

@@ -22,7 +22,7 @@ Pair = tuple[float, float]
 
 
 class Updates(NamedTuple):
-    """Of one run: `steps` steps of training, then silence."""
+    """One run: `steps` steps of training, then silence."""
 
     betas: Pair
     exponent: float
@@ -33,7 +33,7 @@ class Updates(NamedTuple):
     """The largest |g| so far, shape (steps + silence,)."""
 
     def share_of_bound(self) -> NDArray[np.float64]:
-        """|u_n| / (K_n G^(1-2p)) at every step of training (E5). 1 at the first step, by definition."""
+        """|u_n| / (K_n G^(1-2p)) at every step of training. 1 at the first step, by definition."""
         bound = theory.max_update(*self.betas, self.exponent, steps=np.arange(1, self.steps + 1))
         scale = self.gradient[: self.steps] ** (1 - 2 * self.exponent)
         return self.largest[: self.steps] / (bound * scale)
@@ -55,7 +55,7 @@ class Updates(NamedTuple):
 
 
 def record(source: text.Text, options: Options, seed: int, betas: Pair, exponent: float) -> Updates:
-    """Train, then go on with gradients of zero. In float64 and with eps = 0: what E4 is about."""
+    """Train, then go on with gradients of zero. In float64 and with eps = 0, as the stability region assumes."""
     size = SIZES[options.scale.value]
     steps, silence = options.choose((40, 20), (120, 40), (300, 60))
     torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""The rule (E1, E3) against trajectories computed with 50 digits, and its laws at the edges."""
+"""The update rule against trajectories computed with 50 digits, and its laws at the edges."""
 
 import json
 import math

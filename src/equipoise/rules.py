@@ -1,18 +1,18 @@
-r"""The update rule (E1 to E3 of the design), stated once for every kind of number.
+r"""The update rule with its reference scale, stated once for every kind of number.
 
 Everything here uses only ``+ - * / **`` and comparison, and branches on no number, so the same functions run on Python
 floats, numpy arrays, torch tensors and under ``torch.compile``, hyperparameters and step count included. Nothing is changed in
 place: new values are returned.
 
-E1, per element, at step t = 1, 2, ..., with x the gradient (negated to maximize), for every stage with betas (b1, b2) and
-exponent p::
+Update rule, per element, at step t = 1, 2, ..., with x the gradient (negated to maximize), for every stage with betas (b1, b2)
+and exponent p::
 
     m     <- b1 m + (1 - b1) x
     v     <- b2 v + (1 - b2) x^2
     x     <- m_hat / (S v_hat^p + eps),     m_hat = m / (1 - b1^t),  v_hat = v / (1 - b2^t)
     theta <- theta (1 - lr wd) - lr x       with the x that left the last stage
 
-E3, the scale S: 1 without a reference, else R^(1/2 - p), where R is the mean of v_hat over the tensor.
+Reference scale, S: 1 without a reference, else R^(1/2 - p), where R is the mean of v_hat over the tensor.
 
 Sources: Kingma and Ba, arXiv 1412.6980 (Adam); Zhang and Liu, arXiv 2405.18498 (the exponent); Gould and Tanaka,
 arXiv 2411.05746 (stages). Where we deviate: the second moment is bias-corrected inside of the power, (1 - b2^t)^p,
@@ -63,7 +63,7 @@ class Memory(NamedTuple):
     v: Number
     """Second moment, the shape of the parameter."""
     reference: Number = 0.0
-    """R of E3 for the next step: one number per tensor, 0 while no gradient was seen."""
+    """R of the reference scale for the next step: one number per tensor, 0 while no gradient was seen."""
     m_born: Number = 0
     """Steps of the parameter before m began; the t of its bias correction is its age, the number of the step less this."""
     v_born: Number = 0
@@ -86,7 +86,7 @@ class Step(NamedTuple):
     maximize: bool = False
     """Ascend instead of descend."""
     reference: Reference = "none"
-    """Which R of E3."""
+    """Which R, if any, the second moments are measured against."""
     reference_steps: Number = 20
     """The step at which the reference "initial" stops following v_hat."""
 
@@ -122,7 +122,7 @@ def select(condition: Number, yes: Number, no: Number) -> Number:
 
 
 def frozen(memory: Memory, step: Step) -> Number:
-    """Whether the reference stays as it is after this step (E3, "initial")."""
+    """Whether the reference stays as it is after this step (only "initial" ever does)."""
     return step.reference == "initial" and step.number - memory.v_born >= step.reference_steps
 
 
@@ -145,7 +145,7 @@ def apply_stage(x: Number, memory: Memory, stage: Stage, step: Step) -> tuple[Nu
 
 
 def direction(gradient: Number, memories: Sequence[Memory], step: Step) -> tuple[Number, list[Memory]]:
-    """The update u of E1, which the learning rate multiplies, and the new memory of every stage."""
+    """The update u, which the learning rate multiplies, and the new memory of every stage."""
     x = -gradient if step.maximize else gradient
     kept: list[Memory] = []
     for stage, memory in zip(step.stages, memories, strict=True):
@@ -160,7 +160,7 @@ def move(theta: Number, u: Number, step: Step) -> Number:
 
 
 def update(theta: Number, gradient: Number, memories: Sequence[Memory], step: Step) -> tuple[Number, list[Memory]]:
-    """One step of E1 with the reference of E3: the new parameter and the new memory of every stage.
+    """One step of the update rule, with its reference: the new parameter and the new memory of every stage.
 
     Args:
         theta: the parameter, any shape.

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from equipoise import SMES, Equipoise, KAdam
-from equipoise.balance import Constant, Cosine, Rule, Scheduler, layerwise, presets
+from equipoise.balance import Constant, Cosine, Match, Scheduler, layerwise, presets
 from equipoise.errors import ArgumentError, StateDictError
 
 
@@ -46,23 +46,23 @@ def names(groups):
     return {group["name"]: [name for name, _ in group["params"]] for group in groups}
 
 
-RULES = (
-    Rule(nn.LayerNorm, weight_decay=0.0),
-    Rule(r"bias"),
-    Rule(Block, exponent=0.25),
-    Rule(r"^blocks\.1"),
-    Rule((nn.Embedding, "embed")),
-    Rule(nn.Linear),
-    Rule(nn.LSTM),
+MATCHES = (
+    Match(nn.LayerNorm, weight_decay=0.0),
+    Match(r"bias"),
+    Match(Block, exponent=0.25),
+    Match(r"^blocks\.1"),
+    Match((nn.Embedding, "embed")),
+    Match(nn.Linear),
+    Match(nn.LSTM),
 )
 
 
 @settings(max_examples=60, deadline=None)
-@given(rules=st.lists(st.sampled_from(RULES), unique=True, max_size=5))
-def test_every_parameter_is_claimed_exactly_once_or_the_rules_are_refused(rules):
+@given(matches=st.lists(st.sampled_from(MATCHES), unique=True, max_size=5))
+def test_every_parameter_is_claimed_exactly_once_or_the_matches_are_refused(matches):
     model = Model()
     try:
-        groups = layerwise(model, [*rules, Rule("")])
+        groups = layerwise(model, [*matches, Match("")])
     except ArgumentError as error:
         assert "claims none" in str(error)  # noqa: PT017
         return
@@ -75,7 +75,7 @@ def test_every_parameter_is_claimed_exactly_once_or_the_rules_are_refused(rules)
 
 def test_the_first_rule_that_matches_claims():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    assert names(layerwise(model, [Rule("^1"), Rule("bias"), Rule("")])) == {
+    assert names(layerwise(model, [Match("^1"), Match("bias"), Match("")])) == {
         "^1": ["1.weight", "1.bias"],
         "bias": ["0.bias"],
         "all others": ["0.weight"],
@@ -83,14 +83,14 @@ def test_the_first_rule_that_matches_claims():
 
 
 def test_a_type_claims_at_any_depth_and_so_do_its_subclasses():
-    found = names(layerwise(Model(), [Rule(nn.RNNBase), Rule(Block), Rule("")]))
+    found = names(layerwise(Model(), [Match(nn.RNNBase), Match(Block), Match("")]))
     assert all("recurrent" in name for name in found["RNNBase"])
     assert {name.split(".")[2] for name in found["Block"]} == {"attention", "norm"}
 
 
 def test_a_shared_parameter_is_claimed_by_any_of_its_names_and_modules_under_its_first_name():
     for claims in ("^head", nn.Linear, r"^embedding", nn.Embedding):
-        groups = layerwise(Model(), [Rule(claims), Rule("")])
+        groups = layerwise(Model(), [Match(claims), Match("")])
         assert "embedding.weight" in [name for name, _ in groups[0]["params"]]
         assert not any(name.startswith("head") for group in groups for name, _ in group["params"])
 
@@ -100,17 +100,17 @@ def test_every_name_of_a_shared_module_and_of_a_parameter_with_two_names_in_one_
     shared.second = shared.weight
     model = nn.ModuleDict({"encoder": shared, "decoder": shared, "other": nn.Linear(2, 2)})
     for claims in ("^encoder", "^decoder", "second"):
-        assert names(layerwise(model, [Rule(claims), Rule("")]))[claims] == ["encoder.weight"]
+        assert names(layerwise(model, [Match(claims), Match("")]))[claims] == ["encoder.weight"]
 
 
 def test_the_values_of_a_rule_become_those_of_its_group_and_the_rest_are_the_optimizers():
     model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2), nn.Linear(2, 2))
-    rules = [
-        Rule("^0", exponent=(0.25, 0.5), stages=2, betas=((0.8, 0.99), (0.7, 0.97)), lr_scale=0.5, weight_decay=0.3),
-        Rule(nn.LayerNorm, exponent=0.5, lr_scale=0.0),
-        Rule(""),
+    matches = [
+        Match("^0", exponent=(0.25, 0.5), stages=2, betas=((0.8, 0.99), (0.7, 0.97)), lr_scale=0.5, weight_decay=0.3),
+        Match(nn.LayerNorm, exponent=0.5, lr_scale=0.0),
+        Match(""),
     ]
-    optimizer = Equipoise(layerwise(model, rules, lr=0.02), lr=1.0, exponent=0.125, weight_decay=0.1)
+    optimizer = Equipoise(layerwise(model, matches, lr=0.02), lr=1.0, exponent=0.125, weight_decay=0.1)
     keys = ("exponent", "stages", "betas", "lr", "weight_decay", "name")
     assert [[group[key] for key in keys] for group in optimizer.param_groups] == [
         [(0.25, 0.5), 2, ((0.8, 0.99), (0.7, 0.97)), 0.01, 0.3, "^0"],
@@ -120,7 +120,7 @@ def test_the_values_of_a_rule_become_those_of_its_group_and_the_rest_are_the_opt
 
 
 def test_without_a_learning_rate_groups_have_the_optimizers():
-    optimizer = SMES(layerwise(nn.Linear(2, 2), [Rule("weight"), Rule("bias")]), lr=0.7)
+    optimizer = SMES(layerwise(nn.Linear(2, 2), [Match("weight"), Match("bias")]), lr=0.7)
     assert [group["lr"] for group in optimizer.param_groups] == [0.7, 0.7]
 
 
@@ -128,8 +128,8 @@ def test_a_grouped_model_trains_as_its_values_say():
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3)), torch.randn(8, 3)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    rules = [Rule(nn.LayerNorm, lr_scale=0.0), Rule("")]
-    optimizer = KAdam(layerwise(model, rules, lr=0.1))
+    matches = [Match(nn.LayerNorm, lr_scale=0.0), Match("")]
+    optimizer = KAdam(layerwise(model, matches, lr=0.1))
     model(x).square().mean().backward()
     optimizer.step()
     moved = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
@@ -174,25 +174,25 @@ def test_the_presets_of_any_model_leave_out_the_kinds_that_it_lacks(model):
     ("call", "message"),
     [
         (
-            lambda m: layerwise(m, [Rule(nn.LayerNorm)]),
-            r"rules = \['LayerNorm'\] .* claim the rest: 0\.weight, 0\.bias, 2\.weight$",
+            lambda m: layerwise(m, [Match(nn.LayerNorm)]),
+            r"matches = \['LayerNorm'\] .* claim the rest: 0\.weight, 0\.bias, 2\.weight$",
         ),
-        (lambda m: layerwise(m, []), r"rules = \[\] .* claim the rest: 0\.weight, 0\.bias, 1\.weight, 1\.bias, 2\.weight$"),
+        (lambda m: layerwise(m, []), r"matches = \[\] .* claim the rest: 0\.weight, 0\.bias, 1\.weight, 1\.bias, 2\.weight$"),
         (
-            lambda m: layerwise(m, [Rule("wieght"), Rule("")]),
-            r"rules = 'wieght' .* claims none: the model has 0\.weight, 0\.bias, 1\.weight, 1\.bias, 2\.weight$",
+            lambda m: layerwise(m, [Match("wieght"), Match("")]),
+            r"matches = 'wieght' .* claims none: the model has 0\.weight, 0\.bias, 1\.weight, 1\.bias, 2\.weight$",
         ),
-        (lambda m: layerwise(m, [Rule(nn.Conv2d), Rule("")]), "rules = 'Conv2d' .* claims none: the model has 0.weight"),
-        (lambda m: layerwise(m, [Rule(""), Rule("bias")]), r"rules = 'bias' .* rules before it claim 0\.bias, 1\.bias$"),
-        (lambda m: layerwise(nn.Sequential(m, nn.Linear(1, 1)), [Rule("x"), Rule("")]), r"0\.2\.weight and 2 more"),
-        (lambda m: layerwise(nn.ReLU(), [Rule("")]), "the model has no parameters"),
-        (lambda m: layerwise(m, [Rule("bias", lr_scale=0.1), Rule("")]), "lr = None .* given where a rule scales it"),
-        (lambda m: Rule("("), r"claims = '\(' .* a regular expression.*unterminated"),
-        (lambda m: Rule(()), r"claims = \(\) .* at least one of these"),
-        (lambda m: Rule(torch.Tensor), "claims = .* a type of torch.nn.Module"),
-        (lambda m: Rule(("bias", nn.ReLU())), r"claims = ReLU\(\) .* a type of torch.nn.Module"),
-        (lambda m: Rule("bias", lr_scale=-1.0), r"lr_scale = -1\.0 .* a finite number of at least 0"),
-        (lambda m: Equipoise(layerwise(m, [Rule("", exponent="half")])), "exponent = 'half' .* a finite number"),
+        (lambda m: layerwise(m, [Match(nn.Conv2d), Match("")]), "matches = 'Conv2d' .* claims none: the model has 0.weight"),
+        (lambda m: layerwise(m, [Match(""), Match("bias")]), r"matches = 'bias' .* matches before it claim 0\.bias, 1\.bias$"),
+        (lambda m: layerwise(nn.Sequential(m, nn.Linear(1, 1)), [Match("x"), Match("")]), r"0\.2\.weight and 2 more"),
+        (lambda m: layerwise(nn.ReLU(), [Match("")]), "the model has no parameters"),
+        (lambda m: layerwise(m, [Match("bias", lr_scale=0.1), Match("")]), "lr = None .* given where a match scales it"),
+        (lambda m: Match("("), r"claims = '\(' .* a regular expression.*unterminated"),
+        (lambda m: Match(()), r"claims = \(\) .* at least one of these"),
+        (lambda m: Match(torch.Tensor), "claims = .* a type of torch.nn.Module"),
+        (lambda m: Match(("bias", nn.ReLU())), r"claims = ReLU\(\) .* a type of torch.nn.Module"),
+        (lambda m: Match("bias", lr_scale=-1.0), r"lr_scale = -1\.0 .* a finite number of at least 0"),
+        (lambda m: Equipoise(layerwise(m, [Match("", exponent="half")])), "exponent = 'half' .* a finite number"),
     ],
 )
 def test_bad_input_is_refused_in_words(call, message):

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from equipoise import SMES, Equipoise, KAdam
-from equipoise.balance import Rule, presets
+from equipoise.balance import Match, presets
 from equipoise.errors import MissingExtraError, RunStoppedError
 from equipoise.monitor import Guard, Monitor, Rollback, Skip, Snapshots, Stop
 from equipoise.monitor.integrations import BEFORE_CLIPPING, follow_steps, follow_trainer, lightning_callback, trainer_optimizer
@@ -69,7 +69,7 @@ def gpt2():
 def trainer(tmp_path):
     """A Trainer with SMES: 6 steps of 2 micro-batches."""
 
-    def trainer(model=None, monitor=EVERY_STEP, optimizer=SMES, rules=(), **changes):
+    def trainer(model=None, monitor=EVERY_STEP, optimizer=SMES, matches=(), **changes):
         arguments = transformers.TrainingArguments(
             **{
                 "output_dir": str(tmp_path),
@@ -92,7 +92,7 @@ def trainer(tmp_path):
             arguments,
             train_dataset=Text(),
             eval_dataset=Text(),
-            optimizer_cls_and_kwargs=trainer_optimizer(optimizer, arguments, rules=rules),
+            optimizer_cls_and_kwargs=trainer_optimizer(optimizer, arguments, matches=matches),
         )
         made.remove_callback(transformers.PrinterCallback)
         return made, follow_trainer(made, monitor)
@@ -254,7 +254,7 @@ def test_the_trainers_optimizer_decays_all_but_norms_and_biases(trainer):
 
 def test_rules_by_layer_make_the_trainers_groups_and_train(trainer):
     model = gpt2()
-    made, callback = trainer(model, rules=[Rule("wte", lr_scale=0.1), *presets(model, exponent=0.5)])
+    made, callback = trainer(model, matches=[Match("wte", lr_scale=0.1), *presets(model, exponent=0.5)])
     made.train()
     groups = made.optimizer.param_groups
     assert groups[0]["name"] == "wte"

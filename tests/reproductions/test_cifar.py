@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from equipoise.errors import UnusableInputError
-from equipoise.study._spec import Assignment, TaskSource
+from equipoise.study._cells import Assignment
+from equipoise.study._spec import TaskSource
 from equipoise.study._worker import Report, Trial
 from reproductions import cifar, tasks
 from reproductions.cifar import CIFAR_10, CIFAR_100, Archive

@@ -29,7 +29,7 @@ def test_a_level_curve_has_one_c_and_a_normal_is_orthogonal_to_it():
 
 
 @pytest.mark.parametrize(("betas", "exponent"), [((0.95, 0.7), 0.5), ((0.97, 0.7), 0.25)])
-def test_the_rate_of_silence_is_that_of_e4_and_the_worst_case_is_the_whole_bound(betas, exponent):
+def test_the_rate_of_silence_is_that_of_the_theory_and_the_worst_case_is_the_whole_bound(betas, exponent):
     gradients = np.concatenate([theory.worst_case_gradients(*betas, exponent, 30), np.zeros(20)])
     found = Updates(betas, exponent, 30, abs(theory.stage_updates(gradients, betas, exponent)[0]), np.ones(50))
     assert found.rate_in_silence() == pytest.approx(theory.growth_rate(*betas, exponent), rel=1e-9)

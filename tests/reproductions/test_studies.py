@@ -42,7 +42,7 @@ def test_a_study_is_run_once_and_leaves_its_report(tmp_path: Path, capsys):
     first = small_study(tmp_path)
     assert "finished by an earlier run" not in capsys.readouterr().err
     adam, same = first.arms
-    assert max(abs(a - b) for a, b in zip(adam.values, same.values, strict=True)) < 1e-3  # E2: the same optimizer
+    assert max(abs(a - b) for a, b in zip(adam.values, same.values, strict=True)) < 1e-3  # the same optimizer
     assert (tmp_path / "small.report.html").exists()
     again = small_study(tmp_path)
     shown = capsys.readouterr().err

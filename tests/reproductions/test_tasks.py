@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from equipoise.study._spec import Assignment, TaskSource
+from equipoise.study._cells import Assignment
+from equipoise.study._spec import TaskSource
 from equipoise.study._worker import Report, Trial
 from reproductions import tasks
 from reproductions.resnet import resnet18

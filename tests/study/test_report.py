@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from equipoise.check._map import RegionPoint
+from equipoise.hyperparameters import Hyperparameters
 from equipoise.study._analysis import Analysis, Compared, Tuned
-from equipoise.study._report import as_plain, print_report, rows, write_html
+from equipoise.study._cells import Result
+from equipoise.study._report.charts import region_points
+from equipoise.study._report.page import write_html
+from equipoise.study._report.table import as_plain, print_report, rows
 from equipoise.study._spec import Study
 from equipoise.study._statistics import compare
-from equipoise.study._store import Result
 
 EVIL = "<script>alert('arm')</script>"
 
@@ -43,6 +47,7 @@ def make_study(seeds: int = 8, names: tuple[str, str, str] = ("adamw", "sgd", "q
 def make_analysis(study: Study, effects: tuple[float, float, float], diverged: int = 0) -> Analysis:
     """An analysis of made-up curves: `effects` are the arms' means, the last `diverged` seeds of the second arm diverged."""
     rng = np.random.default_rng(1)
+    names = [arm.name for arm in study.arms]
     noise = rng.normal(0, 0.01, size=(len(effects), study.seeds))
     arms = []
     for index, (arm, effect) in enumerate(zip(study.arms, effects, strict=True)):
@@ -55,7 +60,8 @@ def make_analysis(study: Study, effects: tuple[float, float, float], diverged: i
         ]
         arms.append(Compared(tuned, tuple(results), tuple(values)))
     contrasts = compare({arm.name: arm.values for arm in arms}, study.baseline.name, study.goal)
-    return Analysis(study, tuple(arms), tuple(contrasts), 0.1)
+    places = {names[0]: Hyperparameters.parse((0.9, 0.999)), names[2]: Hyperparameters.parse((0.9, 0.99), 0.25)}
+    return Analysis(study, tuple(arms), tuple(contrasts), 0.1, places)
 
 
 def printed(analysis: Analysis, width: int) -> str:
@@ -149,3 +155,9 @@ def test_an_arm_without_a_place_on_the_map_is_named(tmp_path):
     path = tmp_path / "report.html"
     write_html(make_analysis(make_study(), (0.8, 0.7, 0.9)), path)
     assert "Without a place on this map: sgd." in path.read_text()
+
+
+def test_the_map_shows_the_hyperparameters_that_the_study_recorded():
+    points, absent = region_points(make_analysis(make_study(), (0.8, 0.7, 0.9)))
+    assert points == [RegionPoint("adamw", 0.9, 0.999, 0.5), RegionPoint("quarter", 0.9, 0.99, 0.25)]
+    assert absent == ["sgd"]

@@ -1,4 +1,4 @@
-"""A study file is read whole or refused with every fault, and a trial's identity is what determines its outcome."""
+"""A study file is read whole or refused with every fault."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from equipoise.errors import UnusableInputError
-from equipoise.study._spec import LearningRateRange, assignment, locate_task, read_study
+from equipoise.study._spec import LearningRateRange, locate_task, read_study
 
 
 def test_a_study_file_becomes_arms_rates_and_seeds(write_study):
@@ -100,34 +100,3 @@ def test_a_task_that_cannot_be_found_is_refused(write_study, task, said):
     with pytest.raises(UnusableInputError) as refused:
         locate_task(read_study(path).task, path.parent)
     assert said in str(refused.value)
-
-
-@pytest.fixture
-def identity(write_study):
-    """The key of one trial of the study with replacements; the task may be changed as well."""
-
-    def key(*replacements, learning_rate: float = 0.1, seed: int = 0, **task: str) -> str:
-        path: Path = write_study(*replacements, **task)
-        study = read_study(path)
-        return assignment(study, locate_task(study.task, path.parent), study.arms[1], learning_rate, seed).key
-
-    return key
-
-
-def test_what_determines_the_outcome_determines_the_identity(identity):
-    changed = {
-        identity(),
-        identity(learning_rate=0.2),
-        identity(seed=1),
-        identity(("epochs = 3", "epochs = 4")),
-        identity(("exponent = 0.25", "exponent = 0.125")),
-        identity(("equipoise.SMES", "equipoise.Equipoise")),
-        identity(task="def train(trial): ..."),
-    }
-    assert len(changed) == 7
-
-
-def test_what_cannot_change_the_outcome_does_not_change_the_identity(identity):
-    same = identity(('"quarter"', '"other"'), ("seeds = 3", "seeds = 9"), ("[0.01, 0.1]", "[0.01, 0.1, 1.0]"))
-    assert same == identity()
-    assert identity(('metric = "loss"', 'metric = "accuracy"')) == identity()

@@ -55,7 +55,14 @@ def test_the_interval_is_that_of_the_paired_t_test():
     rng = np.random.default_rng(3)
     one, other = rng.normal(size=(2, 9))
     expected = stats.ttest_rel(one, other).confidence_interval(0.95)
-    assert paired_interval(one - other) == pytest.approx((expected.low, expected.high))
+    assert paired_interval(one - other) == pytest.approx((expected.low, expected.high), rel=1e-12)
+
+
+@given(samples)
+def test_the_interval_is_the_mean_and_students_quantile_of_standard_errors(differences):
+    count = len(differences)
+    half = stats.t.ppf(0.975, count - 1) * differences.std(ddof=1) / math.sqrt(count)
+    assert paired_interval(differences) == pytest.approx((differences.mean() - half, differences.mean() + half), abs=1e-12)
 
 
 def test_equal_differences_have_an_interval_of_no_width():

@@ -7,7 +7,8 @@ import pkgutil
 import pytest
 import torch
 
-from equipoise.study._spec import BUILT_IN_TASKS, Assignment, TaskSource
+from equipoise.study._cells import Assignment
+from equipoise.study._spec import BUILT_IN_TASKS, TaskSource
 from equipoise.study._tasks.digits import LONG_TAIL
 from equipoise.study._tasks.training import Examples, Shuffled, split
 from equipoise.study._worker import Report, Trial

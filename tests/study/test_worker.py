@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from importlib.metadata import version
 
 import pytest
 import torch
 
-import equipoise
 from equipoise.errors import ArgumentError
-from equipoise.study._spec import Assignment, TaskSource
-from equipoise.study._worker import DivergedError, Report, Trial, build_optimizer, load_task
+from equipoise.study._cells import Assignment
+from equipoise.study._spec import TaskSource
+from equipoise.study._worker import DivergedError, Report, Trial, load_task
 
 
 def make_trial(**changes) -> tuple[Trial, list[Report]]:
@@ -67,7 +64,7 @@ def test_a_number_that_is_not_finite_ends_the_trial_as_diverged_after_it_was_sen
 
 def test_an_optimizer_that_does_not_exist_is_an_error_of_its_name():
     with pytest.raises(AttributeError, match="AdamWW"):
-        build_optimizer("torch.optim.AdamWW", [], 0.1, {})
+        make_trial(optimizer="torch.optim.AdamWW")[0].optimizer([])
 
 
 def test_a_task_file_can_import_its_neighbours(tmp_path, monkeypatch):
@@ -104,12 +101,3 @@ def test_a_controller_on_gradients_works_in_the_steps_of_the_optimizer():
     optimizer.step()
     trial.report(loss=1.0)
     assert sent == [Report(1, {"loss": 1.0, "exponent": 0.375})]
-
-
-def test_a_trial_without_a_controller_is_the_trial_that_it_was_before_there_were_any():
-    values = {"task": TaskSource("", "f", ""), "metric": "loss", "epochs": 1, "optimizer": "o", "arguments": {}}
-    plain = Assignment(**values, learning_rate=0.1, seed=0)
-    assert plain.key != Assignment(**values, learning_rate=0.1, seed=0, controller={"name": "equipoise.balance.X"}).key
-    identity = {"task": ["f", ""], "epochs": 1, "optimizer": "o", "arguments": {}, "learning_rate": 0.1, "seed": 0}
-    identity["software"] = [equipoise.__version__, version("torch")]
-    assert plain.key == hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

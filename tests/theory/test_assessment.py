@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from equipoise.errors import ArgumentError
 from equipoise.hyperparameters import parse_betas, parse_exponents
 from equipoise.rules import Memory, Stage, Step, apply_stage
-from equipoise.theory import NearestStable, Verdict, assess, margin, max_update
+from equipoise.theory import NearestStable, Stability, assess, margin, max_update
 from equipoise.theory._assessment import rounded_towards_stability
 
 SPIKE = np.eye(1, 400)[0]
@@ -29,7 +29,7 @@ def chained(found, gradients):
 
 def test_adam_is_stable_with_the_numbers_of_its_region():
     found = assess((0.9, 0.999))
-    assert found.verdict is Verdict.STABLE
+    assert found.stability is Stability.STABLE
     assert found.stable
     assert (found.margin, found.max_update) == (margin(0.9, 0.999), max_update(0.9, 0.999))
     assert (found.growth_rate, found.scale_degree, found.deciding_stage) == (0, 0, 1)
@@ -48,13 +48,13 @@ def test_the_last_stage_alone_decides_if_its_exponent_is_half():
 
 def test_a_stable_first_stage_does_not_help_an_unstable_last():
     found = assess([(0.9, 0.999), (0.95, 0.7)], stages=2)
-    assert found.verdict is Verdict.UNSTABLE
+    assert found.stability is Stability.UNSTABLE
     assert chained(found, SPIKE).max() > 1e6
 
 
 def test_with_a_smaller_last_exponent_every_stage_must_be_stable():
     found = assess([(0.95, 0.7), (0.9, 0.999)], exponent=0.25, stages=2)
-    assert found.verdict is Verdict.UNSTABLE
+    assert found.stability is Stability.UNSTABLE
     assert (found.deciding_stage, found.margin) == (1, margin(0.95, 0.7, 0.25))
     updates = chained(found, SPIKE)
     # The second stage passes on G^(1 - 2p): it halves the rate in nats.
@@ -71,9 +71,9 @@ def test_a_stage_of_half_in_the_middle_bounds_whatever_came_before_it():
 
 
 def test_any_stage_above_half_that_counts_is_unstable_for_vanishing_gradients():
-    assert assess((0.9, 0.999), exponent=0.6).verdict is Verdict.VANISHING
-    assert assess([(0.5, 0.999), (0.9, 0.999)], exponent=(0.6, 0.25), stages=2).verdict is Verdict.VANISHING
-    assert assess((0.9, 0.999), exponent=(0.6, 0.5), stages=2).verdict is Verdict.STABLE
+    assert assess((0.9, 0.999), exponent=0.6).stability is Stability.VANISHING
+    assert assess([(0.5, 0.999), (0.9, 0.999)], exponent=(0.6, 0.25), stages=2).stability is Stability.VANISHING
+    assert assess((0.9, 0.999), exponent=(0.6, 0.5), stages=2).stability is Stability.STABLE
     small = chained(assess((0.9, 0.999), exponent=0.75), np.full(5, 1e-12))
     assert small.min() > 1e5
 

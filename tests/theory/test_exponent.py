@@ -1,4 +1,4 @@
-"""What the exponent does to scales, rare gradients and noise (E7): every formula against the rule itself, to 2 %."""
+"""What the exponent does to scales, rare gradients and noise: every formula against the rule itself, to 2 %."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Flows (E6): their order in lr against the rule itself, their invariants, their errors. The measured table of
+"""Flows: their order in lr against the rule itself, their invariants, their errors. The measured table of
 docs/theory/flow.md is printed by ``python -m tests.theory.test_flow``."""
 
 import math
@@ -22,7 +22,7 @@ def quadratic(x):
 
 
 def rosenbrock(z):
-    """Of a hundredth of Rosenbrock's function, so that one horizon suits every exponent."""
+    """The gradient of a hundredth of Rosenbrock's function, so that one horizon suits every exponent."""
     x, y = z
     return np.array([-4 * x * (y - x * x) - 0.02 * (1 - x), 2 * (y - x * x)])
 
@@ -113,7 +113,7 @@ def test_outside_of_the_region_an_update_grows_in_silence_at_the_rate_of_the_the
     update = np.log(found.m[:, 0, 0]) - exponent * np.log(found.v[:, 0, 0])
     rate = (update[60] - update[40]) / 20
     assert continuous_margin(beta1, beta2, exponent) < 0
-    # The averages of the second order forget exactly as those of the rule: its boundary is E4, not that of the paper.
+    # The averages of the second order forget exactly as those of the rule: its boundary is that of the rule, not of the paper.
     expected = -exponent * continuous_margin(beta1, beta2, exponent) if order == 1 else growth_rate(beta1, beta2, exponent)
     assert rate == pytest.approx(expected, rel=0.02)
 

@@ -1,4 +1,4 @@
-"""How the norm of a scale-invariant weight moves (E8): the formulas against the rule itself."""
+"""How the norm of a scale-invariant weight moves: the formulas against the rule itself."""
 
 import math
 
@@ -32,7 +32,7 @@ def train(W, stages, lr, weight_decay, steps, signal=0.0, noise=1.0, seed=0):
 
 
 def measured_factor(weights, updates, lr, decay, skip):
-    """c of E8 from the cross term itself."""
+    """The factor c of the norm dynamics, from the cross term itself."""
     cross = np.einsum("ti,ti->t", weights[:-1], updates)[skip:].sum()
     return 1 - 2 * (1 - decay) * cross / (lr * (updates[skip:] ** 2).sum())
 

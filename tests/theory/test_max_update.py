@@ -1,4 +1,4 @@
-"""The largest update (E5): attained by the sequence that is said to attain it, and exceeded by none."""
+"""The largest update: attained by the sequence that is said to attain it, and exceeded by none."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Where updates stay bounded (E4): the formula, and simulations on both sides of the boundary."""
+"""Where updates stay bounded: the formula, and simulations on both sides of the boundary."""
 
 import math
 

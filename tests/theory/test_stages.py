@@ -1,4 +1,4 @@
-"""Several stages (E9): their betas, what bounds them, and what they make of a sequence of gradients as their number grows."""
+"""Several stages: their betas, what bounds them, and what they make of a sequence of gradients as their number grows."""
 
 import doctest
 import math

@@ -3,7 +3,7 @@
 from equipoise.balance._controller import Controller, Decision
 from equipoise.balance._controllers import GeneralizationController, SpreadController
 from equipoise.balance._hypergradient import HypergradientController
-from equipoise.balance._layers import Rule, layerwise, presets
+from equipoise.balance._layers import Match, layerwise, presets
 from equipoise.balance._scheduler import Scheduler
 from equipoise.balance._schedules import Constant, Cosine, Cyclic, Function, Linear, Piecewise, Schedule
 
@@ -17,8 +17,8 @@ __all__ = [
     "GeneralizationController",
     "HypergradientController",
     "Linear",
+    "Match",
     "Piecewise",
-    "Rule",
     "Schedule",
     "Scheduler",
     "SpreadController",

@@ -24,8 +24,8 @@ EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag, r"embed[^.]*$")
 
 
 @dataclass(frozen=True)
-class Rule:
-    """The hyperparameters of all parameters that it claims. What is None has the value given to the optimizer.
+class Match:
+    """Gives hyperparameters to the parameters that it claims; those left at None keep the optimizer's value.
 
     Args:
         claims: a regular expression, searched in the full name of a parameter ("" is found in every name); a type of module,
@@ -72,8 +72,8 @@ class Rule:
         """What it claims, for reading."""
         return " | ".join(each if isinstance(each, str) else each.__name__ for each in self.alternatives) or "all others"
 
-    def matches(self, place: Place) -> bool:
-        """Whether it claims what is in this place, unless a rule before it does."""
+    def fits(self, place: Place) -> bool:
+        """Whether the match claims a parameter in this place, unless a match before it does."""
         return any(
             re.search(claim, place.name) if isinstance(claim, str) else any(issubclass(owner, claim) for owner in place.owners)
             for claim in self.alternatives
@@ -89,70 +89,72 @@ class Place(NamedTuple):
     """The types of the modules that it lies in, the model first."""
 
 
-def layerwise(model: nn.Module, rules: Sequence[Rule], *, lr: float | None = None) -> list[dict[str, Any]]:
-    """Parameter groups for an optimizer: one per rule, in their order, named after what the rule claims.
+def layerwise(model: nn.Module, matches: Sequence[Match], *, lr: float | None = None) -> list[dict[str, Any]]:
+    """Parameter groups for an optimizer: one per match, in their order, named after what the match claims.
 
-    The first rule that matches a parameter claims it: special rules come before general ones. Every parameter is claimed, and
-    only once: one that several modules share, as a tied embedding, is matched by any of its names and modules.
+    The first match that fits a parameter claims it, so special matches come before general ones. Every parameter is claimed
+    exactly once. A parameter that several modules share, such as a tied embedding, is found by any of its names and modules.
 
     Args:
         model: all of its parameters are grouped, frozen ones too.
-        rules: those of :func:`presets`, or your own.
+        matches: those of :func:`presets`, or your own.
         lr: the learning rate that every `lr_scale` multiplies. Without it the groups have that of the optimizer.
 
     Raises:
-        ArgumentError: parameters that no rule claims (all of them are listed), a rule that claims none, a scale without `lr`.
+        ArgumentError: parameters that no match claims (all of them are listed), a match that claims none, a scale without `lr`.
 
     Example:
         >>> from equipoise import SMES
         >>> model = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 2))
-        >>> rules = [Rule((nn.LayerNorm, "bias$"), exponent=0.5, weight_decay=0.0), Rule("^3", lr_scale=0.1), Rule("")]
-        >>> optimizer = SMES(layerwise(model, rules, lr=0.01), weight_decay=0.1)
+        >>> matches = [Match((nn.LayerNorm, "bias$"), exponent=0.5, weight_decay=0.0), Match("^3", lr_scale=0.1), Match("")]
+        >>> optimizer = SMES(layerwise(model, matches, lr=0.01), weight_decay=0.1)
         >>> for group in optimizer.param_groups:
         ...     print(group["name"], group["param_names"], group["exponent"], group["lr"], group["weight_decay"])
         LayerNorm | bias$ ['1.bias', '2.weight', '2.bias', '3.bias'] 0.5 0.01 0.0
         ^3 ['3.weight'] 0.25 0.001 0.1
         all others ['0.weight', '1.weight'] 0.25 0.01 0.1
     """
-    if lr is None and any(rule.lr_scale != 1 for rule in rules):
-        raise ArgumentError("lr", lr, "given where a rule scales it")
+    if lr is None and any(match.lr_scale != 1 for match in matches):
+        raise ArgumentError("lr", lr, "given where a match scales it")
     parameters = _parameters(model)
-    claimed, unclaimed = _claimed(parameters, rules)
+    claimed, unclaimed = _claimed(parameters, matches)
     if unclaimed:
-        accepted = f"such that every parameter is claimed; Rule('') at the end would claim the rest: {', '.join(unclaimed)}"
-        raise ArgumentError("rules", [rule.name for rule in rules], accepted)
-    for rule, members in zip(rules, claimed, strict=True):
+        accepted = f"such that every parameter is claimed; Match('') at the end would claim the rest: {', '.join(unclaimed)}"
+        raise ArgumentError("matches", [match.name for match in matches], accepted)
+    for match, members in zip(matches, claimed, strict=True):
         if not members:
-            taken = [places[0].name for places in parameters.values() if any(map(rule.matches, places))]
-            reason = f"rules before it claim {', '.join(taken)}" if taken else f"the model has {_some(parameters)}"
-            raise ArgumentError("rules", rule.name, f"such that each claims a parameter; this one claims none: {reason}")
-    return [_group(rule, members, lr) for rule, members in zip(rules, claimed, strict=True)]
+            taken = [places[0].name for places in parameters.values() if any(map(match.fits, places))]
+            reason = f"matches before it claim {', '.join(taken)}" if taken else f"the model has {_some(parameters)}"
+            raise ArgumentError("matches", match.name, f"such that each claims a parameter; this one claims none: {reason}")
+    return [_group(match, members, lr) for match, members in zip(matches, claimed, strict=True)]
 
 
-def presets(model: nn.Module, *, exponent: float = 0.5) -> list[Rule]:
-    """Rules that suit most models: no decay, and an exponent of their own, for norms, biases and embeddings.
+def presets(model: nn.Module, *, exponent: float = 0.5) -> list[Match]:
+    """Matches that suit most models: no decay, and an exponent of their own, for norms, biases and embeddings.
 
     Norms are the innermost layers with "norm" in the name of their type; biases and embeddings are parameters with that word in
-    their own name, and the embeddings of ``torch.nn``. All others have the optimizer's values. 1/2 is Adam's exponent, which
-    hinders the rows of an embedding that are seldom seen the least: they move at a relative rate f^(1-p) (E7). Kinds that the
-    model lacks are left out.
+    their own name, and the embeddings of ``torch.nn``. All others have the optimizer's values. Kinds that the model lacks are
+    left out.
+
+    The exponent 1/2, Adam's, slows rare rows of an embedding down the least: a row that a share f of the steps sees moves at a
+    relative rate of f^(1-p) (see "Balance numbers" in docs/equations.md).
 
     Args:
-        model: to be given to :func:`layerwise`, with these rules, and your own before them.
+        model: to be given to :func:`layerwise`, with these matches, and your own before them.
         exponent: of norms, biases and embeddings.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
-        >>> [rule.name for rule in presets(model)]
+        >>> [match.name for match in presets(model)]
         ['BatchNorm1d', 'bias[^.]*$', 'all others']
-        >>> groups = layerwise(model, [Rule("^2", lr_scale=0.1), *presets(model)], lr=0.01)
+        >>> groups = layerwise(model, [Match("^2", lr_scale=0.1), *presets(model)], lr=0.01)
     """
     leaves = (type(module) for module in model.modules() if next(module.children(), None) is None)
     norms = tuple(dict.fromkeys(kind for kind in leaves if "norm" in kind.__name__.lower()))
     kinds = (norms, BIASES, EMBEDDINGS) if norms else (BIASES, EMBEDDINGS)
-    rules = [*(Rule(kind, exponent=exponent, weight_decay=0.0) for kind in kinds), Rule("")]
-    claimed, _ = _claimed(_parameters(model), rules)
-    return [rule for rule, members in zip(rules, claimed, strict=True) if members]
+    matches = [*(Match(kind, exponent=exponent, weight_decay=0.0) for kind in kinds), Match("")]
+    claimed, _ = _claimed(_parameters(model), matches)
+    return [match for match, members in zip(matches, claimed, strict=True) if members]
 
 
 def _parameters(model: nn.Module) -> dict[nn.Parameter, list[Place]]:
@@ -168,14 +170,14 @@ def _parameters(model: nn.Module) -> dict[nn.Parameter, list[Place]]:
 
 
 def _claimed(
-    parameters: Mapping[nn.Parameter, Sequence[Place]], rules: Sequence[Rule]
+    parameters: Mapping[nn.Parameter, Sequence[Place]], matches: Sequence[Match]
 ) -> tuple[list[list[tuple[str, nn.Parameter]]], list[str]]:
-    """The named parameters of each rule, and the names that are left."""
-    claimed: list[list[tuple[str, nn.Parameter]]] = [[] for _ in rules]
+    """The named parameters of each match, and the names that are left."""
+    claimed: list[list[tuple[str, nn.Parameter]]] = [[] for _ in matches]
     unclaimed: list[str] = []
     for parameter, places in parameters.items():
         name = places[0].name
-        members = next((each for rule, each in zip(rules, claimed, strict=True) if any(map(rule.matches, places))), None)
+        members = next((each for match, each in zip(matches, claimed, strict=True) if any(map(match.fits, places))), None)
         if members is None:
             unclaimed.append(name)
         else:
@@ -183,15 +185,15 @@ def _claimed(
     return claimed, unclaimed
 
 
-def _group(rule: Rule, members: list[tuple[str, nn.Parameter]], lr: float | None) -> dict[str, Any]:
+def _group(match: Match, members: list[tuple[str, nn.Parameter]], lr: float | None) -> dict[str, Any]:
     values = {
-        "exponent": rule.exponent,
-        "stages": rule.stages,
-        "betas": rule.betas,
-        "lr": None if lr is None else lr * rule.lr_scale,
-        "weight_decay": rule.weight_decay,
+        "exponent": match.exponent,
+        "stages": match.stages,
+        "betas": match.betas,
+        "lr": None if lr is None else lr * match.lr_scale,
+        "weight_decay": match.weight_decay,
     }
-    return {"params": members, "name": rule.name, **{key: value for key, value in values.items() if value is not None}}
+    return {"params": members, "name": match.name, **{key: value for key, value in values.items() if value is not None}}
 
 
 def _some(parameters: Mapping[nn.Parameter, Sequence[Place]]) -> str:

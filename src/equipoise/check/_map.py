@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equipoise._files import replace_file
+from equipoise._html import render
 from equipoise.errors import MissingExtraError, UnusableInputError
 from equipoise.theory._assessment import Assessment, assess
 
@@ -179,7 +180,7 @@ def _mark(number: int, beta1: float, beta2: float, points: Sequence[RegionPoint]
     labels = [_printable(point.label) for point in points]
     details = [f"beta1 = {beta1:.6g}, beta2 = {beta2:.6g}"]
     for label, point, one in zip(labels, points, found, strict=True):
-        details += [f"{label} (exponent {point.exponent:.3g}): {one.verdict.value}", f"    {_numbers(one)}"]
+        details += [f"{label} (exponent {point.exponent:.3g}): {one.stability.value}", f"    {_numbers(one)}"]
     stable = all(one.stable for one in found)
     name = _shortened(", ".join(dict.fromkeys(labels))) + ("" if stable else " (unstable)")
     return _Mark(number, _decades(beta1), _decades(beta2), stable, name, tuple(details))
@@ -229,32 +230,15 @@ def _page(points: Sequence[RegionPoint]) -> bytes:
     figure: Any = region_figure(points)
     figure.update_layout(height=620)
     drawing: str = figure.to_html(full_html=False, include_plotlyjs=True, config={"responsive": True, "displayModeBar": False})
-    sentences = "\n".join(
-        f"<li><b>{html.escape(_printable(point.label))}</b>: betas ({point.beta1:.6g}, {point.beta2:.6g}),"
-        f" exponent {point.exponent:.3g}. {html.escape(assess((point.beta1, point.beta2), point.exponent).sentence)}</li>"
+    rows = [
+        (
+            _printable(point.label),
+            f"betas ({point.beta1:.6g}, {point.beta2:.6g}), exponent {point.exponent:.3g}.",
+            assess((point.beta1, point.beta2), point.exponent).sentence,
+        )
         for point in points
-    )
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{TITLE}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 0 auto; padding: 1rem; }}
-h1 {{ font-size: 1.4rem; margin: 0; }}
-li {{ overflow-wrap: anywhere; }}
-</style>
-</head>
-<body>
-<h1>{TITLE}</h1>
-<ul>
-{sentences}
-</ul>
-{drawing}
-</body>
-</html>
-""".encode()
+    ]
+    return render("equipoise.check", "map.html", title=TITLE, rows=rows, drawing=drawing).encode()
 
 
 def _png(points: Sequence[RegionPoint]) -> bytes:

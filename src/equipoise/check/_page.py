@@ -6,17 +6,15 @@ JavaScript; tests hold them to the first.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from equipoise._files import replace_file
+from equipoise._html import render
 from equipoise._words import listed
 from equipoise.errors import UnusableInputError
-from equipoise.theory._assessment import Assessment, Verdict
-
-TEMPLATE = Path(__file__).with_name("page.html")
+from equipoise.theory._assessment import Assessment, Stability
 
 
 def write_explanation(path: Path, places: Mapping[Assessment, Sequence[str]]) -> None:
@@ -40,11 +38,9 @@ def write_explanation(path: Path, places: Mapping[Assessment, Sequence[str]]) ->
     """
     if path.suffix.lower() != ".html":
         raise UnusableInputError(f"{path}: an explanation is written as .html, not as {path.suffix or 'a file without suffix'}")
-    worst = max(places, key=lambda found: (list(Verdict).index(found.verdict), -found.margin))
+    worst = max(places, key=lambda found: (list(Stability).index(found.stability), -found.margin))
     groups = [_group(found, where, found is worst) for found, where in places.items()]
-    # Inside of a script element nothing but "<" can end it or begin another.
-    values = json.dumps(groups, allow_nan=False).replace("<", r"\u003c")
-    replace_file(path, TEMPLATE.read_text(encoding="utf-8").replace("VALUES", values, 1).encode())
+    replace_file(path, render("equipoise.check", "page.html", groups=groups).encode())
 
 
 def _group(found: Assessment, where: Sequence[str], first: bool) -> dict[str, Any]:
@@ -56,7 +52,7 @@ def _group(found: Assessment, where: Sequence[str], first: bool) -> dict[str, An
         origin += f" Its {count} stages differ; this page shows stage {decides + 1} alone, which decides."
         count = 1
     return {
-        "label": f"{place}: {found.verdict.value}",
+        "label": f"{place}: {found.stability.value}",
         "origin": origin,
         "first": first,
         "betas": stages[decides][:2],

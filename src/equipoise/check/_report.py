@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from equipoise._json import plain
 from equipoise._words import listed
-from equipoise.theory._assessment import Assessment, Verdict, rounded_towards_stability
+from equipoise.theory._assessment import Assessment, Stability, rounded_towards_stability
 
 if TYPE_CHECKING:
     from equipoise.check._sources import Recipe
@@ -34,7 +34,7 @@ def report(recipes: Sequence[Recipe], *, name_places: bool, as_json: bool, plot:
         Whether all of them are stable.
     """
     results = [(one, one.assessment) for one in recipes]
-    verdict = max((found.verdict for _, found in results), key=list(Verdict).index)
+    worst = max((found.stability for _, found in results), key=list(Stability).index)
     places: dict[Assessment, list[str]] = {}  # many groups of a checkpoint share their values
     for one, found in results:
         places.setdefault(found, []).append(one.where)
@@ -47,10 +47,10 @@ def report(recipes: Sequence[Recipe], *, name_places: bool, as_json: bool, plot:
         print(f"explained: {explain}", file=sys.stderr)
     if as_json:
         entries = [_as_json(one, found) for one, found in results]
-        print(json.dumps({"verdict": verdict.value, "results": entries}, indent=2, allow_nan=False))
+        print(json.dumps({"verdict": worst.value, "results": entries}, indent=2, allow_nan=False))
     else:
         print("\n\n".join(_block(found, where if name_places else []) for found, where in places.items()))
-    return verdict is Verdict.STABLE
+    return worst is Stability.STABLE
 
 
 def _draw(path: Path, places: Mapping[Assessment, Sequence[str]]) -> None:
@@ -67,14 +67,15 @@ def _draw(path: Path, places: Mapping[Assessment, Sequence[str]]) -> None:
 
 def _as_json(one: Recipe, found: Assessment) -> dict[str, Any]:
     absent = {name: None if math.isnan(value) else value for name, value in found.nearest._asdict().items()}
-    numbers: dict[str, Any] = asdict(found) | {"verdict": found.verdict.value, "nearest": absent}
+    numbers: dict[str, Any] = {"verdict": found.stability.value} | asdict(found) | {"nearest": absent}
+    del numbers["stability"]
     values = numbers.pop("hyperparameters")
     return {"where": one.where, "stable": found.stable} | plain(values | numbers)
 
 
 def _block(found: Assessment, places: Sequence[str]) -> str:
     """The result for one set of values, at most 80 columns wide unless a name in the file is longer."""
-    head = found.verdict.value.upper()
+    head = found.stability.value.upper()
     if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
         head = f"\033[1;{32 if found.stable else 31}m{head}\033[0m"
     betas, exponents, stages = found.hyperparameters.betas, found.hyperparameters.exponents, len(found.hyperparameters.stages)
@@ -87,7 +88,7 @@ def _block(found: Assessment, places: Sequence[str]) -> str:
     rows = [("" if index else "where", place) for index, place in enumerate(places)]
     if stages > 1:
         rows.append(("deciding stage", f"{found.deciding_stage} of {stages}"))
-    if found.verdict.name != "VANISHING":
+    if found.stability is not Stability.VANISHING:
         rows.append(("margin", f"{found.margin:+.4g} nats per step (stable above 0)"))
         rows.append(("continuous time", f"{found.continuous_margin:+.4g} (an approximation, not decisive)"))
     if found.stable:

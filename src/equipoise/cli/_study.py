@@ -47,26 +47,28 @@ def _run(options: argparse.Namespace) -> int:
     try:
         from rich.console import Console
 
-        from equipoise.study._progress import ConsoleProgress
-        from equipoise.study._report import as_plain, print_report, write_html
-        from equipoise.study._runner import run_study
+        from equipoise.study._report.progress import ConsoleProgress
+        from equipoise.study._report.table import as_plain, print_report
+        from equipoise.study._run import run
         from equipoise.study._spec import read_study
-        from equipoise.study._store import Store, sqlite_url
     except ImportError as error:
         raise MissingExtraError("a study", "study") from error
 
     file: Path = options.file
     study = read_study(file)
-    store = Store(options.store or sqlite_url(file.with_name(f"{study.name}.db")))
+    report: Path = options.report or file.with_name(f"{study.name}.report.html")
     try:
         with ConsoleProgress(Console(stderr=True), study.metric) as progress:
-            analysis = run_study(study, file.parent, store, progress, options.workers)
+            analysis = run(
+                study,
+                folder=file.parent,
+                store=options.store,
+                report=report,
+                workers=options.workers,
+                progress=progress,
+            )
     except KeyboardInterrupt:
         raise StudyStoppedError("interrupted; finished trials are kept: run the same command again to continue") from None
-    finally:
-        store.close()
-    report: Path = options.report or file.with_name(f"{study.name}.report.html")
-    write_html(analysis, report)
     if options.json:
         print(json.dumps(as_plain(analysis) | {"report": str(report)}, indent=2, allow_nan=False))
     else:

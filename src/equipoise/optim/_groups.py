@@ -15,7 +15,7 @@ from equipoise import rules
 from equipoise.errors import ArgumentError, StabilityWarning
 from equipoise.hyperparameters import Hyperparameters, whole_number
 from equipoise.optim import _kernels as kernels
-from equipoise.theory._assessment import Verdict, assess_hyperparameters, rounded_towards_stability
+from equipoise.theory._assessment import Stability, assess_hyperparameters, rounded_towards_stability
 
 REFERENCES: tuple[rules.Reference, ...] = ("none", "initial", "running")
 ROUNDINGS = ("nearest", "stochastic")
@@ -95,7 +95,7 @@ def warn_if_unstable(group: dict[str, Any]) -> None:
     if found.stable:
         return
     remedy = ""
-    if found.verdict is Verdict.UNSTABLE:
+    if found.stability is Stability.UNSTABLE:
         nearest = rounded_towards_stability(found.nearest)
         remedy = f" Stable, each alone: beta1 <= {nearest.beta1}, beta2 >= {nearest.beta2}, or exponent <= {nearest.exponent}."
     warnings.warn(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from equipoise.optim._optimizer import Equipoise
 from equipoise.recommend._evidence import Evidence, Group, Moment, Number
 from equipoise.recommend._gradients import EnoughError, Watch
 from equipoise.rules import Reference
-from equipoise.study._runner import PRELOADED, usable_cores
-from equipoise.study._spec import Assignment, TaskSource
+from equipoise.study._cells import Assignment
+from equipoise.study._processes import end, start, usable_cores
+from equipoise.study._spec import TaskSource
 from equipoise.study._worker import Trial, enter_process, load_task, seed_all
 
 WEIGHT_DECAY = 0.01
@@ -53,22 +53,15 @@ def from_task(observation: Observation, name: str) -> Evidence:
         UnusableInputError: the task failed, or made no step.
         StudyStoppedError: it was interrupted.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_observe, args=(theirs, observation, usable_cores()), name=name)
-    process.start()
-    theirs.close()
+    child = start(_observe, observation, usable_cores(), name=name)
     try:
-        found: tuple[list[Group], list[Moment]] | str = ours.recv()
-    except EOFError:
-        process.join()
-        raise UnusableInputError(f"{name}: its process ended by itself with exit code {process.exitcode}") from None
+        found: tuple[list[Group], list[Moment]] | str = child.receive()
+    except ChildProcessError as error:
+        raise UnusableInputError(f"{name}: {error}") from None
     except KeyboardInterrupt:
         raise StudyStoppedError("interrupted") from None
     finally:
-        process.terminate()
-        process.join()
+        end([child])
     if isinstance(found, str):
         raise UnusableInputError(f"{name}: {found}")
     groups, moments = found

@@ -1,4 +1,8 @@
-"""Compare optimizers on a user's own metric: arms, learning rates and seeds, with paired statistics and a report."""
+"""Compare optimizers on a user's own metric: arms, learning rates and seeds, with paired statistics and a report.
+
+:func:`run` runs a study, from its TOML file or from a :class:`Study`, and returns an :class:`Analysis`. A study has several
+:class:`Arm` and names a task, which is a function of one :class:`Trial`. All of this needs ``pip install 'equipoise[study]'``.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,14 @@ from typing import TYPE_CHECKING
 from equipoise._lazy import imported_on_first_use
 
 if TYPE_CHECKING:
+    from equipoise.study._analysis import Analysis
+    from equipoise.study._run import run
     from equipoise.study._spec import Arm, Study, read_study
     from equipoise.study._worker import Trial
 
-__all__ = ["Arm", "Study", "Trial", "read_study"]
+__all__ = ["Analysis", "Arm", "Study", "Trial", "read_study", "run"]
 
-__getattr__ = imported_on_first_use(__name__, {"Arm": "_spec", "Study": "_spec", "Trial": "_worker", "read_study": "_spec"})
+__getattr__ = imported_on_first_use(
+    __name__,
+    {"Analysis": "_analysis", "Arm": "_spec", "Study": "_spec", "Trial": "_worker", "read_study": "_spec", "run": "_run"},
+)

@@ -1,30 +1,31 @@
-"""From finished trials to a verdict: the learning rate of each arm, its outcomes on fresh seeds, the contrasts."""
+"""From the finished cells to a verdict: the learning rate of each arm, its values on fresh seeds, the contrasts."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from equipoise.errors import StudyStoppedError
-from equipoise.study._spec import Arm, Study, TaskSource, assignment
+from equipoise.hyperparameters import Hyperparameters
+from equipoise.study._cells import Result, Table
+from equipoise.study._spec import Arm, Study
 from equipoise.study._statistics import LEVEL, Contrast, compare, seeds_within_reach, smallest_adjusted_p_value
-from equipoise.study._store import Result
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What the tuning seeds said about one arm's learning rates."""
+    """The learning rates of one arm, how it did at each on the tuning seeds, and which was chosen."""
 
     arm: Arm
     rates: tuple[float, ...]
-    """Ascending."""
+    """The learning rates that were tried, ascending."""
     scores: tuple[tuple[float, ...], ...]
     """The metric, per learning rate and tuning seed; a diverged trial counts with the worst value seen."""
     diverged: tuple[int, ...]
     """How many of the tuning seeds diverged, per learning rate."""
     chosen: float
-    """The learning rate with the best mean; of equals the smallest."""
+    """The learning rate with the best mean; among equally good ones the smallest."""
 
     @property
     def means(self) -> list[float]:
@@ -49,7 +50,7 @@ class Compared:
 
     @property
     def name(self) -> str:
-        """Of the arm."""
+        """The name of the arm."""
         return self.tuned.arm.name
 
     @property
@@ -65,15 +66,21 @@ class Compared:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything that a finished study says."""
+    """The result of a finished study.
+
+    ``analysis.headline`` is the verdict in one sentence, ``analysis.remarks`` what a reader must know to judge it,
+    ``analysis.arms`` every arm's values on the fresh seeds, and ``analysis.contrasts`` its comparison with the baseline.
+    """
 
     study: Study
     arms: tuple[Compared, ...]
     """In the order of the file."""
     contrasts: tuple[Contrast, ...]
-    """Every arm but the baseline, in the order of the file."""
+    """The comparison of every arm but the baseline with it, in the order of the file."""
     diverged_value: float
     """What a diverged trial counted with, if there was one."""
+    hyperparameters: Mapping[str, Hyperparameters] = field(default_factory=dict[str, Hyperparameters])
+    """The betas, exponents and stages of the arms whose optimizers have the update rule, by the arm's name."""
 
     @property
     def headline(self) -> str:
@@ -120,15 +127,17 @@ class Analysis:
         )
 
 
-def tune(study: Study, arm: Arm, task: TaskSource, results: Mapping[str, Result]) -> Tuned:
-    """The learning rate of an arm.
+def tune(table: Table, arm: Arm) -> Tuned:
+    """Choose the learning rate of an arm.
 
     Args:
-        results: of every tuning trial of the study, by key.
+        table: with the results of every tuning trial.
+        arm: one of the study.
     """
-    stand_in = diverged_value(study, results.values())
+    study = table.study
+    stand_in = diverged_value(study, table.all_results())
     rates = study.rates_of(arm)
-    rows = [[results[assignment(study, task, arm, rate, seed).key] for seed in study.seeds_for_tuning] for rate in rates]
+    rows = [table.results("tuning", arm.name, rate) for rate in rates]
     scores = tuple(tuple(_value(study, result, stand_in) for result in row) for row in rows)
     sign = 1.0 if study.goal == "maximize" else -1.0
     best = max(range(len(rates)), key=lambda index: (sign * math.fsum(scores[index]), -index))
@@ -136,18 +145,21 @@ def tune(study: Study, arm: Arm, task: TaskSource, results: Mapping[str, Result]
     return Tuned(arm, tuple(rates), scores, diverged, rates[best])
 
 
-def analyse(
-    study: Study, tuned: Sequence[Tuned], task: TaskSource, tuning: Mapping[str, Result], comparison: Mapping[str, Result]
-) -> Analysis:
-    """The verdict, from the results of both phases by key."""
-    stand_in = diverged_value(study, [*tuning.values(), *comparison.values()])
+def analyse(table: Table, tuned: Sequence[Tuned]) -> Analysis:
+    """Compare the arms.
+
+    Args:
+        table: with the results of every trial.
+        tuned: the learning rate of every arm, in the order of the study.
+    """
+    study = table.study
+    stand_in = diverged_value(study, table.all_results())
     arms: list[Compared] = []
     for found in tuned:
-        keys = [assignment(study, task, found.arm, found.chosen, seed).key for seed in study.seeds_for_comparison]
-        results = tuple(comparison[key] for key in keys)
+        results = tuple(table.results("comparison", found.arm.name, found.chosen))
         arms.append(Compared(found, results, tuple(_value(study, result, stand_in) for result in results)))
     contrasts = compare({arm.name: arm.values for arm in arms}, study.baseline.name, study.goal)
-    return Analysis(study, tuple(arms), tuple(contrasts), stand_in)
+    return Analysis(study, tuple(arms), tuple(contrasts), stand_in, table.hyperparameters)
 
 
 def diverged_value(study: Study, results: Iterable[Result]) -> float:

@@ -1,20 +1,17 @@
-"""What a study is: the TOML file, checked, and the trials that follow from it."""
+"""What a study is: the TOML file, checked, and the task that it names, located."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import math
 import tomllib
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from equipoise._version import __version__
 from equipoise.errors import UnusableInputError
 
 BUILT_IN_TASKS = {
@@ -153,34 +150,7 @@ class TaskSource:
     """A dotted name, or the absolute path of a file."""
     function: str
     sha256: str
-    """Of the file that defines the function: a changed task is another task."""
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """Everything that determines the outcome of one trial, and nothing else."""
-
-    task: TaskSource
-    metric: str
-    epochs: int
-    optimizer: str
-    arguments: dict[str, Any]
-    learning_rate: float
-    seed: int
-    controller: dict[str, Any] | None = None
-    """The name of its class, and its arguments."""
-
-    @property
-    def key(self) -> str:
-        """A trial's identity in the store: equal assignments are the same trial, under whatever arm's name."""
-        identity = asdict(self)
-        # The same file in another folder is the same task, and every reported number is kept, whichever decides.
-        identity["task"] = [self.task.function, self.task.sha256]
-        del identity["metric"]
-        if self.controller is None:  # as it was before there were any
-            del identity["controller"]
-        identity["software"] = [__version__, version("torch")]
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    """The hash of the file that defines the function: a changed task is another task."""
 
 
 def read_study(path: Path) -> Study:
@@ -239,9 +209,3 @@ def locate_task(task: str, folder: Path) -> TaskSource:
         return TaskSource(module, function, hashlib.sha256(file.read_bytes()).hexdigest())
     except OSError as error:
         raise UnusableInputError(f"task = {task!r}: {file} cannot be read: {error.strerror}") from None
-
-
-def assignment(study: Study, task: TaskSource, arm: Arm, learning_rate: float, seed: int) -> Assignment:
-    """One trial of an arm."""
-    controller = None if arm.controller is None else arm.controller.model_dump()
-    return Assignment(task, study.metric, study.epochs, arm.optimizer, arm.arguments, learning_rate, seed, controller)

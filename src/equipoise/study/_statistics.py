@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -31,7 +32,7 @@ class Contrast:
     interval: tuple[float, float]
     """95 % paired t interval of the mean difference, for this comparison alone."""
     p_value: float
-    """Of the exact sign-flip test, two-sided."""
+    """The two-sided p value of the exact sign-flip test."""
     adjusted_p_value: float
     """The same after Holm's correction for all comparisons of the study; this one decides."""
 
@@ -105,10 +106,10 @@ def paired_interval(differences: Floats, confidence: float = 0.95) -> tuple[floa
         >>> round(low, 4), round(high, 4)
         (-0.0484, 0.4484)
     """
-    count = len(differences)
-    mean = float(differences.mean())
-    half = float(stats.t.ppf((1 + confidence) / 2, count - 1) * differences.std(ddof=1) / math.sqrt(count))
-    return mean - half, mean + half
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # about the test's t value where all differences are equal
+        interval = stats.ttest_1samp(differences, 0.0).confidence_interval(confidence)
+    return float(interval.low), float(interval.high)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

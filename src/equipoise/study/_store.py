@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from equipoise.errors import UnusableInputError
-from equipoise.study._spec import Assignment
+from equipoise.study._cells import Cell, Result
 
 METADATA = MetaData()
 
@@ -55,21 +55,6 @@ READINGS = Table(
     Column("name", String(255), primary_key=True),
     Column("value", Float),  # NULL is NaN, which SQLite does not have
 )
-
-
-@dataclass
-class Result:
-    """A finished trial."""
-
-    diverged: bool
-    seconds: float
-    curves: dict[str, dict[int, float]] = field(default_factory=dict[str, dict[int, float]])
-    """Reported numbers: name -> epoch -> value."""
-
-    def last(self, name: str) -> float:
-        """The last value reported under that name; NaN if there is none."""
-        curve = self.curves.get(name, {})
-        return curve[max(curve)] if curve else math.nan
 
 
 class Store:
@@ -98,15 +83,18 @@ class Store:
             raise UnusableInputError(f"the store {address} cannot be opened: {reason}") from error  # hides a password
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the connections to the database."""
         self.engine.dispose()
 
-    def add(self, study: str, arm: str, assignment: Assignment, result: Result) -> None:
-        """Keep a finished trial. A trial that another runner finished meanwhile is left as it is."""
+    def add(self, study: str, cell: Cell) -> None:
+        """Keep the result of a cell. A trial that another runner finished meanwhile is left as it is."""
+        assignment, result = cell.assignment, cell.result
+        assert result is not None  # only finished trials are kept
+        key = assignment.key
         row: dict[str, Any] = {
-            "key": assignment.key,
+            "key": key,
             "study": study,
-            "arm": arm,
+            "arm": cell.arm,
             "learning_rate": assignment.learning_rate,
             "seed": assignment.seed,
             "status": "diverged" if result.diverged else "finished",
@@ -115,7 +103,7 @@ class Store:
             "assignment": json.dumps(asdict(assignment), sort_keys=True),
         }
         readings = [
-            {"trial": assignment.key, "epoch": epoch, "name": name, "value": None if math.isnan(value) else value}
+            {"trial": key, "epoch": epoch, "name": name, "value": None if math.isnan(value) else value}
             for name, curve in result.curves.items()
             for epoch, value in curve.items()
         ]
@@ -125,8 +113,14 @@ class Store:
                 if readings:
                     connection.execute(insert(READINGS), readings)
         except IntegrityError:
-            if not self.results([assignment.key]):
+            if not self.results([key]):
                 raise
+
+    def fill(self, cells: Sequence[Cell]) -> None:
+        """Give the cells whose trials are kept their results."""
+        found = self.results(cell.assignment.key for cell in cells)
+        for cell in cells:
+            cell.result = found.get(cell.assignment.key, cell.result)
 
     def results(self, keys: Iterable[str]) -> dict[str, Result]:
         """The finished trials among `keys`."""

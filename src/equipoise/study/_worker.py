@@ -1,4 +1,4 @@
-"""One trial, in a process of its own: the object that a task is given, and what the process sends home."""
+"""One trial in a process of its own: the object that a task is given, and what the process sends back to the study."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ import torch
 
 from equipoise.balance import Controller, GeneralizationController
 from equipoise.errors import ArgumentError, EquipoiseError, StabilityWarning
-from equipoise.study._spec import Assignment, TaskSource
+from equipoise.study._cells import Assignment
+from equipoise.study._spec import TaskSource
 
 
 @dataclass(frozen=True)
 class Report:
-    """Numbers that a task reported, sent home as they come."""
+    """Numbers that a task reported, sent to the study as they come."""
 
     epoch: int
     """Counted from 1."""
@@ -47,7 +48,7 @@ class Finished:
     status: Literal["finished", "diverged", "failed"]
     seconds: float
     reason: str = ""
-    """Of a failure: the traceback."""
+    """Why it failed: the traceback."""
 
 
 class DivergedError(EquipoiseError, ArithmeticError):
@@ -55,16 +56,25 @@ class DivergedError(EquipoiseError, ArithmeticError):
 
 
 class Trial:
-    """What a task is given: its seed, its optimizer, its epochs, and where to report.
+    """One training run, as the function that a study trains is given it: seed, optimizer, epochs, and where to report.
 
-    Example of a task::
+    A study makes the trials. A task is a function of one trial, in a file or a module that the study names:
 
-        def train(trial):
-            model = torch.nn.Linear(8, 1)
-            optimizer = trial.optimizer(model.parameters())
-            for epoch in trial.epochs():
-                ...
-                trial.report(accuracy=accuracy, loss=loss)
+    Example:
+        >>> def train(trial):
+        ...     model = torch.nn.Linear(8, 1)
+        ...     optimizer = trial.optimizer(model.parameters())
+        ...     inputs = torch.randn(64, 8)
+        ...     for epoch in trial.epochs():
+        ...         loss = (model(inputs) - inputs.sum(1, keepdim=True)).square().mean()
+        ...         optimizer.zero_grad()
+        ...         loss.backward()
+        ...         optimizer.step()
+        ...         trial.report(loss=loss)
+
+    Args:
+        assignment: what the trial trains.
+        send: is called with everything that the task reports.
     """
 
     def __init__(self, assignment: Assignment, send: Callable[[Report], None]) -> None:
@@ -73,18 +83,18 @@ class Trial:
         self._epoch = 0
         self._controller: Controller | None = None
         self.reported: set[str] = set()
-        """Names of the numbers reported so far."""
+        """The names of the numbers reported so far."""
         self.diverged = False
         """Whether a number that is not finite was reported."""
 
     @property
     def seed(self) -> int:
-        """Already given to torch, numpy and random; for whatever else draws random numbers."""
+        """The seed of this trial. torch, numpy and random have it already; give it to whatever else draws random numbers."""
         return self._assignment.seed
 
     @property
     def total_epochs(self) -> int:
-        """How many epochs there are, for schedules."""
+        """The number of epochs to train for; a learning rate schedule needs it before the first."""
         return self._assignment.epochs
 
     @property
@@ -93,27 +103,25 @@ class Trial:
         return self._assignment.learning_rate
 
     def optimizer(self, params: Iterable[Any]) -> torch.optim.Optimizer:
-        """The arm's optimizer at this trial's learning rate, with the arm's controller at work in it.
+        """The arm's optimizer at this trial's learning rate. If the arm has a controller, it moves the optimizer's exponent.
 
         Args:
-            params: parameters or parameter groups.
+            params: parameters or parameter groups, as for any optimizer of torch.
         """
-        made = build_optimizer(self._assignment.optimizer, params, self.learning_rate, self._assignment.arguments)
-        if self._assignment.controller is not None:
-            self._controller = build_controller(made, **self._assignment.controller)
+        made, self._controller = build_optimizer(self._assignment, params)
         return made
 
     def epochs(self) -> Iterator[int]:
-        """Count the epochs, from 1: ``for epoch in trial.epochs()``."""
+        """The epochs, counted from 1: ``for epoch in trial.epochs()``."""
         for epoch in range(1, self.total_epochs + 1):
             self._epoch = epoch
             yield epoch
 
     def report(self, **metrics: float | torch.Tensor) -> None:
-        """Report numbers for the present epoch; the last value of the study's metric decides.
+        """Report numbers for the present epoch. The last value of the study's metric decides; all others become curves.
 
-        A controller that works on losses is given `loss` and `validation_loss`. Where the arm has a controller, the mean of the
-        exponents that it has come to is kept as `exponent`.
+        A controller that works on losses takes `loss` and `validation_loss` from here. Where the arm has a controller, the mean
+        of the exponents that it has come to is kept as `exponent`.
 
         Args:
             metrics: any named numbers, or tensors of one element.
@@ -133,24 +141,21 @@ class Trial:
             raise DivergedError(f"epoch {self._epoch}: {', '.join(f'{name} = {numbers[name]}' for name in broken)}")
 
 
-def build_optimizer(name: str, params: Iterable[Any], learning_rate: float, arguments: dict[str, Any]) -> torch.optim.Optimizer:
-    """The optimizer class of that dotted name, called with `lr` and the arm's other keys.
+def build_optimizer(assignment: Assignment, params: Iterable[Any]) -> tuple[torch.optim.Optimizer, Controller | None]:
+    """The optimizer of an assignment, and its controller if there is one.
+
+    The class of the dotted name `assignment.optimizer` is called with the parameters, the learning rate as `lr`, and the
+    arguments; then the controller's class with the optimizer and its own arguments.
 
     Raises:
         ImportError, AttributeError: there is no such class.
         TypeError, ValueError: the class does not accept the arguments.
     """
-    return pkgutil.resolve_name(name)(params, lr=learning_rate, **arguments)
-
-
-def build_controller(optimizer: torch.optim.Optimizer, name: str, **arguments: Any) -> Controller:
-    """The controller class of that dotted name, at work in an optimizer.
-
-    Raises:
-        ImportError, AttributeError: there is no such class.
-        TypeError, ValueError: the class does not accept the arguments.
-    """
-    return pkgutil.resolve_name(name)(optimizer, **arguments)
+    made = pkgutil.resolve_name(assignment.optimizer)(params, lr=assignment.learning_rate, **assignment.arguments)
+    if assignment.controller is None:
+        return made, None
+    arguments = dict(assignment.controller)
+    return made, pkgutil.resolve_name(arguments.pop("name"))(made, **arguments)
 
 
 def _controlled(controller: Controller, numbers: Mapping[str, float]) -> float:
@@ -182,7 +187,7 @@ def load_task(source: TaskSource) -> Callable[[Trial], None]:
 
 
 def work(connection: Connection, assignment: Assignment, threads: int) -> None:
-    """The main function of a trial's process: run the task, send every report, then one :class:`Finished`."""
+    """The main function of a trial's process: run the task, send every :class:`Report`, then one :class:`Finished`."""
     enter_process(threads)
     started = time.monotonic()
     trial = Trial(assignment, connection.send)
@@ -203,22 +208,22 @@ def work(connection: Connection, assignment: Assignment, threads: int) -> None:
 
 
 def enter_process(threads: int) -> None:
-    """Make this process one for a trial."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the runner decides
-    _end_with_the_runner()
+    """Prepare this process for a trial: it ignores Ctrl-C, ends when the study's process ends, and uses so many threads."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the study decides
+    _end_with_the_study()
     torch.set_num_threads(threads)
-    warnings.simplefilter("ignore", StabilityWarning)  # the runner has said it, once for the whole study
+    warnings.simplefilter("ignore", StabilityWarning)  # the study has said it, once for each arm
 
 
 def seed_all(seed: int) -> None:
-    """Seed whatever tasks draw random numbers from."""
+    """Seed the random numbers of Python, numpy and torch."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002  (tasks may use numpy's global state)
     torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
 
 
-def _end_with_the_runner() -> None:
-    """Leave no trial behind when the runner is killed."""
+def _end_with_the_study() -> None:
+    """End this process when the study's process ends, however that happens: no trial is left behind."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -1,6 +1,7 @@
 """What the two theories say about hyperparameters: functions of numbers, on numpy and scipy."""
 
-from equipoise.theory._assessment import Assessment, Verdict, assess
+from equipoise.theory._assessment import Assessment, Stability, assess
+from equipoise.theory._bound import max_update, worst_case_gradients
 from equipoise.theory._exponent import (
     ExponentRecommendation,
     noise_ratio,
@@ -26,9 +27,7 @@ from equipoise.theory._region import (
     continuous_margin,
     growth_rate,
     margin,
-    max_update,
     nearest_stable,
-    worst_case_gradients,
 )
 from equipoise.theory._stages import stage_betas, stage_updates
 
@@ -41,7 +40,7 @@ __all__ = [
     "NearestStable",
     "NormEquilibrium",
     "NormMotion",
-    "Verdict",
+    "Stability",
     "assess",
     "autocorrelation",
     "continuous_margin",

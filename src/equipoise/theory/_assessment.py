@@ -1,4 +1,7 @@
-"""One verdict on a set of hyperparameters, with the numbers behind it (E4, E5) and a sentence for everybody."""
+"""What theory says of hyperparameters: stable or not, the numbers behind that, and a sentence for everybody.
+
+See "Stability region" and "Update bound" in docs/equations.md.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from equipoise.hyperparameters import Betas, Exponent, Hyperparameters, Pair
-from equipoise.theory._region import NearestStable, continuous_margin, growth_rate, margin, max_update, nearest_stable
+from equipoise.theory._bound import max_update
+from equipoise.theory._region import NearestStable, continuous_margin, growth_rate, margin, nearest_stable
 
 
-class Verdict(Enum):
-    """What can happen to an update. The values are the words that users read."""
+class Stability(Enum):
+    """Whether updates stay bounded. The values are the words that users read."""
 
     STABLE = "stable"
     UNSTABLE = "unstable"
@@ -25,16 +29,16 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Assessment:
-    """The verdict on one set of hyperparameters."""
+    """What theory says of one set of hyperparameters."""
 
-    verdict: Verdict
+    stability: Stability
     hyperparameters: Hyperparameters
     deciding_stage: int
     """Counted from 1; the numbers below are those of this stage."""
     margin: float
-    """Nats per step, positive inside of the stable region (E4)."""
+    """Nats per step, positive inside of the stability region."""
     continuous_margin: float
-    """C_p of the continuous-time theory (E6), shown beside the margin, never decisive."""
+    """The margin of the continuous-time flow, shown beside the other one and never decisive."""
     growth_rate: float
     """Nats per step by which the worst case grows; 0 inside."""
     max_update: float
@@ -49,7 +53,7 @@ class Assessment:
     @property
     def stable(self) -> bool:
         """Whether updates stay bounded for every sequence of gradients."""
-        return self.verdict is Verdict.STABLE
+        return self.stability is Stability.STABLE
 
 
 def deciding_stages(exponents: ArrayLike) -> NDArray[np.bool_]:
@@ -68,7 +72,7 @@ def deciding_stages(exponents: ArrayLike) -> NDArray[np.bool_]:
 
 
 def assess(betas: Betas, exponent: Exponent = 0.5, stages: int = 1) -> Assessment:
-    """Judge hyperparameters by E4: do updates stay bounded for every sequence of gradients?
+    """Judge hyperparameters by the stability region: do updates stay bounded for every sequence of gradients?
 
     Whatever reaches a stage with an exponent of 1/2 leaves it bounded: with 1/2 in the last stage, that stage alone decides.
     Otherwise every stage must be stable (from the last one with 1/2 on, if there is one), and the bound is that of the chain.
@@ -84,8 +88,8 @@ def assess(betas: Betas, exponent: Exponent = 0.5, stages: int = 1) -> Assessmen
     Example:
         >>> assess((0.9, 0.999)).sentence
         'Safe: no sequence of gradients can make an update larger than 7.27 learning rates.'
-        >>> assess((0.95, 0.7)).verdict
-        <Verdict.UNSTABLE: 'unstable'>
+        >>> assess((0.95, 0.7)).stability
+        <Stability.UNSTABLE: 'unstable'>
     """
     return assess_hyperparameters(Hyperparameters.parse(betas, exponent, stages))
 
@@ -99,15 +103,15 @@ def assess_hyperparameters(given: Hyperparameters) -> Assessment:
     deciding = min(candidates, key=lambda i: (exponents[i] <= 0.5, margins[i]))
     pair, p = pairs[deciding], exponents[deciding]
     if p > 0.5:
-        verdict = Verdict.VANISHING
+        stability = Stability.VANISHING
     elif margins[deciding] > 0:
-        verdict = Verdict.STABLE
+        stability = Stability.STABLE
     else:
-        verdict = Verdict.UNSTABLE
-    bound, degree = _chain_bound(pairs, exponents) if verdict is Verdict.STABLE else (math.inf, 1 - 2 * p)
+        stability = Stability.UNSTABLE
+    bound, degree = _chain_bound(pairs, exponents) if stability is Stability.STABLE else (math.inf, 1 - 2 * p)
     rate = growth_rate(*pair, p)
     return Assessment(
-        verdict=verdict,
+        stability=stability,
         hyperparameters=given,
         deciding_stage=deciding + 1,
         margin=margins[deciding],
@@ -116,7 +120,7 @@ def assess_hyperparameters(given: Hyperparameters) -> Assessment:
         max_update=bound,
         scale_degree=degree,
         nearest=nearest_stable(*pair, p),
-        sentence=_sentence(verdict, bound, degree, rate),
+        sentence=_sentence(stability, bound, degree, rate),
     )
 
 
@@ -134,14 +138,14 @@ def _chain_bound(pairs: Sequence[Pair], exponents: Sequence[float]) -> tuple[flo
     return bound, degree
 
 
-def _sentence(verdict: Verdict, bound: float, degree: float, rate: float) -> str:
-    if verdict is Verdict.STABLE:
+def _sentence(stability: Stability, bound: float, degree: float, rate: float) -> str:
+    if stability is Stability.STABLE:
         largest = "1 learning rate" if bound == 1 else f"{bound:.3g} learning rates"
         if degree == 0:
             return f"Safe: no sequence of gradients can make an update larger than {largest}."
         times = "G" if degree == 1 else f"G^{degree:.3g}"
         return f"Safe: while no gradient exceeds 1, no update exceeds {largest} (for gradients up to G: times {times})."
-    if verdict is Verdict.VANISHING:
+    if stability is Stability.VANISHING:
         return "Not safe: with an exponent above 1/2, updates grow without bound as gradients vanish; only eps caps them."
     if rate == 0:
         return "Not safe: exactly on the boundary, where the largest possible update grows without limit, though slowly."

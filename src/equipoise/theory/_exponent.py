@@ -1,10 +1,12 @@
-r"""What the exponent does to scales, to rare gradients and to noise, and the exponent that follows (E7).
+r"""What the exponent does to scales, to rare gradients and to noise, and the exponent that follows.
+
+These are the "Balance numbers" of docs/equations.md.
 
 A larger exponent equalises: layers whose gradients vanish or explode, and coordinates that seldom see a gradient, move more
 alike, which fits. It equalises noise with signal too, which costs. Both happen at the same rate, by powers of v^p, so that the
 exponent can be chosen by what is to be equalised and what is to be kept.
 
-Everything here is at eps = 0 and without a reference (E3). The references "running" and "initial" divide out the scale of a
+Everything here is at eps = 0 and without a reference. The references "running" and "initial" divide out the scale of a
 whole tensor ("initial": as it was at that step); what is said of layers then holds for the coordinates of one tensor.
 
 Source: Zhang and Liu, arXiv 2405.18498 (the balance, in words and experiments); the formulas are derived here.
@@ -21,8 +23,8 @@ from numpy.typing import ArrayLike
 from equipoise.errors import ArgumentError
 from equipoise.hyperparameters import Exponent, Pair, parse_betas, parse_exponents, whole_number
 from equipoise.rules import normalize
+from equipoise.theory._bound import NEGLIGIBLE_AFTER
 from equipoise.theory._invariance import noise_update
-from equipoise.theory._region import STRETCH
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class ExponentRecommendation:
 
 
 def scale_degree(exponent: Exponent, stages: int = 1) -> float:
-    """The degree of the update in the scale of the gradient: s times larger gradients give s^degree times larger updates (E7).
+    """The degree of the update in the scale of the gradient: s times larger gradients give s^degree times larger updates.
 
     m is of degree 1 and v of degree 2, so that m / v^p is of degree 1 - 2p; stages multiply theirs. 1 for SGD, 0 for Adam.
 
@@ -65,7 +67,7 @@ def scale_degree(exponent: Exponent, stages: int = 1) -> float:
 
 
 def update_spread(spread: float, exponent: Exponent, stages: int = 1) -> float:
-    """Decades between the updates of layers whose gradients lie `spread` decades apart: degree * spread (E7).
+    """Decades between the updates of layers whose gradients lie `spread` decades apart: degree * spread.
 
     Raises:
         ArgumentError: an argument outside of what is accepted.
@@ -84,7 +86,7 @@ def update_spread(spread: float, exponent: Exponent, stages: int = 1) -> float:
 def sparse_rate(density: float, exponent: float, betas: Pair = (0.9, 0.999)) -> float:
     """How fast a coordinate moves whose gradient is not zero in a share f of the steps, relative to one where it never is.
 
-    On average m is f and v is f, in units of the gradient and its square, hence f / f^p = f^(1-p) (E7). That takes v for its
+    On average m is f and v is f, in units of the gradient and its square, hence f / f^p = f^(1-p). That takes v for its
     mean. Exactly, with B_j = 1 where the gradient of j steps ago was not zero, the mean of m / v^p is::
 
         sum_j (1-b1) b1^j f E[v^-p | B_j = 1],     v = (1-b2) sum_i b2^i B_i,
@@ -101,7 +103,7 @@ def sparse_rate(density: float, exponent: float, betas: Pair = (0.9, 0.999)) -> 
     Args:
         density: f in (0, 1].
         exponent: p in [0, 1/2].
-        betas: (beta1, beta2), inside of the stability region (E4), with beta2 >= 0.5: the grid is too coarse for less.
+        betas: (beta1, beta2), inside of the stability region, with beta2 >= 0.5: the grid is too coarse for less.
 
     Raises:
         ArgumentError: an argument outside of what is accepted.
@@ -123,9 +125,9 @@ def sparse_rate(density: float, exponent: float, betas: Pair = (0.9, 0.999)) -> 
     if not beta2**exponent > beta1 or beta2 < 0.5:
         raise ArgumentError("betas", betas, f"inside of the stability region, beta2^{exponent:g} > beta1, with beta2 >= 0.5")
     spacing = -math.log(beta2)
-    ages = math.ceil(STRETCH / -math.log(beta1)) if beta1 else 1
+    ages = math.ceil(NEGLIGIBLE_AFTER / -math.log(beta1)) if beta1 else 1
     # From where every y is negligible, so that v does not matter, to where e^(-y) is, for every age that m remembers.
-    first, last = math.log(1e-9 / density), math.log(STRETCH / (1 - beta2)) + ages * spacing
+    first, last = math.log(1e-9 / density), math.log(NEGLIGIBLE_AFTER / (1 - beta2)) + ages * spacing
     log_s = first + spacing * np.arange(1 - ages, math.ceil((last - first) / spacing))
     seen = np.exp(-(1 - beta2) * np.exp(log_s))
     transform = 1 - density + density * seen
@@ -210,7 +212,7 @@ def noise_ratio(mean: ArrayLike, deviation: ArrayLike, observations: int) -> flo
 
 
 def signal_loss(noise: float, exponent: float) -> float:
-    """Decades by which the ratio of signal to noise in the update is below that in the gradient: 2p log10(1 / noise) (E7).
+    """Decades by which the ratio of signal to noise in the update is below that in the gradient: 2p log10(1 / noise).
 
     Where scales a and b carry signal and noise, that ratio is (a/b)^(1-2p) after a/b before; noise = b/a. 0 where that is 1 or
     more.
@@ -254,7 +256,7 @@ def recommend_exponent(
             above: raising p loses nothing.
         tolerance: decades that are acceptable for each of the three.
         betas: (beta1, beta2), for the sparse rate.
-        highest: in (0, 1/2]; less where E4 leaves no more (:func:`~equipoise.theory.nearest_stable`).
+        highest: in (0, 1/2]; less where the stability region ends below it (:func:`~equipoise.theory.nearest_stable`).
 
     Raises:
         ArgumentError: an argument outside of what is accepted.

@@ -1,4 +1,4 @@
-r"""How the norm of a scale-invariant weight moves (E8).
+r"""How the norm of a scale-invariant weight moves (see "Norm dynamics" in docs/equations.md).
 
 If f(cW) = f(W) for c > 0, as for a weight that a normalization layer follows, then <W, grad> = 0 and the gradient scales as
 1/|W|. With decoupled decay and d = 1 - lr wd, exactly::
@@ -34,7 +34,8 @@ from numpy.typing import ArrayLike
 
 from equipoise.errors import ArgumentError
 from equipoise.hyperparameters import Betas, Exponent, parse_betas, parse_exponents, whole_number
-from equipoise.theory._region import STRETCH, Floats
+from equipoise.theory._bound import NEGLIGIBLE_AFTER
+from equipoise.theory._region import Floats
 
 
 class NormMotion(NamedTuple):
@@ -64,7 +65,7 @@ def cross_term_factor(
     decay: float = 0.0,
     autocorrelation: Sequence[float] | Floats | None = None,
 ) -> float:
-    """c, by which |u|^2 must be multiplied to account for the momentum in <W, u> (E8).
+    """c, by which |u|^2 must be multiplied to account for the momentum in <W, u>.
 
     One stage: 1 + 2 b1 d / (1 - b1 d) with d = 1 - decay, whatever the gradients. For k stages,
     x_i <- b_i x_i + (1 - b_i) x_(i-1) from x_0 = g to x_k = u, the same argument gives, for X_i = <W, x_i> and X_0 = 0::
@@ -166,7 +167,7 @@ def norm_motion(
     factor: float = 1.0,
     degree: float = 0.0,
 ) -> NormMotion:
-    """Predicted |W|^2 and angular update: |W_t|^2 = (1 - lr wd)^2 |W|^2 + c lr^2 |u|^2 (E8).
+    """Predicted |W|^2 and angular update: |W_t|^2 = (1 - lr wd)^2 |W|^2 + c lr^2 |u|^2.
 
     A weight that grows sees smaller gradients, by 1/|W|, so that |u| is proportional to |W|^-degree: 0 for AdamW and
     k-Adam (the paper's formula, at factor = 1), 1 - 2p for SMES, 1 for SGD.
@@ -216,7 +217,7 @@ def norm_equilibrium(
     degree: float = 0.0,
     within: float = 0.05,
 ) -> NormEquilibrium:
-    """Where :func:`norm_motion` settles, and when (E8).
+    """Where :func:`norm_motion` settles, and when.
 
     With q = degree and |u| = U |W|^-q, the fixed point of the motion is::
 
@@ -261,7 +262,7 @@ def _noise_covariance(averages: Sequence[float], count: int) -> Floats:
     """The autocovariance, from lag 0, of white noise of variance 1 after the averages: the transform of its spectrum."""
     slowest = max(averages)
     # The transform repeats after `points` lags: then everything must be forgotten.
-    points = 2 * count + (math.ceil(2 * len(averages) * STRETCH / -math.log(slowest)) if slowest else 0)
+    points = 2 * count + (math.ceil(2 * len(averages) * NEGLIGIBLE_AFTER / -math.log(slowest)) if slowest else 0)
     half_angle = np.pi * np.arange(points) / points
     spectrum = np.ones(points)
     for beta1 in averages:

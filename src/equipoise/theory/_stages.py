@@ -1,4 +1,4 @@
-"""Several stages in a row (E9): which betas they get, and what each of them makes of a sequence of gradients.
+"""Several stages in a row: which betas they get, and what each of them makes of a sequence of gradients.
 
 Source: Gould and Tanaka, arXiv 2411.05746 (k-Adam, and both strategies for its betas). What happens as k grows is worked out
 in docs/theory/stages.md.
@@ -20,11 +20,11 @@ Strategy: TypeAlias = Literal["uniform", "inverse-exp"]
 
 
 def stage_betas(beta1: float, beta2: float, k: int, strategy: Strategy = "inverse-exp") -> tuple[Pair, ...]:
-    """The betas of each of k stages, made of one pair (E9).
+    """The betas of each of k stages, made of one pair.
 
     "uniform" repeats the pair. "inverse-exp" gives every stage ``1 - (1 - beta)^(1/k)``, so that the product of all
-    (1 - beta), the weight of the newest gradient, is that of the pair: k short memories instead of one long one. It never
-    leaves the stable region: a pair that is stable alone is stable in k stages too.
+    (1 - beta), the weight of the newest gradient, is that of the pair: k short memories instead of one long one. A pair
+    that is stable alone is stable in k stages too (proven for an exponent of 1/2, tested for others).
 
     Args:
         beta1, beta2: in [0, 1).
@@ -52,7 +52,7 @@ def stage_betas(beta1: float, beta2: float, k: int, strategy: Strategy = "invers
 
 
 def stage_updates(gradients: ArrayLike, betas: Betas, exponent: Exponent = 0.5, stages: int = 1) -> NDArray[np.float64]:
-    """What every stage makes of a sequence of gradients: E1 with eps = 0, without a reference.
+    """What every stage makes of a sequence of gradients: the update rule with eps = 0, without a reference.
 
     Args:
         gradients: oldest first, shape (steps, ...); what follows the first axis are elements, each on its own.

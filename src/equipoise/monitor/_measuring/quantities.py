@@ -34,7 +34,8 @@ from equipoise.balance._stability_ahead import margins
 from equipoise.hyperparameters import Hyperparameters
 from equipoise.monitor._measuring.readings import GroupReading, TensorReading
 from equipoise.theory._assessment import assess_hyperparameters
-from equipoise.theory._region import Floats, max_update
+from equipoise.theory._bound import max_update
+from equipoise.theory._region import Floats
 
 UNDERFLOW = float(np.finfo(np.float32).tiny)
 """A square that is smaller, times 1 - beta2, may be missing in a second moment; so may as many of them as it remembers."""

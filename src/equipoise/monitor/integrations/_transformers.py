@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from equipoise.balance._layers import Rule, layerwise
+from equipoise.balance._layers import Match, layerwise
 from equipoise.monitor._monitor import Monitor
 from equipoise.monitor.integrations._common import BEFORE_CLIPPING, MakeMonitor, load_state, saved_state
 from equipoise.optim._optimizer import Equipoise
@@ -25,7 +25,7 @@ def trainer_optimizer(
     optimizer: type[Equipoise],
     arguments: transformers.TrainingArguments,
     *,
-    rules: Sequence[Rule] = (),
+    matches: Sequence[Match] = (),
     **settings: Any,
 ) -> tuple[Any, dict[str, Any]]:
     """The ``optimizer_cls_and_kwargs`` with which a transformers ``Trainer`` builds this optimizer.
@@ -36,8 +36,8 @@ def trainer_optimizer(
     Args:
         optimizer: ``SMES``, ``KAdam`` or ``Equipoise``.
         arguments: the arguments of the Trainer.
-        rules: where there are any, the groups are those of :func:`equipoise.balance.layerwise` instead. What a rule leaves out,
-            the weight decay too, is the Trainer's.
+        matches: where there are any, :func:`equipoise.balance.layerwise` makes the groups from them instead. What a match leaves
+            out, the weight decay too, is the Trainer's.
         settings: arguments of the optimizer, such as ``exponent``; they win over those of the Trainer.
 
     Example:
@@ -49,11 +49,11 @@ def trainer_optimizer(
     """
     betas = (arguments.adam_beta1, arguments.adam_beta2)
     given = {"lr": arguments.learning_rate, "betas": betas, "eps": arguments.adam_epsilon, **settings}
-    if not rules:
+    if not matches:
         return optimizer, given
 
     def build(model: nn.Module, **given: Any) -> Equipoise:
-        return optimizer(layerwise(model, rules, lr=given["lr"]), **given)
+        return optimizer(layerwise(model, matches, lr=given["lr"]), **given)
 
     # What is no optimizer class is called for a function of the model.
     return lambda: build, {"weight_decay": arguments.weight_decay, **given}

@@ -10,13 +10,9 @@ import math
 
 import numpy as np
 import plotly.graph_objects as go  # pyright: ignore[reportMissingTypeStubs]
-from torch.optim import Adam, AdamW, Optimizer
 
 from equipoise.check._map import COLOURS, RegionPoint
-from equipoise.hyperparameters import Hyperparameters
-from equipoise.optim._optimizer import Equipoise
 from equipoise.study._analysis import Analysis, Compared
-from equipoise.study._runner import make_optimizer
 
 
 def curve_figure(analysis: Analysis, name: str) -> go.Figure:
@@ -81,26 +77,13 @@ def learning_rate_figure(analysis: Analysis) -> go.Figure:
 
 
 def region_points(analysis: Analysis) -> tuple[list[RegionPoint], list[str]]:
-    """Where each arm lies on the stability map, and the names of the arms that have no place on it."""
-    points: list[RegionPoint] = []
-    absent: list[str] = []
-    for arm in analysis.arms:
-        place = _place(make_optimizer(arm.tuned.arm, analysis.study))
-        if place is None:
-            absent.append(arm.name)
-        else:
-            points.append(RegionPoint(arm.name, *place))
-    return points, absent
-
-
-def _place(optimizer: Optimizer) -> tuple[float, float, float] | None:
-    """beta1, beta2 and exponent of the last stage, for the optimizers whose rule is E1."""
-    group = optimizer.param_groups[0]
-    if isinstance(optimizer, Equipoise):
-        return Hyperparameters.of_group(group).stages[-1]
-    if type(optimizer) in (Adam, AdamW):
-        return (*group["betas"], 0.5)
-    return None
+    """Where each arm lies on the stability map, by its last stage, and the names of the arms that have no place on it."""
+    points = [
+        RegionPoint(arm.name, *analysis.hyperparameters[arm.name].stages[-1])
+        for arm in analysis.arms
+        if arm.name in analysis.hyperparameters
+    ]
+    return points, [arm.name for arm in analysis.arms if arm.name not in analysis.hyperparameters]
 
 
 def _band(arm: Compared, name: str) -> tuple[list[int], list[float], list[float], list[float]]:

@@ -1,27 +1,75 @@
-"""What a running study tells whoever watches: a bar on a terminal, plain lines anywhere else."""
+"""What a running study tells: a bar on a terminal, plain lines where a command has none, nothing where a program runs it."""
 
 from __future__ import annotations
 
 import math
-from typing import Self
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol, Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
-from equipoise.study._runner import Cell
-from equipoise.study._store import Result
+from equipoise.errors import StabilityWarning
+from equipoise.study._cells import Cell
+
+
+class Progress(Protocol):
+    """What a run tells whoever watches."""
+
+    def phase(self, name: str, total: int, done: int) -> None:
+        """A phase of `total` trials begins; `done` of them were finished by an earlier run."""
+        ...
+
+    def finished(self, cell: Cell) -> None:
+        """A trial was finished and kept."""
+        ...
+
+    def warn(self, message: str) -> None:
+        """Something to know that stops nothing."""
+        ...
+
+
+def default_progress(metric: str) -> AbstractContextManager[Progress]:
+    """A bar if stderr is a terminal; else warnings as Python has them, and nothing more.
+
+    Args:
+        metric: what is shown of every trial.
+    """
+    console = Console(stderr=True)
+    return ConsoleProgress(console, metric) if console.is_terminal else nullcontext(SilentProgress())
+
+
+class SilentProgress:
+    """Passes warnings on."""
+
+    def phase(self, name: str, total: int, done: int) -> None:
+        """Nothing is shown."""
+
+    def finished(self, cell: Cell) -> None:
+        """Nothing is shown."""
+
+    def warn(self, message: str) -> None:
+        """Warn as Python does."""
+        warnings.warn(message, StabilityWarning, stacklevel=2)
 
 
 class ConsoleProgress:
-    """Progress on a console (of stderr: results belong to stdout)."""
+    """Progress on a console: a bar if it is a terminal, else a line for each trial.
+
+    Args:
+        console: of stderr, because results belong to stdout.
+        metric: what is shown of every trial.
+    """
 
     def __init__(self, console: Console, metric: str) -> None:
         self._console = console
         self._metric = metric
         self._done = 0
         self._total = 0
-        self._bar = Progress(
+        self._bar = Bar(
             TextColumn("{task.description:<10}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -47,8 +95,10 @@ class ConsoleProgress:
         self._task = self._bar.add_task(name, total=total, completed=done, last="")
         self._plain(f"{name}: {total} trials{kept}")
 
-    def finished(self, cell: Cell, result: Result) -> None:
+    def finished(self, cell: Cell) -> None:
         """A trial was finished and kept."""
+        result = cell.result
+        assert result is not None  # it was finished
         self._done += 1
         value = result.last(self._metric)
         outcome = "diverged" if result.diverged or math.isnan(value) else f"{self._metric} = {value:.4g}"

@@ -1,21 +1,15 @@
-"""A finished study for people: one table in the terminal, and one self-contained HTML file."""
+"""The verdict of a study as a table, for a terminal and for the page, and as plain values for programs."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import jinja2
-from plotly.offline import get_plotlyjs  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from equipoise._files import replace_file
-from equipoise._version import __version__
-from equipoise.check._map import region_figure
+from equipoise._json import plain
 from equipoise.study._analysis import Analysis, decimals
-from equipoise.study._charts import curve_figure, learning_rate_figure, region_points
 
 HEADINGS = ("arm", "verdict", "{metric}", "gain", "95 % interval", "p", "lr")
 TEXT_COLUMNS = 2
@@ -50,7 +44,7 @@ def rows(analysis: Analysis) -> list[tuple[str, ...]]:
 
 
 def headings(analysis: Analysis) -> list[str]:
-    """The heads of the columns of :func:`rows`."""
+    """The headings of the columns of :func:`rows`."""
     return [heading.format(metric=analysis.study.metric) for heading in HEADINGS]
 
 
@@ -84,7 +78,7 @@ def print_report(analysis: Analysis, console: Console) -> None:
 
 
 def as_plain(analysis: Analysis) -> dict[str, Any]:
-    """The same as plain values."""
+    """Verdict and table as what JSON has (:mod:`equipoise._json`)."""
     contrasts = {contrast.arm: contrast for contrast in analysis.contrasts}
     arms: list[dict[str, Any]] = []
     for arm in analysis.arms:
@@ -92,7 +86,7 @@ def as_plain(analysis: Analysis) -> dict[str, Any]:
             "name": arm.name,
             "learning_rate": arm.tuned.chosen,
             "learning_rate_at_edge": arm.tuned.at_edge,
-            "values": list(arm.values),
+            "values": arm.values,
             "diverged": arm.diverged,
             "mean": arm.mean,
         }
@@ -100,14 +94,14 @@ def as_plain(analysis: Analysis) -> dict[str, Any]:
             found = contrasts[arm.name]
             entry |= {
                 "difference": found.mean,
-                "interval": list(found.interval),
+                "interval": found.interval,
                 "p_value": found.p_value,
                 "adjusted_p_value": found.adjusted_p_value,
                 "verdict": found.verdict,
             }
         arms.append(entry)
     study = analysis.study
-    return {
+    values = {
         "study": study.name,
         "metric": study.metric,
         "goal": study.goal,
@@ -116,40 +110,4 @@ def as_plain(analysis: Analysis) -> dict[str, Any]:
         "remarks": analysis.remarks,
         "arms": arms,
     }
-
-
-def write_html(analysis: Analysis, path: Path) -> None:
-    """Write the report: verdict and table, then curves, learning rates and the stability map. It needs no network.
-
-    Raises:
-        UnusableInputError: the place cannot be written to.
-    """
-    names = sorted({name for arm in analysis.arms for result in arm.results for name in result.curves})
-    names.sort(key=lambda name: name != analysis.study.metric)
-    points, absent = region_points(analysis)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("equipoise.study", "."), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    page = environment.get_template("report.html").render(
-        analysis=analysis,
-        headings=headings(analysis),
-        rows=rows(analysis),
-        caption=caption(analysis),
-        plotly=get_plotlyjs(),
-        curves=[(name, _fragment(curve_figure(analysis, name))) for name in names],
-        rates=_fragment(learning_rate_figure(analysis)),
-        region=_fragment(region_figure(points), height=600) if points else "",
-        absent=absent,
-        version=__version__,
-    )
-    replace_file(path, page.encode())
-
-
-def _fragment(figure: Any, height: int = 460) -> str:
-    figure.update_layout(
-        template="plotly_white",
-        height=height,
-        margin={"l": 60, "r": 20, "t": 20, "b": 50},
-        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
-    )
-    return figure.to_html(full_html=False, include_plotlyjs=False, config={"responsive": True, "displayModeBar": False})
+    return plain(values)

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from equipoise.errors import StudyStoppedError, UnusableInputError
-from equipoise.study._runner import Cell, run_study
-from equipoise.study._spec import read_study
-from equipoise.study._store import Result, Store, sqlite_url
+from equipoise.errors import StabilityWarning, StudyStoppedError, UnusableInputError
+from equipoise.hyperparameters import Hyperparameters
+from equipoise.study import Analysis, read_study
+from equipoise.study import run as run_study
+from equipoise.study._cells import Cell
+from equipoise.study._store import sqlite_url
 
 ALL_TRIALS = 2 * 2 * 2 + 2 * 3  # arms x learning rates x tuning seeds, then arms x seeds
 
@@ -31,20 +33,16 @@ class Recorder:
     def phase(self, name: str, total: int, done: int) -> None:
         self.phases.append((name, total, done))
 
-    def finished(self, cell: Cell, result: Result) -> None:
+    def finished(self, cell: Cell) -> None:
         self.cells.append(cell)
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
 
 
-def run(path: Path, **arguments):
-    store = Store(sqlite_url(path.with_name("store.db")))
+def run(path: Path, **arguments) -> tuple[Analysis, Recorder]:
     recorder = Recorder()
-    try:
-        return run_study(read_study(path), path.parent, store, recorder, **arguments), recorder
-    finally:
-        store.close()
+    return run_study(path, store=sqlite_url(path.with_name("store.db")), progress=recorder, **arguments), recorder
 
 
 def test_every_trial_runs_once_and_a_second_run_repeats_none(write_study, executed):
@@ -206,6 +204,47 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_continues(write_study, 
     path.with_name("store.db").unlink()
     uninterrupted, _ = run(path)
     assert [arm.values for arm in analysis.arms] == [arm.values for arm in uninterrupted.arms]
+
+
+def test_run_takes_a_path_keeps_the_trials_beside_it_and_writes_a_report_only_if_asked(write_study, tmp_path, capfd):
+    path = write_study()
+    analysis = run_study(str(path))
+    assert [len(arm.values) for arm in analysis.arms] == [3, 3]
+    assert {file.suffix for file in tmp_path.iterdir()} >= {".db"}
+    assert not list(tmp_path.glob("*.html"))
+    assert run_study(path, report=tmp_path / "shown.html") == analysis
+    assert analysis.headline in (tmp_path / "shown.html").read_text()
+    assert capfd.readouterr() == ("", "")  # stderr is no terminal here
+
+
+def test_run_takes_a_study_and_the_folder_of_its_task(write_study, executed, tmp_path):
+    path = write_study()
+    (tmp_path / "trials").mkdir()
+    store = sqlite_url(tmp_path / "trials" / "kept.db")
+    first = run_study(read_study(path), folder=tmp_path, store=store)
+    assert run_study(path, store=store) == first
+    assert len(executed()) == ALL_TRIALS
+    assert [file.name for file in (tmp_path / "trials").iterdir()] == ["kept.db"]
+
+
+def test_run_without_a_terminal_warns_as_python_does(write_study):
+    with pytest.warns(StabilityWarning, match=r"arm 'quarter': .*-0\.1270 nats per step"):
+        run_study(write_study(("exponent = 0.25", "exponent = 0.5\nbetas = [0.95, 0.7]")))
+
+
+def test_the_hyperparameters_of_the_arms_are_recorded(write_study):
+    changed = ("equipoise.SMES", "equipoise.KAdam"), ("exponent = 0.25", "k = 2\nbetas = [[0.9, 0.99], [0.5, 0.6]]")
+    analysis, _ = run(write_study(*changed))
+    assert analysis.hyperparameters == {
+        "adamw": Hyperparameters.parse((0.9, 0.999)),
+        "quarter": Hyperparameters.parse([(0.9, 0.99), (0.5, 0.6)], stages=2),
+    }
+    assert run(write_study(*changed))[0].hyperparameters == analysis.hyperparameters  # of a finished study as well
+
+
+def test_an_optimizer_with_another_rule_has_no_hyperparameters(write_study):
+    analysis, _ = run(write_study(("equipoise.SMES", "torch.optim.SGD"), ("exponent = 0.25\n", "")))
+    assert list(analysis.hyperparameters) == ["adamw"]
 
 
 def _members(session: int) -> list[int]:

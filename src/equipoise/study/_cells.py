@@ -1,0 +1,144 @@
+"""A study as a table of cells: every trial with what it trains, why, and in the end its result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import Any, Literal, TypeAlias
+
+from equipoise._version import __version__
+from equipoise.hyperparameters import Hyperparameters
+from equipoise.study._spec import Arm, Study, TaskSource
+
+Phase: TypeAlias = Literal["tuning", "comparison"]
+"""First the tuning seeds choose a learning rate for every arm, then fresh seeds compare the arms."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Everything that determines the outcome of one trial, and nothing else."""
+
+    task: TaskSource
+    metric: str
+    epochs: int
+    optimizer: str
+    arguments: dict[str, Any]
+    learning_rate: float
+    seed: int
+    controller: dict[str, Any] | None = None
+    """The name of the controller's class, and its arguments."""
+
+    @property
+    def key(self) -> str:
+        """The identity of a trial in the store: equal assignments are the same trial, under whatever arm's name."""
+        identity = asdict(self)
+        # The same file in another folder is the same task, and every reported number is kept, whichever decides.
+        identity["task"] = [self.task.function, self.task.sha256]
+        del identity["metric"]
+        if self.controller is None:  # as it was before there were any
+            del identity["controller"]
+        identity["software"] = [__version__, version("torch")]
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass
+class Result:
+    """A finished trial."""
+
+    diverged: bool
+    seconds: float
+    curves: dict[str, dict[int, float]] = field(default_factory=dict[str, dict[int, float]])
+    """Reported numbers: name -> epoch -> value."""
+
+    def last(self, name: str) -> float:
+        """The last value reported under that name; NaN if there is none."""
+        curve = self.curves.get(name, {})
+        return curve[max(curve)] if curve else math.nan
+
+
+@dataclass
+class Cell:
+    """One trial of one arm."""
+
+    arm: str
+    """The arm's name."""
+    phase: Phase
+    assignment: Assignment
+    result: Result | None = None
+    """What came of it; None until the trial is finished."""
+
+    @property
+    def label(self) -> str:
+        """The cell in a few words, for progress and messages."""
+        return f"{self.arm} lr={self.assignment.learning_rate:g} seed={self.assignment.seed}"
+
+
+class Table:
+    """The cells of a study. They are planned here, filled by the store and by processes, and read by the analysis.
+
+    Args:
+        study: what is compared.
+        task: the task of the study, located.
+    """
+
+    def __init__(self, study: Study, task: TaskSource) -> None:
+        self.study = study
+        self.task = task
+        self.cells: list[Cell] = []
+        self.hyperparameters: dict[str, Hyperparameters] = {}
+        """The betas, exponents and stages of the arms whose optimizers have the update rule, by the arm's name."""
+
+    def plan_tuning(self) -> list[Cell]:
+        """Add the cells that choose a learning rate for every arm, and return them."""
+        rates = {arm.name: self.study.rates_of(arm) for arm in self.study.arms}
+        return self._plan("tuning", self.study.seeds_for_tuning, rates)
+
+    def plan_comparison(self, chosen: Mapping[str, float]) -> list[Cell]:
+        """Add the cells that compare the arms on fresh seeds, and return them.
+
+        Args:
+            chosen: the learning rate of every arm, by its name.
+        """
+        return self._plan("comparison", self.study.seeds_for_comparison, {arm: [rate] for arm, rate in chosen.items()})
+
+    def results(self, phase: Phase, arm: str, learning_rate: float) -> list[Result]:
+        """The results of one arm at one learning rate, one per seed in the order of the seeds. All must be there."""
+        return [
+            _finished(cell)
+            for cell in self.cells
+            if (cell.phase, cell.arm, cell.assignment.learning_rate) == (phase, arm, learning_rate)
+        ]
+
+    def all_results(self) -> list[Result]:
+        """The results of all cells that have one."""
+        return [cell.result for cell in self.cells if cell.result is not None]
+
+    def _plan(self, phase: Phase, seeds: Sequence[int], rates: Mapping[str, Sequence[float]]) -> list[Cell]:
+        # Seed by seed, so that an interrupted study has something of every arm.
+        planned = [
+            Cell(arm.name, phase, _assignment(self.study, self.task, arm, rate, seed))
+            for seed in seeds
+            for arm in self.study.arms
+            for rate in rates[arm.name]
+        ]
+        self.cells += planned
+        return planned
+
+
+def trials(cells: Iterable[Cell]) -> list[Cell]:
+    """One cell for each trial: arms that differ in nothing but their names share their trials."""
+    return list({cell.assignment.key: cell for cell in cells}.values())
+
+
+def _assignment(study: Study, task: TaskSource, arm: Arm, learning_rate: float, seed: int) -> Assignment:
+    controller = None if arm.controller is None else arm.controller.model_dump()
+    return Assignment(task, study.metric, study.epochs, arm.optimizer, arm.arguments, learning_rate, seed, controller)
+
+
+def _finished(cell: Cell) -> Result:
+    assert cell.result is not None  # a phase is analysed after its last trial
+    return cell.result
