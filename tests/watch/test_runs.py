@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equipoise.errors import UnusableInputError
-from equipoise.monitor import JsonLines
+from equipoise.monitor import JsonLines, Reading
 from equipoise.monitor._recording.run_file import RunInfo, reading_line
 from equipoise.watch import Run, _line_file, _run, records
 from equipoise.watch._overview import BUCKETS, Overview
@@ -339,3 +339,28 @@ def test_lines_longer_than_what_is_read_at_a_time_are_read_whole(sink, tmp_path,
     run = taken_in(tmp_path)
     assert (run.overview.count, run.unreadable) == (3, 0)
     assert run.window(2, 2).count == 1
+
+
+def test_of_a_run_that_was_started_again_in_the_same_folder_the_newest_start_is_shown(tmp_path, taken_in):
+    for loss in (0.5, 0.25):
+        sink = JsonLines(tmp_path)
+        sink.open(RUN)
+        for step in (10, 20, 30):
+            sink.write(reading(step, loss=loss))
+            sink.write(verdict(step, f"at {loss}"))
+        sink.close()
+    run = taken_in(tmp_path)
+    low, high, _ = curve(run.overview, "metrics/loss")
+    assert (low.tolist(), high.tolist()) == ([0.25] * 3, [0.25] * 3)
+    assert {event["verdict"] for event in run.events.values()} == {"at 0.25"}
+    assert sum(isinstance(record, Reading) for record in records(tmp_path)) == 6
+
+
+def test_of_a_run_that_was_resumed_everything_is_shown(tmp_path, taken_in):
+    for steps in ((10, 20, 30), (20, 30, 40)):
+        sink = JsonLines(tmp_path)
+        sink.open(RUN)
+        for step in steps:
+            sink.write(reading(step))
+        sink.close()
+    assert taken_in(tmp_path).overview.count == 6

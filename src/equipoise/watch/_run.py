@@ -176,6 +176,7 @@ class Run:
                 if kind == "reading":
                     if not parsed.keys() >= READING_KEYS:
                         raise KeyError
+                    self._begin_anew_if_started_again(parsed["step"])
                     waiting.append(parsed)
                 elif kind == "run":
                     self._add(waiting)
@@ -186,6 +187,13 @@ class Run:
             except (ValueError, LookupError, TypeError):
                 self.unreadable += 1
         self._add(waiting)
+
+    def _begin_anew_if_started_again(self, step: int) -> None:
+        """Forget what was before a header if the first reading after it has the first step of all: that is another start."""
+        if self._header_is_new and self.overview.count and step <= self.overview.steps[0, 0]:
+            self.overview, self.events = Overview(), {}
+            self.generation += 1
+        self._header_is_new = False
 
     def _remember(self, event: dict[str, Any]) -> None:
         same = [event.get(name) for name in ("kind", event["kind"], "where", "since")]
@@ -199,10 +207,6 @@ class Run:
         """Add readings to the overview, in as few pieces as there are different sets of tensors and groups."""
         if not readings or self.header is None:
             return
-        if self._header_is_new and self.overview.count and readings[0]["step"] <= self.overview.steps[0, 0]:
-            self.overview, self.events = Overview(), {}  # it was started again, from its first step
-            self.generation += 1
-        self._header_is_new = False
         metrics = list(dict.fromkeys(name for reading in readings for name in reading["metrics"]))
         begin = 0
         for end in range(1, len(readings) + 1):
