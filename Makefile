@@ -1,5 +1,6 @@
 # make study: run the first study on real data.   make test: run every check that CI runs.
 # make test-large: those that need 18 GiB of memory.
+# make docs: build the site into docs/_build/html; needs no network after the installation.
 # make bench: the cost of a step against torch.   make bench-gpu: the same on a GPU.
 # make evidence: controllers and fixed exponents against AdamW and SGD, on the tasks of the package.
 # make reproduce: every claim of the two papers, with a verdict.   make reproduce-quick: the same, smaller, in five minutes.
@@ -8,8 +9,9 @@
 PYTHON ?= python3.11
 RUN := .venv/bin/python
 INSTALLED := .venv/.installed
+DOCS_INSTALLED := .venv/.installed-docs
 
-.PHONY: study test test-large bench bench-gpu evidence reproduce reproduce-quick install lint clean
+.PHONY: study test test-large docs bench bench-gpu evidence reproduce reproduce-quick install lint clean
 
 study: $(INSTALLED)
 	$(RUN) -m equipoise study run examples/digits.toml
@@ -19,6 +21,10 @@ test: lint
 
 test-large: $(INSTALLED)
 	$(RUN) -m pytest -m large
+
+docs: $(DOCS_INSTALLED)
+	$(RUN) -m sphinx --builder html --quiet --fail-on-warning --keep-going --fresh-env docs docs/_build/html
+	@echo "The site is docs/_build/html/index.html"
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .
@@ -48,5 +54,9 @@ $(INSTALLED): pyproject.toml constraints.txt setup.py src/equipoise/optim/_kerne
 	$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $(INSTALLED)
 
+$(DOCS_INSTALLED): $(INSTALLED)
+	$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[docs]"
+	touch $(DOCS_INSTALLED)
+
 clean:
-	rm -rf .venv build src/*.egg-info
+	rm -rf .venv build docs/_build src/*.egg-info

@@ -1,7 +1,8 @@
 """The snippets of the guides run as they are printed, twice in a row, and print what the page says they print.
 
-A block whose caption is a file's name is that file. Blocks of Python share one namespace for each page; a block of text after one is its output. In a
-block of shell, lines after a command are what it prints; a command without such lines only has to succeed.
+A block whose caption is a file's name is that file. Blocks of Python share one namespace for each page; a block of text after
+one is its output. In a block of shell, lines after a command are what it prints; a command without such lines only has to
+succeed.
 """
 
 import contextlib

@@ -1,7 +1,8 @@
 """Draw the picture at the top of README.md and of the site: which betas keep updates bounded, for two exponents.
 
-python docs/figures/stability_map.py writes stability_map.png and, for dark pages, stability_map_dark.png beside itself. Letters are large, because a
-phone shows the picture 360 pixels wide. `equipoise check FILE --plot map.html` draws the same map for your own configuration.
+``python docs/figures/stability_map.py`` writes stability_map.png and, for dark pages, stability_map_dark.png beside itself.
+Letters are large, because a phone shows the picture 360 pixels wide. ``equipoise check FILE --plot map.html`` draws the same map
+for your own configuration.
 """
 
 from __future__ import annotations
@@ -23,8 +24,22 @@ POINTS = (
     (0.99, 0.9, "unstable\n(0.99, 0.9)", {"xytext": (8, 0), "va": "center", "ha": "left"}),
 )
 
-LIGHT = {"ink": "#222222", "paper": "#ffffff", "stable": "#00694d", "unstable": "#b3261e", "half": "#cfe9de", "quarter": "#ebf6f1"}
-DARK = {"ink": "#e6e6e6", "paper": "#131416", "stable": "#5fcfa8", "unstable": "#ff8a80", "half": "#1f4a3d", "quarter": "#182a25"}
+LIGHT = {
+    "ink": "#222222",
+    "paper": "#ffffff",
+    "stable": "#00694d",
+    "unstable": "#b3261e",
+    "half": "#cfe9de",
+    "quarter": "#ebf6f1",
+}
+DARK = {
+    "ink": "#e6e6e6",
+    "paper": "#131416",
+    "stable": "#5fcfa8",
+    "unstable": "#ff8a80",
+    "half": "#1f4a3d",
+    "quarter": "#182a25",
+}
 
 
 def main(folder: Path) -> None:

@@ -78,7 +78,7 @@ def _of_block(gradient: Tensor, memory: rules.Memory, step: rules.Step) -> Tenso
 class HypergradientController(Controller):
     r"""Descends the loss in the exponent of each group: the derivative of the loss after a step by the exponent of that step.
 
-    Every so many steps it computes :func:`hypergradient` for each of its groups, with the values that the step used, and moves
+    Every so many steps it computes ``hypergradient`` for each of its groups, with the values that the step used, and moves
     the exponent by ``hypergradient_law`` of ``_control_laws.py``. It sees one step ahead and no further. Without a
     reference scale the exponent changes the size of updates above all: what is found is a learning rate rather than a balance.
 
