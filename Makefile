@@ -2,6 +2,7 @@
 # make quick: the linters, the types and the quick tests, in under a minute.   make test: every check that CI runs, with coverage.
 # make test-large: the tests that need 18 GiB of memory.
 # make wheel: build the package as users install it, into dist/.   make test-wheel: install that in a new environment without a compiler.
+# make docs: the site, into docs/_build/html.
 # make bench: the cost of a step against torch.   make bench-gpu: the same on a GPU.
 # make evidence: controllers and fixed exponents against AdamW and SGD, on the tasks of the package.
 # make reproduce: every claim of the two papers, with a verdict.   make reproduce-quick: the same, smaller, in five minutes.
@@ -22,7 +23,7 @@ QUICK := tests/test_package.py tests/test_project.py tests/test_rules.py tests/c
 	tests/study/test_spec.py tests/study/test_statistics.py tests/study/test_store.py \
 	tests/theory/test_assessment.py tests/theory/test_region.py tests/theory/test_stages.py
 
-.PHONY: study quick quick-test test test-large wheel test-wheel bench bench-gpu evidence reproduce reproduce-quick
+.PHONY: study quick quick-test test test-large wheel test-wheel docs bench bench-gpu evidence reproduce reproduce-quick
 .PHONY: install lint style types clean
 
 study: $(STUDY)
@@ -61,7 +62,10 @@ wheel: $(DEVELOPMENT)
 	else cp build/wheel/*.whl dist; fi
 
 test-wheel: wheel
-	$(RUN) -m pytest -m wheel tests/test_wheel.py --durations=0
+	$(RUN) -m pytest -m wheel --confcutdir=tests/wheel tests/wheel
+
+docs: $(DEVELOPMENT)
+	$(RUN) -m sphinx --fail-on-warning --keep-going docs docs/_build/html
 
 lint: style types
 
