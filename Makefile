@@ -1,5 +1,5 @@
 # make study: run the first study on real data.
-# make quick: the linters, the types and the quick tests, in under a minute.   make test: every check that CI runs, with coverage.
+# make quick: the linters, the types and the quick tests, in under a minute.   make test: every check that CI runs, with coverage, and the site.
 # make test-large: the tests that need 18 GiB of memory.
 # make wheel: build the package as users install it, into dist/.   make test-wheel: install that in a new environment without a compiler.
 # make docs: the site, into docs/_build/html.
@@ -48,6 +48,7 @@ test: lint
 	$(RUN) -m coverage run -m pytest --durations=10
 	$(RUN) -m coverage combine --quiet
 	$(RUN) -m coverage report
+	$(MAKE) docs
 
 test-large: $(DEVELOPMENT)
 	$(RUN) -m pytest -m large
