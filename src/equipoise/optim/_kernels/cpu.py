@@ -42,20 +42,25 @@ GROUP = np.dtype(
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernel; None, and a warning in the log, where there was no compiler when the package was installed.
+    """The compiled kernel; None, and a warning in the log, where it was not compiled at install or does not load.
 
     torch is imported by then, so that its OpenMP library is the one that the kernel finds: one pool of threads for both.
     """
+    log = logging.getLogger("equipoise")
     for path in sorted(Path(__file__).parent.glob("_cpu*.so")):
-        compiled = ctypes.CDLL(str(path))
+        try:
+            compiled = ctypes.CDLL(str(path))
+        except OSError as error:  # a torch that was built without libgomp, on a machine that has none either
+            log.warning("the fused CPU kernel does not load (%s): steps on the CPU are several times slower", error)
+            return None
         pointer, number = ctypes.c_void_p, ctypes.c_int64
         compiled.equipoise_step.argtypes = [pointer] * 4 + [number] * 4 + [pointer] * 2
         compiled.equipoise_unseen.argtypes = [pointer] * 3 + [number, pointer]
         compiled.equipoise_unseen.restype = number
         return compiled
-    logging.getLogger("equipoise").warning(
-        "the fused CPU kernel was not compiled, for want of a C compiler when equipoise was installed: steps on the CPU are"
-        " several times slower; install one (gcc), then install equipoise again"
+    log.warning(
+        "the fused CPU kernel was not compiled, for want of a C compiler with OpenMP when equipoise was installed: steps on the"
+        " CPU are several times slower; install one (gcc), then install equipoise again"
     )
     return None
 
