@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from equipoise.monitor import Reading
 from equipoise.watch import records
 
@@ -20,14 +18,23 @@ def script(page):
     return "\n".join(doctest.script_from_examples(block) if ">>>" in block else block for block in blocks)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/monitor.md"])
-def test_every_snippet_runs_twice_in_a_row_in_the_same_folder(page, tmp_path):
-    program = tmp_path / "program.py"
+def run_twice(page, folder):
+    """Run the snippets of a page twice in a folder; return what the second run said on stderr."""
+    program = folder / "program.py"
     program.write_text(script(page), encoding="utf-8")
     for start in (1, 2):
-        done = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        done = subprocess.run([sys.executable, program], cwd=folder, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, f"start {start}: {done.stderr}"
+    return done.stderr
+
+
+def test_the_snippets_of_the_readme_run_twice_in_a_row(tmp_path):
+    run_twice("README.md", tmp_path)
+
+
+def test_the_snippets_of_the_monitor_run_twice_in_the_same_folder_and_keep_both_runs(tmp_path):
+    said = run_twice("docs/monitor.md", tmp_path)
     assert (tmp_path / "runs" / "first" / "snapshots" / "earlier-1").is_dir()
-    assert "snapshots of an earlier run" in done.stderr
+    assert "snapshots of an earlier run" in said
     steps = [record.step for record in records(tmp_path / "runs" / "first") if isinstance(record, Reading)]
     assert steps.count(10) == 2

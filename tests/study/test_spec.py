@@ -19,9 +19,11 @@ def test_a_study_file_becomes_arms_rates_and_seeds(write_study):
     assert study.rates_of(study.arms[1]) == [0.01, 0.1]
 
 
-def test_the_study_file_of_the_readme_is_one(tmp_path):
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    (tmp_path / "study.toml").write_text(readme.partition("```toml")[2].partition("```")[0])
+def test_the_study_file_of_the_guide_is_one(tmp_path):
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "compare.md").read_text(encoding="utf-8")
+    (tmp_path / "study.toml").write_text(
+        guide.partition("```{code-block} toml\n:caption: every_key.toml\n")[2].partition("```")[0]
+    )
     study = read_study(tmp_path / "study.toml")
     assert [study.rates_of(arm) for arm in study.arms] == [[1e-4, 1e-3, 1e-2], [1e-2, 1e-1, 1.0]]
 
