@@ -57,12 +57,12 @@ def hypergradient(gradient: Tensor, memory: rules.Memory, step: rules.Step) -> T
     g, m, v = (tensor.reshape(-1) for tensor in (gradient, memory.m, memory.v))
     for start in range(0, g.numel(), size):
         block = slice(start, start + size)
-        total += _of_block(g[block], memory._replace(m=m[block], v=v[block]), step)
+        total += _slope_of_block(g[block], memory._replace(m=m[block], v=v[block]), step)
     lr = -step.lr if step.maximize else step.lr
     return total * (lr / rules.correction(beta1, step.number - memory.m_born))
 
 
-def _of_block(gradient: Tensor, memory: rules.Memory, step: rules.Step) -> Tensor:
+def _slope_of_block(gradient: Tensor, memory: rules.Memory, step: rules.Step) -> Tensor:
     """<g, m ln(v_hat / R) w / (w + eps)^2>."""
     _, beta2, exponent = step.stages[-1]
     precision = torch.promote_types(memory.m.dtype, torch.float32)
