@@ -81,7 +81,8 @@ def plain_event(event: Event) -> dict[str, Any]:
 
 
 def _fields_of(event: Event) -> dict[str, Any]:
-    """The fields of a verdict or an action, its kind under the name ``verdict`` or ``action``, also of verdicts in an action."""
+    """The fields of a verdict or an action, its kind under the name ``verdict`` or ``action``, also of verdicts in an
+    action."""
     found = {type(event).__name__.lower() if name == "kind" else name: value for name, value in plain(event).items()}
     if (verdicts := getattr(event, "verdicts", None)) is not None:
         found["verdicts"] = [_fields_of(verdict) for verdict in verdicts]

@@ -36,8 +36,8 @@ def trainer_optimizer(
     Args:
         optimizer: ``SMES``, ``KAdam`` or ``Equipoise``.
         arguments: the arguments of the Trainer.
-        matches: where there are any, :func:`equipoise.balance.layerwise` makes the groups from them instead. What a match leaves
-            out, the weight decay too, is the Trainer's.
+        matches: where there are any, :func:`equipoise.balance.layerwise` makes the groups from them instead. What a match
+            leaves out, the weight decay too, is the Trainer's.
         settings: arguments of the optimizer, such as ``exponent``; they win over those of the Trainer.
 
     Example:
