@@ -96,7 +96,7 @@ def run(task: str, options: argparse.Namespace) -> Analysis:
             "arm": arms(setting),
         }
     )
-    with ConsoleProgress(Console(stderr=True), setting.metric) as progress:
+    with ConsoleProgress(Console(stderr=True)) as progress:
         return run_study(
             study,
             folder=options.out,

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
+import logging
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import equipoise
+
+# Notebooks call `equipoise` as a reader does, and run without the profile of whoever builds.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+_PROFILE = Path(tempfile.mkdtemp())
+(_PROFILE / "profile_default").mkdir()
+(_PROFILE / "profile_default" / "ipython_kernel_config.py").write_text('get_config().Application.log_level = "ERROR"\n')
+os.environ["IPYTHONDIR"] = str(_PROFILE)
+atexit.register(shutil.rmtree, _PROFILE, ignore_errors=True)
+logging.getLogger("traitlets").setLevel(logging.WARNING)
 
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 os.environ["PATH"] = (
@@ -21,7 +33,7 @@ author = "The Equipoise developers"
 version = release = equipoise.__version__
 html_title = f"Equipoise {release}"
 language = "en"
-smartquotes = False  # "--json" is not a dash
+smartquotes_action = "D"  # dashes, and straight quotes, which can be copied
 
 extensions = [
     "public_module",
@@ -66,7 +78,7 @@ toc_object_entries_show_parents = "hide"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 nitpick_ignore_regex = [
-    (r"py:class", r"(?!equipoise\b).*"),  # other projects' inventories would have to come from a network
+    (r"py:(class|mod)", r"(?!equipoise\b).*"),  # other projects' inventories would have to come from a network
     (r"py:class", r"equipoise\.([a-z]\w*\.)*_.*"),  # a private type in a public signature
 ]
 
@@ -104,4 +116,5 @@ def _bring_mathjax(app: Any) -> None:
 
 
 def setup(app: Any) -> None:
+    """Called by Sphinx."""
     app.connect("builder-inited", _bring_mathjax)

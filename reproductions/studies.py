@@ -70,7 +70,7 @@ def run(options: Options, *, task: str, arms: list[dict[str, Any]], **spec: Any)
         print(cifar.provenance(archive, Path(os.environ.get(tasks.ARCHIVES, "."))), file=sys.stderr)
     os.environ[tasks.DEVICE] = str(options.device)
     options.out.mkdir(parents=True, exist_ok=True)
-    with ConsoleProgress(Console(stderr=True), study.metric) as progress:
+    with ConsoleProgress(Console(stderr=True)) as progress:
         return run_study(
             study,
             folder=FOLDER,

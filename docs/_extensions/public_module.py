@@ -1,7 +1,7 @@
 """A directive that shows a public module: its docstring, a table of its names, and an entry for each of them.
 
-What is shown comes from ``__all__``, so that a new public name needs no new line in the documentation. An object that two modules
-offer (``equipoise.Monitor`` and ``equipoise.monitor.Monitor``) has one entry; every other name of it leads there.
+What is shown comes from ``__all__``, so that a new public name needs no new line in the documentation. An object that two
+modules offer (``equipoise.Monitor`` and ``equipoise.monitor.Monitor``) has one entry; every other name of it leads there.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ROOMS = (
 
 
 def homes() -> dict[int, str]:
-    """The name under which each public object has its entry, by the identity of the object; the first room that offers it has it."""
+    """The name under which each public object has its entry, by its identity: the first room that offers it has the entry."""
     found: dict[int, str] = {}
     for room in ROOMS:
         module = importlib.import_module(room)
@@ -63,7 +63,7 @@ class PublicModule(SphinxDirective):
         module = importlib.import_module(name)
         public: list[str] = list(module.__all__)
         if name == FRONT_DOOR:
-            here, lines = [], [f".. py:module:: {name}", "", *inspect.getdoc(module).splitlines(), ""]  # type: ignore[union-attr]
+            here, lines = [], [f".. py:module:: {name}", "", *inspect.getdoc(module).splitlines(), ""]
         else:
             here = [each for each in public if HOMES.get(id(getattr(module, each)), f"{name}.{each}") == f"{name}.{each}"]
             lines = [f".. automodule:: {name}", "   :no-members:", ""]
@@ -78,7 +78,9 @@ class PublicModule(SphinxDirective):
             if inspect.isclass(value) and issubclass(value, BaseException):
                 kind = "exception"
             lines += [f".. auto{kind}:: {name}.{each}"]
-            lines += ["   :members:", "   :show-inheritance:", ""] if inspect.isclass(value) else ["", ""]
+            if inspect.isclass(value):
+                lines += ["   :members:", *(["   :show-inheritance:"] if value.__bases__ != (object,) else [])]
+            lines += ["", ""]
         container = nodes.Element()
         self.state.nested_parse(StringList(lines, f"{name} (public-module)"), self.content_offset, container)
         return container.children
@@ -86,7 +88,7 @@ class PublicModule(SphinxDirective):
 
 def _first_sentence(value: Any) -> str:
     sentence = re.split(r"(?<=[.])\s|\n\n|::\n", inspect.getdoc(value) or "", maxsplit=1)[0].split("\n")
-    as_plain_text(None, "", "", value, None, sentence)  # type: ignore[arg-type]
+    as_plain_text(sentence)
     return " ".join(sentence)
 
 
@@ -135,8 +137,8 @@ def _imported(dotted: str) -> Any:
 LITERAL = re.compile(r"(``.*?``|`.*?`)")
 
 
-def as_plain_text(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
-    """Let |W| and a * b in a docstring mean what a reader of the source sees, and no markup."""
+def as_plain_text(lines: list[str]) -> None:
+    """Escape what would be markup, in place: |W| and a * b in a docstring mean what a reader of the source sees."""
     block = None  # the indent of the paragraph that announced a literal block
     for i, line in enumerate(lines):
         indent = len(line) - len(line.lstrip())
@@ -147,7 +149,13 @@ def as_plain_text(app: Sphinx, what: str, name: str, value: Any, options: Any, l
             lines[i] = "".join(part if part.startswith("`") else re.sub(r"([|*])", r"\\\1", part) for part in parts)
         if line.endswith("::"):
             block = indent
-    if what in ("attribute", "data", "property"):
+
+
+def process_docstring(*arguments: Any) -> None:
+    """Called by autodoc with the application, the kind, the name and the object, its options, and the lines to be changed."""
+    kind, lines = arguments[1], arguments[-1]
+    as_plain_text(lines)
+    if kind in ("attribute", "data", "property"):
         lines[:0] = ["..", ""]  # an empty comment, else napoleon takes what stands before the first colon for a type
 
 
@@ -155,6 +163,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.setup_extension("sphinx.ext.autodoc")
     app.add_directive("public-module", PublicModule)
-    app.connect("autodoc-process-docstring", as_plain_text, priority=400)  # before napoleon
+    app.connect("autodoc-process-docstring", process_docstring, priority=400)  # before napoleon
     app.connect("missing-reference", lead_home)
     return {"parallel_read_safe": True}

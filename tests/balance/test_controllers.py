@@ -147,7 +147,7 @@ def test_the_spread_controller_brings_the_updates_of_layers_within_the_tolerance
 
 
 def test_a_deep_network_whose_gradients_vanish_is_trained_within_the_tolerance():
-    """Its updates, as measured, follow by E7: their median is within the tolerance, though single steps are noisier."""
+    """By the balance numbers the median of its updates is within the tolerance, though single steps are noisier."""
     torch.manual_seed(0)
     layers = [layer for _ in range(6) for layer in (nn.Linear(12, 12), nn.Sigmoid())]
     model = nn.Sequential(*layers, nn.Linear(12, 1))

@@ -15,10 +15,10 @@ from equipoise import SMES, Equipoise, KAdam
 from equipoise.balance import HypergradientController
 from equipoise.errors import ArgumentError
 from equipoise.hyperparameters import Hyperparameters
-from equipoise.migrate import migrate
+from equipoise.migrate import convert_optimizer
 
 STEP = 1e-5
-"""Of finite differences: their error is of second order."""
+"""The step of finite differences, whose error is of second order."""
 
 
 def loss(params: list[Parameter], number: int) -> torch.Tensor:
@@ -114,7 +114,7 @@ def test_finite_differences_confirm_it_after_a_migration_whose_averages_have_the
     for number in range(3):
         backward(optimizer, number)
         optimizer.step()
-    assert_confirmed(migrate(optimizer, KAdam, k=2), at=(1, 3))
+    assert_confirmed(convert_optimizer(optimizer, KAdam, k=2), at=(1, 3))
 
 
 def test_each_group_has_its_own():

@@ -21,7 +21,7 @@ class OptimizerCase:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     stages: int = 1
     reference: bool = False
-    """Whether E3 has a scale to remember."""
+    """Whether there is a reference scale to remember."""
 
     def __str__(self) -> str:
         return self.name
@@ -32,7 +32,7 @@ class OptimizerCase:
 
     @property
     def weight_decay(self) -> float:
-        """Of the constructor."""
+        """The weight decay that the case sets; 0 is the default."""
         return self.arguments.get("weight_decay", 0.0)
 
     @property

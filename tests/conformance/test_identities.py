@@ -1,4 +1,4 @@
-"""E2: the members of the family that have a name are the optimizers of that name, over 200 steps in float64."""
+"""Special cases of the update rule: over 200 steps in float64, members of the family that have a name are that optimizer."""
 
 import pytest
 import torch

@@ -15,7 +15,7 @@ from .world import world
 
 
 def decisions(cls: type[Controller], rank: int, size: int) -> list[tuple[float, ...]]:
-    """Of a controller over 12 steps, of which every process sees its part of the batch."""
+    """The history of a controller over 12 steps, of which every process sees its part of the batch."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1))  # 5 rows for 2 processes, and 1
     if size > 1:

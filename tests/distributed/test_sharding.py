@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from equipoise import SMES, Equipoise, KAdam
 from equipoise.errors import ArgumentError, GradientError, StateDictError
-from equipoise.migrate import migrate
+from equipoise.migrate import convert_optimizer
 from equipoise.optim._telemetry import Telemetry
 from tests.conformance.table import CASES, OptimizerCase
 from tests.conformance.training import tensors
@@ -322,7 +322,7 @@ def test_a_run_that_was_migrated_on_the_way_is_saved_with_the_ages_of_its_averag
     model = sharded()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     train(model, optimizer, HALF[:4], dist.get_rank(), 2)
-    optimizer = migrate(optimizer, to=KAdam, k=2)
+    optimizer = convert_optimizer(optimizer, to=KAdam, k=2)
     train(model, optimizer, HALF[4:], dist.get_rank(), 2)
     for saved in save_and_finish(model, optimizer, MIGRATED.name).values():
         assert (saved["born_exp_avg_2"], saved["born_exp_avg_sq_2"]) == (4, 4)

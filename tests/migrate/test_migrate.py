@@ -11,8 +11,9 @@ from torch.optim import SGD, Adam, AdamW, RMSprop
 from equipoise import SMES, Equipoise, KAdam, StabilityWarning
 from equipoise.cli import main
 from equipoise.errors import ArgumentError, StateDictError, UnusableInputError
-from equipoise.migrate import migrate, migrate_file, migrate_state
-from equipoise.migrate._conversions import LONG_AGO
+from equipoise.migrate import convert_checkpoint, convert_optimizer, convert_state_dict
+from equipoise.migrate._kinds import CLASS_OF_NAME
+from equipoise.migrate._to_family import LONG_AGO
 from tests.conformance.training import copies, gradients, parameters, same, train
 
 BETAS = (0.8, 0.99)
@@ -77,7 +78,7 @@ def assert_close(ours, theirs, relative=1e-6):
 def test_the_updates_after_migration_are_those_that_torch_would_have_made(make, arguments, to, asked, steps):
     old = trained(make, arguments, steps)
     whole = twin(old)
-    new = migrate(old, to, **asked)
+    new = convert_optimizer(old, to, **asked)
     assert type(new) is to
     assert_close(updates(new, steps, 10), updates(whole, steps, 10))
 
@@ -86,8 +87,8 @@ def test_the_updates_after_migration_are_those_that_torch_would_have_made(make, 
 def test_a_state_dict_alone_migrates_to_the_same_bits_as_the_optimizer(make, arguments, to, asked):
     old = trained(make, arguments)
     loaded = to(copies(params_of(old)))
-    loaded.load_state_dict(migrate_state(old.state_dict(), to, **asked))
-    assert same(loaded.state_dict(), migrate(old, to, **asked).state_dict())
+    loaded.load_state_dict(convert_state_dict(old.state_dict(), to, **asked))
+    assert same(loaded.state_dict(), convert_optimizer(old, to, **asked).state_dict())
 
 
 @pytest.mark.parametrize("kernel", ["eager", "fused"])
@@ -96,7 +97,7 @@ def test_in_float32_every_kernel_moves_a_parameter_to_where_torch_would_have(ori
     make, arguments, _ = SAME_POINT[origin]
     old = trained(make, arguments, 7, torch.float32)
     whole = twin(old)
-    new = migrate(old, Equipoise, kernel=kernel)
+    new = convert_optimizer(old, Equipoise, kernel=kernel)
     for optimizer in (new, whole):
         train(optimizer, 3, 7)
     for ours, theirs in zip(params_of(new), params_of(whole), strict=True):
@@ -107,7 +108,7 @@ def test_in_float32_every_kernel_moves_a_parameter_to_where_torch_would_have(ori
 def test_neither_optimizer_changes_the_state_of_the_other(make, arguments, to, asked):
     old = trained(make, arguments)
     before = copy.deepcopy(old.state_dict())
-    new = migrate(old, to, **asked)
+    new = convert_optimizer(old, to, **asked)
     train(new, 3)
     assert same(old.state_dict(), before)
     assert params_of(new) == params_of(old) or all(a is b for a, b in zip(params_of(new), params_of(old), strict=True))
@@ -118,7 +119,7 @@ def test_neither_optimizer_changes_the_state_of_the_other(make, arguments, to, a
 def test_there_and_back_is_the_same_state_to_the_bit(origin, back, dtype):
     make, arguments, _ = SAME_POINT[origin]
     old = trained(make, arguments, dtype=dtype)
-    again = migrate(migrate(old, Equipoise), back)
+    again = convert_optimizer(convert_optimizer(old, Equipoise), back)
     assert type(again) is back
     assert same(again.state_dict(), old.state_dict())
 
@@ -128,15 +129,15 @@ def test_there_and_back_is_the_same_state_to_the_bit(origin, back, dtype):
 )
 def test_sgd_there_and_back_is_the_same_state_to_the_bit(arguments):
     old = trained(SGD, arguments)
-    saved, again = old.state_dict(), migrate(migrate(old, Equipoise), SGD).state_dict()
+    saved, again = old.state_dict(), convert_optimizer(convert_optimizer(old, Equipoise), SGD).state_dict()
     assert same(again["state"], saved["state"])
     assert again["param_groups"] == saved["param_groups"]
 
 
 def test_sgd_without_dampening_comes_back_with_it_or_as_it_was_to_rounding():
     old = trained(SGD, {"lr": 0.01, "momentum": 0.9})
-    middle = migrate(old, Equipoise)
-    average, plain = migrate(middle, SGD), migrate(middle, SGD, dampening=0.0)
+    middle = convert_optimizer(old, Equipoise)
+    average, plain = convert_optimizer(middle, SGD), convert_optimizer(middle, SGD, dampening=0.0)
     assert [average.param_groups[0][name] for name in ("momentum", "dampening")] == [0.9, 0.9]
     assert average.param_groups[0]["lr"] == pytest.approx(0.1, rel=1e-15)
     assert plain.param_groups[0]["lr"] == pytest.approx(0.01, rel=1e-15)
@@ -165,7 +166,7 @@ def test_a_run_of_ours_goes_on_with_torch(case):
     to, arguments, steps = BACK[case]
     old = trained(Equipoise, arguments, steps)
     whole = twin(old)
-    assert_close(updates(migrate(old, to), steps), updates(whole, steps))
+    assert_close(updates(convert_optimizer(old, to), steps), updates(whole, steps))
 
 
 def test_a_new_stage_is_corrected_by_its_own_age():
@@ -173,8 +174,8 @@ def test_a_new_stage_is_corrected_by_its_own_age():
     old = trained(AdamW, ADAM, 50)
     generator = torch.Generator().manual_seed(3)
     inputs = []
-    two = migrate(old, KAdam, k=2)
-    first = twin(migrate(old, Equipoise))
+    two = convert_optimizer(old, KAdam, k=2)
+    first = twin(convert_optimizer(old, Equipoise))
     fresh = Equipoise(copies(params_of(old)), **ADAM)
     for number in range(6):
         given = [torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype) for parameter in params_of(two)]
@@ -197,7 +198,7 @@ def test_a_new_stage_is_corrected_by_its_own_age():
 
 
 def test_the_age_of_a_stage_is_saved_and_resumed():
-    two = migrate(trained(AdamW, ADAM, 20), KAdam, k=3)
+    two = convert_optimizer(trained(AdamW, ADAM, 20), KAdam, k=3)
     train(two, 2, 20)
     again = KAdam(copies(params_of(two)), k=3)
     again.load_state_dict(two.state_dict())
@@ -216,14 +217,14 @@ def test_a_parameter_that_came_later_has_its_own_age():
         first.grad, never.grad = torch.ones_like(first), None
         late.grad = torch.ones_like(late) if number > 3 else None
         old.step()
-    state = migrate_state(old.state_dict(), KAdam)["state"]
+    state = convert_state_dict(old.state_dict(), KAdam)["state"]
     assert [state[place]["born_exp_avg_2"] for place in state] == [6, 2]
 
 
 @pytest.mark.parametrize("reference", ["initial", "running"])
 def test_the_reference_after_migration_is_the_mean_of_the_second_moment_now(reference):
     old = trained(AdamW, ADAM, 50)
-    new = migrate(old, SMES, exponent=0.25, reference=reference)
+    new = convert_optimizer(old, SMES, exponent=0.25, reference=reference)
     always = Equipoise(parameters(torch.float64), **ADAM, reference="running")
     train(always, 50)
     for ours, theirs in zip(params_of(new), params_of(always), strict=True):
@@ -238,14 +239,14 @@ def test_the_size_of_updates_does_not_jump_when_adam_goes_on_as_smes():
     old = trained(AdamW, ADAM, 200)
     expected = updates(twin(old), 200)[0]
     for exponent in (0.0, 0.125, 0.25, 0.375):
-        (moved,) = updates(twin(migrate(old, SMES, exponent=exponent)), 200)
+        (moved,) = updates(twin(convert_optimizer(old, SMES, exponent=exponent)), 200)
         ratios = [float(own.norm() / other.norm()) for own, other in zip(moved, expected, strict=True)]
         assert all(0.5 < ratio < 2 for ratio in ratios)
 
 
 def test_sgd_goes_on_as_smes_with_a_second_moment_that_begins_now():
     old = trained(SGD, {"lr": 0.1, "momentum": 0.9}, 30)
-    new = migrate(old, SMES, lr=0.01)
+    new = convert_optimizer(old, SMES, lr=0.01)
     group, state = new.param_groups[0], new.state[params_of(new)[0]]
     assert (group["betas"], group["eps"], group["exponent"], group["reference"]) == ((0.9, 0.999), 1e-8, 0.25, "initial")
     assert (int(state["step"]), state["born_exp_avg"]) == (0, LONG_AGO)
@@ -262,9 +263,9 @@ def test_what_a_user_put_into_a_group_stays_and_a_scheduler_can_go_on():
     torch.optim.lr_scheduler.StepLR(old, step_size=3, gamma=0.5)
     train(old, 3)
     old.param_groups[0]["lr"] = 0.05
-    group = migrate(old, Equipoise).param_groups[0]
+    group = convert_optimizer(old, Equipoise).param_groups[0]
     assert (group["name"], group["lr"], group["initial_lr"]) == ("trunk", 0.2, 0.4)
-    assert migrate(old, SMES, lr=0.01).param_groups[0]["initial_lr"] == 0.01
+    assert convert_optimizer(old, SMES, lr=0.01).param_groups[0]["initial_lr"] == 0.01
 
 
 @pytest.mark.parametrize("origin", ["AdamW", "RMSprop", "SGD with momentum"])
@@ -274,14 +275,14 @@ def test_what_was_saved_before_torch_had_its_present_switches_migrates_too(origi
     for name in ("maximize", "foreach", "fused", "capturable", "differentiable", "decoupled_weight_decay"):
         older["param_groups"][0].pop(name, None)
     for to in (Equipoise, SAME_POINT[origin][0]):
-        assert same(migrate_state(older, to), migrate_state(saved, to))
+        assert same(convert_state_dict(older, to), convert_state_dict(saved, to))
 
 
 def test_each_group_keeps_its_own_values():
     first, second, third = parameters()
     old = AdamW([{"params": [first], "lr": 0.5}, {"params": [second, third], "betas": (0.5, 0.6), "weight_decay": 0.0}], **ADAM)
     train(old, 3)
-    new = migrate(old, SMES, exponent=0.125)
+    new = convert_optimizer(old, SMES, exponent=0.125)
     assert [group["lr"] for group in new.param_groups] == [0.5, 0.02]
     assert [group["betas"] for group in new.param_groups] == [BETAS, (0.5, 0.6)]
     assert [group["exponent"] for group in new.param_groups] == [0.125, 0.125]
@@ -289,7 +290,7 @@ def test_each_group_keeps_its_own_values():
 
 
 def test_an_optimizer_that_never_stepped_migrates_too():
-    new = migrate(AdamW(parameters(), **ADAM), KAdam)
+    new = convert_optimizer(AdamW(parameters(), **ADAM), KAdam)
     assert not new.state
     train(new, 2)
     fresh = trained(KAdam, ADAM, 2, torch.float32)
@@ -298,12 +299,12 @@ def test_an_optimizer_that_never_stepped_migrates_too():
 
 def test_one_of_ours_goes_on_as_another_of_ours():
     old = trained(SMES, {"lr": 0.01, "exponent": 0.125}, 30)
-    same_one = migrate(old, Equipoise)
+    same_one = convert_optimizer(old, Equipoise)
     assert same(same_one.state_dict(), old.state_dict())
     assert same_one.param_groups[0]["exponent"] == 0.125
-    two = migrate(old, Equipoise, stages=2)
+    two = convert_optimizer(old, Equipoise, stages=2)
     assert {"reference", "exp_avg_2", "born_exp_avg_2"} <= set(two.state[params_of(two)[0]])
-    assert "reference" not in migrate(old, KAdam).state[params_of(old)[0]]
+    assert "reference" not in convert_optimizer(old, KAdam).state[params_of(old)[0]]
 
 
 REFUSED = {
@@ -339,16 +340,16 @@ def test_what_is_not_in_the_family_is_refused_with_the_reason(case):
     old = trained(make, arguments)
     before = copy.deepcopy(old.state_dict())
     with pytest.raises(StateDictError, match=message):
-        migrate(old, to, **asked)
+        convert_optimizer(old, to, **asked)
     assert same(old.state_dict(), before)
 
 
 def test_a_young_average_may_go_to_sgd_when_its_bias_correction_is_over():
     train(old := trained(Equipoise, {"exponent": 0.0}, 130), 0)
     with pytest.raises(StateDictError, match="130 steps old"):
-        migrate(old, SGD)
+        convert_optimizer(old, SGD)
     train(old, 1, 130)
-    migrate(old, SGD)
+    convert_optimizer(old, SGD)
 
 
 @pytest.mark.parametrize(
@@ -363,8 +364,8 @@ def test_a_young_average_may_go_to_sgd_when_its_bias_correction_is_over():
 def test_a_learning_rate_that_would_lose_its_meaning_must_be_given_anew(make, arguments, to, asked):
     old = trained(make, arguments)
     with pytest.raises(ArgumentError, match=r"lr = .* must be given anew, which then multiplies gradients\^"):
-        migrate(old, to, **asked)
-    assert migrate(old, to, **asked, lr=0.5).param_groups[0]["lr"] == 0.5
+        convert_optimizer(old, to, **asked)
+    assert convert_optimizer(old, to, **asked, lr=0.5).param_groups[0]["lr"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -374,24 +375,40 @@ def test_a_learning_rate_that_would_lose_its_meaning_must_be_given_anew(make, ar
         (KAdam, {"k": 0}, "k = 0"),
         (SMES, {"exponent": "half"}, "exponent = 'half'"),
         (Equipoise, {"lr": -1.0}, "lr = -1.0"),
-        (torch.optim.Adagrad, {}, "to = .*one of the classes Equipoise, SMES, KAdam, AdamW"),
-        ("smes", {}, "to = 'smes'"),
+        (torch.optim.Adagrad, {}, "to = .*one of equipoise, smes, kadam, adamw, adam, rmsprop, sgd, or the class of that name"),
+        ("lion", {}, "to = 'lion'"),
     ],
 )
 def test_an_argument_that_is_not_accepted_is_named(to, asked, message):
     with pytest.raises(ArgumentError, match=message):
-        migrate(trained(AdamW, ADAM), to, **asked)
+        convert_optimizer(trained(AdamW, ADAM), to, **asked)
+
+
+@pytest.mark.parametrize("name", CLASS_OF_NAME)
+def test_a_class_may_be_given_by_its_name(name):
+    arguments = {"exponent": 0.0} if name == "sgd" else {"betas": (0.0, 0.5)} if name == "rmsprop" else {}
+    old = trained(Equipoise, arguments, 140)
+    arguments = {"lr": 0.1} if name in ("smes", "kadam") else {}
+    by_name, by_class = convert_optimizer(old, name, **arguments), convert_optimizer(old, CLASS_OF_NAME[name], **arguments)
+    assert type(by_name) is type(by_class) is CLASS_OF_NAME[name]
+    assert same(by_name.state_dict(), by_class.state_dict())
+
+
+def test_the_help_of_the_command_names_every_class(capsys):
+    code, out, _ = run(capsys, "migrate", "--help")
+    assert code == 0
+    assert f"one of {', '.join(CLASS_OF_NAME)}." in " ".join(out.split())
 
 
 def test_an_unstable_choice_is_warned_about():
     with pytest.warns(StabilityWarning, match="margin"):
-        migrate(trained(AdamW, {"betas": (0.99, 0.9)}), Equipoise)
+        convert_optimizer(trained(AdamW, {"betas": (0.99, 0.9)}), Equipoise)
 
 
 @pytest.mark.parametrize("given", [{}, [], {"state": {}}, {"state": {}, "param_groups": []}, None])
 def test_what_is_no_state_dict_is_refused(given):
     with pytest.raises(StateDictError, match="no state_dict"):
-        migrate_state(given, SMES)
+        convert_state_dict(given, SMES)
 
 
 def test_a_state_dict_that_lacks_something_or_has_too_much_is_refused():
@@ -399,14 +416,14 @@ def test_a_state_dict_that_lacks_something_or_has_too_much_is_refused():
     lacking = copy.deepcopy(saved)
     del lacking["state"][1]["exp_avg_sq"]
     with pytest.raises(StateDictError, match="parameter 1 lacks exp_avg_sq"):
-        migrate_state(lacking, SMES)
+        convert_state_dict(lacking, SMES)
     saved["param_groups"][0]["params"] = [0, 1]
     with pytest.raises(StateDictError, match="remembers parameters that none of its groups has: 2"):
-        migrate_state(saved, SMES)
+        convert_state_dict(saved, SMES)
 
 
 def test_a_checkpoint_of_another_model_is_refused_when_it_is_loaded():
-    migrated = migrate_state(trained(AdamW, ADAM).state_dict(), SMES)
+    migrated = convert_state_dict(trained(AdamW, ADAM).state_dict(), SMES)
     other = [Parameter(torch.zeros(shape)) for shape in ((4, 4), (7,), ())]
     with pytest.raises(StateDictError, match="another model, or of its parameters in another order"):
         SMES(other).load_state_dict(migrated)
@@ -420,7 +437,7 @@ def test_parameters_in_another_order_are_noticed_where_they_have_names():
 
     old = named("weight", "bias")
     train(old, 2)
-    migrated = migrate_state(old.state_dict(), SMES)
+    migrated = convert_state_dict(old.state_dict(), SMES)
     assert migrated["param_groups"][0]["param_names"] == ["weight", "bias"]
     with pytest.raises(StateDictError, match="parameter 0 is 'weight' in the state dict and 'bias' here"):
         SMES([(name, Parameter(torch.ones(3))) for name in ("bias", "weight")]).load_state_dict(migrated)
@@ -457,7 +474,7 @@ def test_the_command_writes_a_checkpoint_that_holds_the_new_optimizer_and_all_el
     assert source.read_bytes() == before
     written = torch.load(target, weights_only=True)
     migrated = written["trainer"]["optimizers"][0]
-    assert same(migrated, migrate_state(content["trainer"]["optimizers"][0], KAdam, k=2))
+    assert same(migrated, convert_state_dict(content["trainer"]["optimizers"][0], KAdam, k=2))
     written["trainer"]["optimizers"][0] = content["trainer"]["optimizers"][0]
     assert same(written, content)
     model = torch.nn.Linear(3, 2)
@@ -489,7 +506,7 @@ def test_an_unstable_checkpoint_is_migrated_with_one_warning(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--to", "lion"], "--to = 'lion' is not accepted: --to must be one of equipoise, smes, kadam, adamw"),
+        (["--to", "lion"], "to = 'lion' is not accepted: to must be one of equipoise, smes, kadam, adamw"),
         (["--to", "smes", "--k", "2"], "k must be left out for SMES"),
         (["--to", "sgd"], "exponent = (0.5,)"),
         (["--to", "smes", "--reference", "mean"], "reference = 'mean'"),
@@ -508,7 +525,7 @@ def test_no_file_is_overwritten(checkpoint):
     source, _ = checkpoint
     before = source.read_bytes()
     with pytest.raises(UnusableInputError, match="exists: choose another name"):
-        migrate_file(source, source, SMES)
+        convert_checkpoint(source, source, SMES)
     assert source.read_bytes() == before
 
 
@@ -517,15 +534,15 @@ def test_a_checkpoint_must_hold_one_optimizer(tmp_path, number):
     saved = trained(AdamW, ADAM).state_dict()
     torch.save({f"optimizer_{place}": saved for place in range(number)} | {"epoch": 1}, tmp_path / "in.pt")
     with pytest.raises(UnusableInputError, match=f"holds {number} state dicts of optimizers"):
-        migrate_file(tmp_path / "in.pt", tmp_path / "out.pt", SMES)
+        convert_checkpoint(tmp_path / "in.pt", tmp_path / "out.pt", SMES)
 
 
 def test_a_file_that_is_missing_or_no_checkpoint_is_refused(tmp_path):
     with pytest.raises(UnusableInputError, match="cannot be read"):
-        migrate_file(tmp_path / "in.pt", tmp_path / "out.pt", SMES)
+        convert_checkpoint(tmp_path / "in.pt", tmp_path / "out.pt", SMES)
     (tmp_path / "in.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(UnusableInputError, match="was not opened"):
-        migrate_file(tmp_path / "in.pt", tmp_path / "out.pt", SMES)
+        convert_checkpoint(tmp_path / "in.pt", tmp_path / "out.pt", SMES)
     torch.save(trained(AdamW, ADAM).state_dict(), tmp_path / "good.pt")
     with pytest.raises(UnusableInputError, match="cannot be written"):
-        migrate_file(tmp_path / "good.pt", tmp_path / "nowhere" / "out.pt", SMES)
+        convert_checkpoint(tmp_path / "good.pt", tmp_path / "nowhere" / "out.pt", SMES)

@@ -49,7 +49,7 @@ def test_the_repr_names_every_hyperparameter_and_the_kernel_in_use(case):
     assert described.startswith(case.cls.__name__)
     for group in optimizer.param_groups:
         assert all(f"    {name}: {group[name]}\n" in described for name in optimizer.defaults)
-    assert described.splitlines()[-1] == f"kernel in use: {kernels.choose('auto', torch.device('cpu'), torch.float32)}"
+    assert described.splitlines()[-1] == f"kernel in use: {kernels.choose_kernel('auto', torch.device('cpu'), torch.float32)}"
 
 
 def test_a_drop_in_has_the_positional_arguments_of_adamw():

@@ -1,4 +1,4 @@
-"""``equipoise recommend``: from runs, checkpoints and tasks whose gradients are known, to the exponent that E7 gives."""
+"""From runs, checkpoints and tasks whose gradients are known to the exponent that the balance numbers give."""
 
 import json
 import math
@@ -6,9 +6,11 @@ import re
 import tomllib
 
 import pytest
+import tomli_w
 import torch
 
-from equipoise import SMES
+from equipoise import SMES, recommend
+from equipoise.errors import UnusableInputError
 from equipoise.monitor import GroupReading, JsonLines, Reading, TensorReading
 from equipoise.monitor._recording.run_file import RunInfo
 from equipoise.theory import recommend_exponent
@@ -54,7 +56,7 @@ def answer(run):
 
 
 def checkpoint(path, cls, scales, steps=400, **arguments):
-    """Of an optimizer whose layers have gradients of these scales: numbers, or functions of the step."""
+    """The checkpoint of an optimizer whose layers have gradients of these scales: numbers, or functions of the step."""
     weights = [torch.nn.Parameter(torch.zeros(4, 50)) for _ in scales]
     optimizer = cls(weights, lr=0.01, **arguments)
     generator = torch.Generator().manual_seed(0)
@@ -100,8 +102,8 @@ def test_a_checkpoint_of_adam_does_not_know_what_moved_since_a_reference_and_say
     _, group = answer(path)
     assert group["balance"]["between"] is None
     assert group["sure"] == "low"
-    assert "since a reference would have been taken" in group["doubts"][0]
-    assert "30 steps are fewer than the 1,000 that beta2 remembers" in group["doubts"]
+    assert "has no reference scale from the start of the run" in group["doubts"][0]
+    assert "The numbers cover 30 steps, fewer than the 1,000 that beta2 remembers." in group["doubts"]
 
 
 def test_betas_that_leave_no_half_are_not_given_one(tmp_path, answer):
@@ -116,7 +118,8 @@ def test_unless_told_otherwise_updates_come_within_a_factor_of_2(tmp_path, run):
     path = checkpoint(tmp_path / "state.pt", torch.optim.AdamW, [1.0, 1e-4])
     _, out, _ = run("recommend", path, "--reference", "none")
     assert "group 0: exponent 0.46\n" in out  # (1 - 2p) 4 = 0.3
-    assert "how far layers lie apart: within a factor of 2 from here on" in out.replace("\n" + " " * 20, " ")
+    text = out.replace("\n" + " " * 20, " ")
+    assert "Decided by the spread between layers. From this exponent on, updates lie within a factor of 2." in text
 
 
 def run_folder(folder, spreads):
@@ -194,13 +197,32 @@ def test_the_study_that_is_written_runs_and_tests_the_recommendation_against_ada
         "adamw": None, "sgd": None, "lower": pytest.approx(0.208, abs=0.02), "recommended": pytest.approx(1 / 3, abs=0.02),
         "higher": pytest.approx(0.458, abs=0.02),
     }  # fmt: skip
-    text = re.sub(r"(learning_rates = \[[^,]+),.*\]", r"\1]", path.read_text())
-    for old, new in [("seeds = 8", "seeds = 2"), ("tuning_seeds = 2", "tuning_seeds = 1"), ("epochs = 5", "epochs = 1")]:
-        text = text.replace(old, new)
-    path.write_text(text)
+    assert (study["seeds"], study["tuning_seeds"], study["epochs"]) == (8, 2, 5)
+    assert path.read_text().startswith("# Tests a recommendation: exponent 0.33")
+    for arm in [study, *study["arm"]]:
+        arm |= {"learning_rates": arm["learning_rates"][:1]} if "learning_rates" in arm else {}
+    path.write_text(tomli_w.dumps(study | {"seeds": 2, "tuning_seeds": 1, "epochs": 1}))
     code, out, err = run("study", "run", path, "--workers", 1)
     assert code == 0, err
     assert "recommended" in out
+
+
+def test_the_command_writes_what_python_returns(tmp_path, answer):
+    path = checkpoint(tmp_path / "state.pt", SMES, [1.0, 1e-4], steps=60)
+    evidence = recommend.from_checkpoint(path)
+    assert recommend.as_dict(evidence, recommend.exponents(evidence, tolerance=1.0)) == answer(path)[0]
+    written = recommend.write_study(
+        tmp_path / "study.toml", evidence, recommend.exponents(evidence), task="digits", metric="accuracy", goal="maximize"
+    )
+    assert written.exponent == 0
+    with pytest.raises(UnusableInputError, match="exists: choose another name"):
+        recommend.write_study(tmp_path / "study.toml", evidence, [written], task="digits", metric="accuracy", goal="maximize")
+
+
+def test_no_equation_number_reaches_a_user(tmp_path, run):
+    path = checkpoint(tmp_path / "state.pt", SMES, [1.0, 1e-4], steps=60)
+    for arguments in [(path,), (path, "--json"), ("--help",)]:
+        assert not re.search(r"\bE\d", run("recommend", *arguments)[1])
 
 
 def test_lines_fit_into_80_columns(task, tmp_path, run):
@@ -221,6 +243,7 @@ def test_lines_fit_into_80_columns(task, tmp_path, run):
         (["digits", "--write", "x.toml"], "--write needs --metric and --goal"),
         (["digits", "--metric", "loss"], "--metric, --goal and --task go with --write"),
         ([".", "--steps", "3"], "--steps, --lr and --seed go with a TASK"),
+        ([".", "--write", "x.toml", "--metric", "loss", "--goal", "minimize"], "--write needs --task"),
     ],
 )
 def test_unusable_input_exits_with_2(run, tmp_path, monkeypatch, arguments, message):

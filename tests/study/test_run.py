@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from equipoise.errors import StabilityWarning, StudyStoppedError, UnusableInputError
+from equipoise.errors import ArgumentError, StabilityWarning, StudyStoppedError, UnusableInputError
 from equipoise.hyperparameters import Hyperparameters
 from equipoise.study import Analysis, read_study
 from equipoise.study import run as run_study
@@ -225,6 +225,12 @@ def test_run_takes_a_study_and_the_folder_of_its_task(write_study, executed, tmp
     assert run_study(path, store=store) == first
     assert len(executed()) == ALL_TRIALS
     assert [file.name for file in (tmp_path / "trials").iterdir()] == ["kept.db"]
+
+
+def test_a_number_of_workers_that_is_none_is_refused_before_any_trial(write_study, executed):
+    with pytest.raises(ArgumentError, match="workers = 0 is not accepted"):
+        run(write_study(), workers=0)
+    assert executed() == []
 
 
 def test_run_without_a_terminal_warns_as_python_does(write_study):

@@ -11,14 +11,15 @@ BAND = 0.5
 """A spread of updates between this share of the tolerance and all of it is left alone."""
 
 AVERAGES = rules.Stage(beta1=0.9, beta2=0.9, exponent=0.5)
-"""Of hypergradients. With equal betas no update exceeds 1, whatever comes in (E5)."""
+"""How hypergradients are averaged. With equal betas the update bound is 1, whatever comes in."""
 
 
 def spread_law(exponent: float, spread: float, *, tolerance: float, rate: float) -> float:
-    """The exponent that keeps updates within the tolerance of each other, or nearer to it by `rate` (E7).
+    """The exponent that keeps updates within the tolerance of each other, or nearer to it by `rate`.
 
-    Updates lie (1 - 2p) spread decades apart. While that is between half of the tolerance and all of it, nothing changes; else
-    the exponent moves to where it is three quarters of it, or to 0 if that is enough.
+    Updates lie (1 - 2p) spread decades apart (see "Balance numbers" in docs/equations.md). While that distance is between half
+    of the tolerance and all of it, nothing changes; else the exponent moves to where the distance is three quarters of the
+    tolerance, or to 0 if that is enough.
 
     Args:
         exponent: p.
@@ -40,7 +41,7 @@ def spread_law(exponent: float, spread: float, *, tolerance: float, rate: float)
 def hypergradient_law(
     exponent: float, slope: float, averages: rules.Memory, *, observations: int, rate: float
 ) -> tuple[float, rules.Memory]:
-    """The exponent after one step of Adam (E1, betas 0.9 and 0.9, eps 0) on the loss: at most `rate` away.
+    """The exponent after one step of Adam (betas 0.9 and 0.9, eps 0) on the loss: at most `rate` away.
 
     Slopes are noisy, and their scale means nothing across models. Adam's update is their mean over their root mean square:
     1 where all agree, about 0.2 where they are pure noise.

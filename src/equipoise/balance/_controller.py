@@ -1,7 +1,7 @@
 r"""The exponent in closed loop: measured while training, and moved a little at a time.
 
 A controller takes readings, asks its law (``_control_laws.py``), and writes an exponent into parameter groups; where a
-group has several stages, that of the last one. What it writes stays inside of its bounds and of the stable region (E4), with a
+group has several stages, that of the last one. What it writes stays inside of its bounds and of the stable region, with a
 tenth of the margin to spare (:func:`~equipoise.theory.nearest_stable`). No change exceeds the rate, unless scheduled betas have
 moved the boundary to below the exponent. Every change is logged (``equipoise``, INFO).
 
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 
 from equipoise.errors import ArgumentError, StateDictError
-from equipoise.hyperparameters import Hyperparameters, whole_number
+from equipoise.hyperparameters import Hyperparameters
 from equipoise.theory._assessment import assess
 from equipoise.theory._region import nearest_stable
 
@@ -30,14 +30,14 @@ HISTORY = 1000
 """So many decisions are kept, and saved. The log has all that changed something."""
 
 NEEDED = frozenset({"exponent", "betas", "eps", "stages", "reference"})
-"""Of a parameter group."""
+"""What a parameter group must hold."""
 
 
 class Decision(NamedTuple):
     """What a controller made of one reading."""
 
     step: int
-    """Of the controller, counted from 1: steps of the optimizer, or reports."""
+    """The controller's own count, from 1: of steps of the optimizer, or of reports."""
     group: int
     before: float
     """The exponent of the last stage."""
@@ -65,7 +65,7 @@ class Controller(ABC):
                 accepted = f"an optimizer whose parameter groups hold {', '.join(sorted(missing))}, as Equipoise"
                 raise ArgumentError("optimizer", type(optimizer).__name__, accepted)
         self.groups = list(range(count) if groups is None else groups)
-        """Numbers of those that it moves."""
+        """The numbers of the parameter groups whose exponents it moves."""
         if not self.groups or len(set(self.groups)) < len(self.groups) or not set(self.groups) <= set(range(count)):
             accepted = f"different numbers of parameter groups, from 0 to {count - 1}, or None for all"
             raise ArgumentError("groups", groups, accepted)
@@ -76,7 +76,7 @@ class Controller(ABC):
         self.optimizer = optimizer
         self.rate = rate
         self.steps: int = 0
-        """How many it has seen."""
+        """How many steps or reports it has seen."""
         self.history: deque[Decision] = deque(maxlen=HISTORY)
         """The last decisions, also those to change nothing."""
         exponents = map(self.exponent, self.groups)
@@ -94,7 +94,7 @@ class Controller(ABC):
             handle.remove()
 
     def exponent(self, number: int) -> float:
-        """That of the last stage of a parameter group, as it is now."""
+        """The exponent of the last stage of a parameter group, as it is now."""
         return Hyperparameters.of_group(self._group(number)).exponents[-1]
 
     def state_dict(self) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class Controller(ABC):
         return self.optimizer.param_groups[number]
 
     def _limit(self, number: int) -> float:
-        """The largest exponent of the last stage of a group that is within the bounds, and stable (E4)."""
+        """The largest exponent of the last stage of a group that is within the bounds, and stable."""
         group = self._group(number)
         return nearest_stable(*Hyperparameters.of_group(group).betas[-1], self._bounds[number][1]).exponent
 
@@ -172,13 +172,3 @@ class Controller(ABC):
             reading,
         )
         self._decide(number, self.exponent(number), reading)
-
-
-def checked_every(every: int) -> int:
-    """Steps from one measurement to the next.
-
-    Raises:
-        ArgumentError: less than one.
-    """
-    whole_number("every", every)
-    return every

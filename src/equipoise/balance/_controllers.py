@@ -12,21 +12,22 @@ from torch import Tensor
 
 from equipoise import rules
 from equipoise.balance._control_laws import gap_law, spread_law
-from equipoise.balance._controller import Controller, checked_every
+from equipoise.balance._controller import Controller
 from equipoise.errors import ArgumentError
-from equipoise.hyperparameters import Hyperparameters
+from equipoise.hyperparameters import Hyperparameters, whole_number
 from equipoise.optim._optimizer import Equipoise
 from equipoise.optim._telemetry import Measures, Telemetry
 from equipoise.theory._exponent import scale_degree
 
 
 class SpreadController(Controller):
-    r"""Keeps the updates of layers within a number of decades of each other (E7).
+    r"""Keeps the updates of layers within a number of decades of each other.
 
     Every so many steps it reads, with :class:`~equipoise.Telemetry`, the mean second moment of every tensor in its
-    groups: the scale of its gradients, over the memory of beta2. Between the two that are farthest apart lie S decades, hence
-    (1 - 2p) S between their updates. That ``spread_law`` of ``_control_laws.py`` keeps within the tolerance, for each group
-    by its own exponent. A tensor that never had a gradient has no scale and does not count.
+    groups: the scale of its gradients, over the memory of beta2. If the largest and the smallest scale are S decades apart,
+    updates are (1 - 2p) S decades apart (see "Balance numbers" in docs/equations.md). ``spread_law`` of ``_control_laws.py``
+    keeps that within the tolerance, for each group by its own exponent. A tensor that never had a gradient has no scale and
+    does not count.
 
     Updates also lie apart for reasons that no exponent changes, as how much of a gradient is noise, which momentum averages
     out: these are left alone.
@@ -91,9 +92,10 @@ class SpreadController(Controller):
                 accepted = f"other than 1/2 before the last stage in parameter group {number}: no scale gets past it"
                 raise ArgumentError("exponent", group["exponent"], accepted)
         self.tolerance = tolerance
-        self.every = checked_every(every)
+        whole_number("every", every)
+        self.every = every
         self._telemetry: Telemetry | None = None
-        """Of the step that is measured at present, or was last."""
+        """Open during a step that is measured, closed after it, None on other steps."""
         self._handles = [optimizer.register_step_pre_hook(self._before), optimizer.register_step_post_hook(self._after)]
 
     def _load(self, state_dict: Mapping[str, Any]) -> None:
@@ -222,6 +224,6 @@ class GeneralizationController(Controller):
 
 
 def _degree_before(group: Mapping[str, Any]) -> float:
-    """The degree, in the scale of the gradient, of what enters the last stage (E7)."""
+    """The degree, in the scale of the gradient, of what enters the last stage."""
     *others, _ = Hyperparameters.of_group(group).exponents
     return scale_degree((*others, 0.0), group["stages"])

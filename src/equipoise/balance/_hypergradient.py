@@ -1,6 +1,6 @@
 r"""How the loss after a step depends on the exponent of that step, and a controller that descends it.
 
-theta_t = theta_(t-1) (1 - lr wd) - lr u(p) with u = m_hat / (w + eps), w = R^(1/2 - p) v_hat^p (E1, E3), and R is held. Then
+theta_t = theta_(t-1) (1 - lr wd) - lr u(p) with u = m_hat / (w + eps), w = R^(1/2 - p) v_hat^p, and R is held. Then
 dw/dp = w ln(v_hat / R), and with g the gradient at theta_t::
 
     d loss / dp = <g, -lr du/dp> = lr <g, u ln(v_hat / R) w / (w + eps)>
@@ -22,11 +22,12 @@ from torch import Tensor
 
 from equipoise import rules
 from equipoise.balance._control_laws import hypergradient_law
-from equipoise.balance._controller import Controller, checked_every
+from equipoise.balance._controller import Controller
 from equipoise.errors import ArgumentError
-from equipoise.optim import _groups as values
+from equipoise.hyperparameters import whole_number
 from equipoise.optim import _sharding as sharding
-from equipoise.optim import _state as states
+from equipoise.optim._groups import values_for_step
+from equipoise.optim._state import View, make_slot
 
 BLOCK = 1 << 16
 """So many elements at a time on the CPU: their temporaries stay in cache."""
@@ -77,9 +78,9 @@ def _of_block(gradient: Tensor, memory: rules.Memory, step: rules.Step) -> Tenso
 class HypergradientController(Controller):
     r"""Descends the loss in the exponent of each group: the derivative of the loss after a step by the exponent of that step.
 
-    Every so many steps it computes :func:`hypergradient` for each of its groups, with the values that the step used, and moves
+    Every so many steps it computes ``hypergradient`` for each of its groups, with the values that the step used, and moves
     the exponent by ``hypergradient_law`` of ``_control_laws.py``. It sees one step ahead and no further. Without a
-    reference (E3) the exponent changes the size of updates above all: what is found is a learning rate rather than a balance.
+    reference scale the exponent changes the size of updates above all: what is found is a learning rate rather than a balance.
 
     The gradients are those that the next step is about to use: of the loss after the step, on other data. They must be there
     when ``step()`` is called, not computed by a closure.
@@ -125,10 +126,11 @@ class HypergradientController(Controller):
         groups: Sequence[int] | None = None,
     ) -> None:
         super().__init__(optimizer, bounds, rate, groups)
-        self.every = checked_every(every)
+        whole_number("every", every)
+        self.every = every
         self._gradients = gradients
         self._averages: dict[int, tuple[float, float, int]] = dict.fromkeys(self.groups, (0.0, 0.0, 0))
-        """Of the hypergradients of each group, as its law keeps them, and how many there were."""
+        """By group: both averages of its hypergradients, as its law keeps them, and how many there were."""
         self._noted: dict[int, dict[str, Any]] = {}
         """What the step that is to be judged used: values of each group, and the R of each parameter that took part."""
         self._handles = [optimizer.register_step_pre_hook(self._before)]
@@ -140,13 +142,13 @@ class HypergradientController(Controller):
     def _load(self, state_dict: Mapping[str, Any]) -> None:
         self._averages, self._noted = dict(state_dict["averages"]), dict(state_dict["noted"])
 
-    @torch.no_grad()  # pyright: ignore[reportUntypedFunctionDecorator]
     def _before(self, _: Any, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         if (closure := named.get("closure", (*arguments, None)[1])) is not None:
             raise ArgumentError("closure", closure, "None: the hypergradient needs the gradients before step() is called")
         self.steps += 1
         if self._noted:
-            self._judge()
+            with torch.no_grad():
+                self._judge()
         self._noted = {number: self._note(number) for number in self.groups} if self.steps % self.every == 0 else {}
 
     def _note(self, number: int) -> dict[str, Any]:
@@ -168,23 +170,21 @@ class HypergradientController(Controller):
         sources: list[tuple[int, Tensor]] = []
         for number in self.groups:
             group, noted = self._group(number), self._noted[number]
-            step = values.of_step({**group, **noted}).step
+            step = values_for_step({**group, **noted}).step
             for parameter, reference in zip(group["params"], noted["references"], strict=True):
                 gradient = gradients[parameter]
                 if gradient is None or reference is None:  # the loss does not depend on it, or it did not move
                     continue
-                view = states.View(parameter)
-                slot = states.slot(self.optimizer.state[parameter], view, group, 0, 0)
+                view = View(parameter)
+                slot = make_slot(self.optimizer.state[parameter], view, group, 0, 0)
                 memory = slot.memories[-1]
-                # Without a reference before the step, its own mean served, and is what it left (E3).
+                # Without a reference before the step, its own mean served, and is what it left.
                 memory = memory._replace(reference=reference or float(memory.reference))
                 seen = view.of(sharding.aligned(gradient, parameter))
                 slopes.append(hypergradient(seen, memory, step._replace(number=slot.steps.item())).cpu())
                 sources.append((number, parameter))
-        whole = torch.stack(slopes) if slopes else torch.zeros(0)
-        for processes, indices in sharding.by_processes([parameter for _, parameter in sources]).items():
-            device = sources[indices[0]][1].device
-            whole[indices] = sharding.combined(whole[indices].to(device), processes, lambda shards: shards.sum(0)).cpu()
+        here = torch.stack(slopes) if slopes else torch.zeros(0)
+        whole = sharding.of_whole_tensors(here, [parameter for _, parameter in sources], lambda shards: shards.sum(0))
         for number in self.groups:
             slope = math.fsum(float(value) for (owner, _), value in zip(sources, whole, strict=True) if owner == number)
             self._follow(number, slope)

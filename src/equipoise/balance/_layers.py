@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from numbers import Real
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from torch import nn
 
@@ -159,7 +159,8 @@ def presets(model: nn.Module, *, exponent: float = 0.5) -> list[Match]:
 
 def _parameters(model: nn.Module) -> dict[nn.Parameter, list[Place]]:
     """All places of every parameter, in the order of ``model.named_parameters()``."""
-    modules: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))  # pyright: ignore[reportUnknownArgumentType]
+    named = cast("Iterable[tuple[str, nn.Module]]", model.named_modules(remove_duplicate=False))
+    modules = dict(named)
     found: dict[nn.Parameter, list[Place]] = {}
     for path, module in modules.items():
         ancestors = ["", *accumulate(path.split("."), lambda outer, inner: f"{outer}.{inner}")] if path else [""]

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 import torch
 
-from equipoise.balance import _stability_ahead as foresight
 from equipoise.balance._schedules import Schedule
+from equipoise.balance._stability_ahead import ACCEPTED, outside
 from equipoise.errors import ArgumentError, ScheduleWarning, StabilityWarning, StateDictError
 from equipoise.hyperparameters import Hyperparameters
 
@@ -34,7 +34,7 @@ class Scheduler:
         ArgumentError: something else than that, or a schedule that leaves what is accepted; the message says at which step.
 
     Warns:
-        StabilityWarning: when it is built, where a schedule leaves the stable region (E4), with the step. Values that it does
+        StabilityWarning: when it is built, where a schedule leaves the stable region, with the step. Values that it does
             not schedule are taken to stay as they are, and ten million steps are looked at.
         ScheduleWarning: at the step after the end of a schedule, whose last value is held from there on. A schedule whose last
             piece is a :class:`~equipoise.balance.Constant` has no end.
@@ -67,13 +67,13 @@ class Scheduler:
         self.optimizer = optimizer
         self.last_step = 0
         """The step whose values the optimizer holds."""
-        given = zip(foresight.ACCEPTED, (exponent, beta1, beta2, eps), strict=True)
+        given = zip(ACCEPTED, (exponent, beta1, beta2, eps), strict=True)
         self.schedules: dict[str, list[tuple[Schedule, ...] | None]] = {
             name: _by_group(name, value, optimizer.param_groups) for name, value in given if value is not None
         }
         """By the name of the value: for each parameter group one schedule, or one per stage, or None."""
         if not any(self._scheduled()):
-            raise ArgumentError("schedules", None, f"given for at least one of {', '.join(foresight.ACCEPTED)}")
+            raise ArgumentError("schedules", None, f"given for at least one of {', '.join(ACCEPTED)}")
         self._foresee()
         self._write()
 
@@ -163,8 +163,8 @@ class Scheduler:
             if schedules:
                 alike.setdefault((Hyperparameters.of_group(group), tuple(schedules.items())), []).append(number)
         for (present, schedules), numbers in alike.items():
-            if outside := foresight.outside(present, dict(schedules)):
-                first, lowest = outside
+            if found := outside(present, dict(schedules)):
+                first, lowest = found
                 warnings.warn(
                     f"with this schedule {_words(numbers)} will leave the stable region, first at step {first.step}: margin"
                     f" {first.margin:+.4f} nats per step at {first.hyperparameters}; the lowest margin is {lowest.margin:+.4f},"

@@ -1,7 +1,7 @@
 """Schedules: plain values that map a step, counted from 0, to a number, for the exponent, the betas and eps.
 
-They are functions of the step alone, so that a resumed run continues bit for bit from the number of the step.
-:class:`~equipoise.balance._scheduler.Scheduler` writes their numbers into an optimizer.
+A schedule is a function of the step alone, so that a resumed run continues bit for bit from the number of the step.
+:class:`~equipoise.balance.Scheduler` writes their numbers into an optimizer.
 
 Sources: Zhang and Liu, arXiv 2405.18498 (from adaptive to stable) and arXiv 2509.04713 (cycles, also through negative
 exponents).
@@ -17,7 +17,7 @@ from importlib import import_module
 from itertools import accumulate
 from numbers import Integral, Real
 from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -235,9 +235,9 @@ def _check_number(name: str, value: object) -> None:
 
 
 def _plain(value: object) -> Any:
-    """As Python's own, which survive a load with ``weights_only=True``, where numpy's do not."""
+    """The value as Python's own type: numpy's do not survive a load with ``weights_only=True``."""
     if isinstance(value, tuple):
-        return [piece.plain() for piece in value]  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+        return [piece.plain() for piece in cast("tuple[Schedule, ...]", value)]
     if isinstance(value, Integral):
         return int(value)
     return float(value) if isinstance(value, Real) else value

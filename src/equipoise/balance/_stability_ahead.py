@@ -19,7 +19,7 @@ from equipoise.theory._region import margin
 
 Floats: TypeAlias = NDArray[np.float64]
 Values: TypeAlias = Callable[[NDArray[Any]], Any]
-"""Of steps, as a schedule is."""
+"""A function from an array of steps to the values at them, as a schedule is."""
 
 ACCEPTED = MappingProxyType(
     {
@@ -40,11 +40,11 @@ CHUNK = 2**16
 
 @dataclass(frozen=True)
 class Outside:
-    """A step at which updates can grow without bound (E4)."""
+    """A step at which updates can grow without bound."""
 
     step: int
     margin: float
-    """The lowest of the stages that decide, in nats per step."""
+    """The lowest margin of the stages that decide, in nats per step."""
     assessment: Assessment
 
     @property
@@ -93,7 +93,7 @@ def outside(present: Hyperparameters, schedules: Mapping[str, Sequence[Schedule]
 def margins(
     present: Hyperparameters, schedules: Mapping[str, Sequence[Values]], steps: NDArray[Any]
 ) -> tuple[Floats, NDArray[np.bool_], Floats]:
-    """The margin of E4 at each of some steps.
+    """The stability margin at each of some steps.
 
     Args:
         present, schedules: as for :func:`outside`.
@@ -125,7 +125,7 @@ def _outside(lowest: float, step: int, stages: Floats) -> Outside:
 
 
 def _values(name: str, schedules: Sequence[Values], steps: NDArray[Any]) -> Floats:
-    """Of shape (1 or stages, steps)."""
+    """The values of all schedules at all steps: (1 or stages, steps)."""
     least, bound, accepted = ACCEPTED[name]
     values = np.stack([schedule(steps) for schedule in schedules])
     refused = ~((values >= least) & (values < bound) & np.isfinite(values))

@@ -213,7 +213,7 @@ def _read_yaml(path: Path) -> Any:
 
 
 def _read_checkpoint(path: Path) -> Any:
-    from equipoise.migrate._checkpoints import read_checkpoint
+    from equipoise.migrate._checkpoint import read_checkpoint
 
     return read_checkpoint(path)
 

@@ -47,28 +47,21 @@ def _run(options: argparse.Namespace) -> int:
     try:
         from rich.console import Console
 
+        from equipoise.study._report.page import write_html
         from equipoise.study._report.progress import ConsoleProgress
         from equipoise.study._report.table import as_plain, print_report
         from equipoise.study._run import run
-        from equipoise.study._spec import read_study
     except ImportError as error:
         raise MissingExtraError("a study", "study") from error
 
     file: Path = options.file
-    study = read_study(file)
-    report: Path = options.report or file.with_name(f"{study.name}.report.html")
     try:
-        with ConsoleProgress(Console(stderr=True), study.metric) as progress:
-            analysis = run(
-                study,
-                folder=file.parent,
-                store=options.store,
-                report=report,
-                workers=options.workers,
-                progress=progress,
-            )
+        with ConsoleProgress(Console(stderr=True)) as progress:
+            analysis = run(file, store=options.store, workers=options.workers, progress=progress)
     except KeyboardInterrupt:
         raise StudyStoppedError("interrupted; finished trials are kept: run the same command again to continue") from None
+    report: Path = options.report or file.with_name(f"{analysis.study.name}.report.html")
+    write_html(analysis, report)
     if options.json:
         print(json.dumps(as_plain(analysis) | {"report": str(report)}, indent=2, allow_nan=False))
     else:

@@ -13,9 +13,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from equipoise._version import __version__
-from equipoise.balance._controller import checked_every
 from equipoise.balance._scheduler import Scheduler
 from equipoise.errors import ArgumentError, RunStoppedError, StateDictError
+from equipoise.hyperparameters import whole_number
 from equipoise.monitor._guarding.guard import Guard
 from equipoise.monitor._judging.judge import judge
 from equipoise.monitor._judging.verdict import Verdict
@@ -107,7 +107,8 @@ class Monitor:
         if not isinstance(optimizer, Equipoise):
             accepted = "an Equipoise, SMES or KAdam (equipoise.migrate makes one of torch's Adam, AdamW or SGD, with its state)"
             raise ArgumentError("optimizer", type(optimizer).__name__, accepted)
-        self.every = checked_every(every)
+        whole_number("every", every)
+        self.every = every
         self.optimizer = optimizer
         self.guard = guard
         self.steps = 0

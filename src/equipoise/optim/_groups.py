@@ -1,4 +1,4 @@
-"""The values of a parameter group: what is accepted, and what is made of them."""
+"""The values of a parameter group: which are accepted, and what the kernels get of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Iterable
 from numbers import Real
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from equipoise import rules
 from equipoise.errors import ArgumentError, StabilityWarning
 from equipoise.hyperparameters import Hyperparameters, whole_number
-from equipoise.optim import _kernels as kernels
+from equipoise.optim._kernels import Group, refuse_unknown_kernel
 from equipoise.theory._assessment import Stability, assess_hyperparameters, rounded_towards_stability
 
 REFERENCES: tuple[rules.Reference, ...] = ("none", "initial", "running")
@@ -22,8 +22,8 @@ ROUNDINGS = ("nearest", "stochastic")
 STATE_DTYPES = (None, torch.bfloat16)
 
 
-def check(group: dict[str, Any]) -> tuple[rules.Stage, ...]:
-    """The stages of a group, all of whose values are checked.
+def checked_stages(group: dict[str, Any]) -> tuple[rules.Stage, ...]:
+    """Check every value of a group, and return its stages.
 
     Raises:
         ArgumentError: a value outside of what is accepted.
@@ -34,9 +34,8 @@ def check(group: dict[str, Any]) -> tuple[rules.Stage, ...]:
     # A linear schedule that ends at 0 may end at -1e-18, by rounding: no reason to stop a run in its last step.
     for name, least in (("lr", -1e-12), ("eps", 0.0), ("weight_decay", -1e-12)):
         value = group[name]
-        number = isinstance(value, Real) or (name == "lr" and isinstance(value, Tensor) and not value.is_complex())
         unread = name == "lr" and on_device(lr)
-        if not number or not (unread or least <= value < math.inf):  # pyright: ignore[reportOperatorIssue]
+        if not _is_number(value, or_tensor=name == "lr") or not (unread or least <= value < math.inf):
             raise ArgumentError(name, value, "a finite number of at least 0")
     stages = Hyperparameters.of_group(group).stages
     if group["reference"] not in REFERENCES:
@@ -44,7 +43,7 @@ def check(group: dict[str, Any]) -> tuple[rules.Stage, ...]:
     whole_number("reference_steps", group["reference_steps"])
     if not isinstance(group["maximize"], bool):
         raise ArgumentError("maximize", group["maximize"], "True or False")
-    kernels.check(group["kernel"])
+    refuse_unknown_kernel(group["kernel"])
     if group["rounding"] not in ROUNDINGS:
         raise ArgumentError("rounding", group["rounding"], f"one of {ROUNDINGS}")
     if group["state_dtype"] not in STATE_DTYPES:
@@ -53,13 +52,13 @@ def check(group: dict[str, Any]) -> tuple[rules.Stage, ...]:
     return stages
 
 
-def of_step(group: dict[str, Any]) -> kernels.Group:
-    """The values of a group for one step, all checked.
+def values_for_step(group: dict[str, Any]) -> Group:
+    """Check every value of a group, and return those that the kernels need in one step.
 
     Raises:
         ArgumentError: a value outside of what is accepted.
     """
-    stages = check(group)
+    stages = checked_stages(group)
     lr = group["lr"]
     step = rules.Step(
         number=0,  # each parameter's own
@@ -72,25 +71,29 @@ def of_step(group: dict[str, Any]) -> kernels.Group:
         reference=group["reference"],
         reference_steps=group["reference_steps"],
     )
-    return kernels.Group(step, group["rounding"] == "stochastic", group["seed"])
+    return Group(step, group["rounding"] == "stochastic", group["seed"])
+
+
+def _is_number(value: Any, *, or_tensor: bool) -> bool:
+    return isinstance(value, Real) or (or_tensor and isinstance(value, Tensor) and not value.is_complex())
 
 
 def on_device(lr: Any) -> bool:
-    """Whether a learning rate is on an accelerator. Nobody reads it then: that would be to wait, which no CUDA graph allows."""
+    """Whether a learning rate is on an accelerator. Nobody reads it there: to read is to wait, which no CUDA graph allows."""
     return isinstance(lr, Tensor) and lr.device.type != "cpu"
 
 
-def plain(value: Any) -> Any:
-    """Numbers and sequences of them as Python's own: numpy's do not survive a load with ``weights_only=True``."""
+def as_python_numbers(value: Any) -> Any:
+    """Turn numbers, and sequences of them, into Python's own: numpy's do not survive a load with ``weights_only=True``."""
     if isinstance(value, Real) and not isinstance(value, int):
         return float(value)
     if isinstance(value, Iterable) and not isinstance(value, (str, Tensor)):
-        return tuple(plain(entry) for entry in value)  # pyright: ignore[reportUnknownVariableType]
+        return tuple(as_python_numbers(entry) for entry in cast("Iterable[Any]", value))
     return value
 
 
 def warn_if_unstable(group: dict[str, Any]) -> None:
-    """Say it, with numbers, where updates can grow without bound (E4)."""
+    """Warn, with numbers, where the stability margin is negative: updates can grow without bound."""
     found = assess_hyperparameters(Hyperparameters.of_group(group))
     if found.stable:
         return

@@ -1,8 +1,8 @@
-r"""The optimizers: the rule of E1 to E3 as a ``torch.optim.Optimizer``.
+r"""The optimizers: the update rule as a ``torch.optim.Optimizer``.
 
 :class:`Equipoise` is the whole family; :class:`SMES` (Zhang and Liu, arXiv 2405.18498) and :class:`KAdam` (Gould and Tanaka,
 arXiv 2411.05746) are its two named forms. Deviations from the papers: the second moment is bias-corrected inside of
-the power, and SMES measures it against a reference scale (E3), so that a learning rate found for Adam keeps its meaning.
+the power, and SMES measures it against a reference scale, so that a learning rate found for Adam keeps its meaning.
 
 State per parameter and stage: ``exp_avg`` and ``exp_avg_sq``, float32 for parameters of lower precision (float64 for
 float64), named as in torch for the first stage and with ``_2``, ``_3`` appended for later ones, a ``reference`` where
@@ -13,7 +13,6 @@ optimizer needs lives in ``defaults``, ``state`` and ``param_groups``, as plain 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, TypeAlias, overload
@@ -24,24 +23,21 @@ from torch import Tensor
 from equipoise import rules
 from equipoise.errors import ArgumentError, GradientError
 from equipoise.hyperparameters import Hyperparameters, Pair, whole_number
-from equipoise.optim import _groups as groups
-from equipoise.optim import _kernels as kernels
 from equipoise.optim import _sharding as sharding
-from equipoise.optim import _state as states
-from equipoise.optim._plan import Plan
-from equipoise.optim._telemetry import Telemetry
+from equipoise.optim._groups import as_python_numbers, checked_stages, values_for_step, warn_if_unstable
+from equipoise.optim._kernels import AUTO, choose_kernel
+from equipoise.optim._plan import Plan, refuse_parameter
+from equipoise.optim._state import completed_group, copied_state
+from equipoise.optim._telemetry import Telemetry, composer_metrics
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 Betas: TypeAlias = Pair | Sequence[Pair]
-
-DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.complex64, torch.complex128)
-"""Of parameters."""
 
 
 class Equipoise(torch.optim.Optimizer):
     r"""The family from SGD (exponent 0) to Adam (exponent 1/2), with any number of stages.
 
-    Per element, at step t, for every stage with betas (b1, b2) and exponent p, starting from x = gradient (E1)::
+    Per element, at step t, for every stage with betas (b1, b2) and exponent p, starting from x = gradient::
 
         m     <- b1 m + (1 - b1) x
         v     <- b2 v + (1 - b2) x^2
@@ -56,7 +52,7 @@ class Equipoise(torch.optim.Optimizer):
         weight_decay: decoupled, as in AdamW.
         exponent: p, or one per stage. 0 is SGD with an exponential moving average of gradients, 1/2 is Adam.
         stages: k, how many times the update is normalized.
-        reference: the scale R that the second moment is measured against, S = R^(1/2 - p) (E3): "none" (S = 1),
+        reference: the scale R that the second moment is measured against, S = R^(1/2 - p): "none" (S = 1),
             "running" (the mean of the previous step's second moment over the tensor) or "initial" (the same, kept from
             `reference_steps` on).
         reference_steps: see `reference`.
@@ -74,7 +70,7 @@ class Equipoise(torch.optim.Optimizer):
         ArgumentError: an argument outside of what is accepted.
 
     Warns:
-        StabilityWarning: once, where an update can grow without bound (E4).
+        StabilityWarning: once, where the stability margin is negative: updates can grow without bound.
 
     Example:
         >>> weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
@@ -104,7 +100,7 @@ class Equipoise(torch.optim.Optimizer):
         reference: rules.Reference = "none",
         reference_steps: int = 20,
         maximize: bool = False,
-        kernel: str = kernels.AUTO,
+        kernel: str = AUTO,
         rounding: str = "nearest",
         state_dtype: torch.dtype | None = None,
         seed: int = 0,
@@ -124,7 +120,7 @@ class Equipoise(torch.optim.Optimizer):
             "state_dtype": state_dtype,
             "seed": seed,
         }
-        groups.check(defaults)
+        checked_stages(defaults)
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -134,27 +130,22 @@ class Equipoise(torch.optim.Optimizer):
             ArgumentError: a value outside of what is accepted.
         """
         if isinstance(param_group, dict):  # else torch says so
-            groups.check({**self.defaults, **param_group})
+            checked_stages({**self.defaults, **param_group})
         super().add_param_group(param_group)
         added = self.param_groups[-1]
-        added.update({name: groups.plain(added[name]) for name in self.defaults})
-        for parameter in added["params"]:
-            try:
-                if parameter.dtype not in DTYPES:
-                    raise ArgumentError(
-                        "params", parameter.dtype, f"tensors of one of the dtypes {', '.join(map(str, DTYPES))}"
-                    )
-                kernels.choose(added["kernel"], parameter.device, parameter.dtype)
-                sharding.check(parameter)
-            except ArgumentError:
-                self.param_groups.pop()
-                raise
+        added.update({name: as_python_numbers(added[name]) for name in self.defaults})
+        try:
+            for parameter in added["params"]:
+                refuse_parameter(parameter, added["kernel"])
+        except ArgumentError:
+            self.param_groups.pop()
+            raise
         if all(Hyperparameters.of_group(added) != Hyperparameters.of_group(group) for group in self.param_groups[:-1]):
-            groups.warn_if_unstable(added)
+            warn_if_unstable(added)
 
     def __repr__(self) -> str:
         chosen = {
-            kernels.choose(group["kernel"], p.device, p.dtype): None for group in self.param_groups for p in group["params"]
+            choose_kernel(group["kernel"], p.device, p.dtype): None for group in self.param_groups for p in group["params"]
         }
         return f"{super().__repr__()}\nkernel in use: {', '.join(chosen)}"
 
@@ -164,7 +155,6 @@ class Equipoise(torch.optim.Optimizer):
     @overload
     def step(self, closure: Callable[[], float]) -> float: ...
 
-    @torch.no_grad()  # pyright: ignore[reportUntypedFunctionDecorator]
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One step for every parameter that has a gradient. Gradients are never written to.
 
@@ -180,7 +170,12 @@ class Equipoise(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        given = [groups.of_step(group) for group in self.param_groups]
+        with torch.no_grad():
+            self._update()
+        return loss
+
+    def _update(self) -> None:
+        given = [values_for_step(group) for group in self.param_groups]
         members = [[parameter for parameter in group["params"] if parameter.grad is not None] for group in self.param_groups]
         gradients = [parameter.grad for parameters in members for parameter in parameters]
         for layout in set(map(attrgetter("layout"), gradients)) - {torch.strided}:
@@ -199,7 +194,6 @@ class Equipoise(torch.optim.Optimizer):
         parts = self._plan.execute(gradients, given, bool(self.telemetries))
         for telemetry in self.telemetries:
             telemetry.parts = parts
-        return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a state dict: of this class, or of ``torch.optim.Adam`` and ``AdamW`` for one stage.
@@ -220,10 +214,9 @@ class Equipoise(torch.optim.Optimizer):
             if len(given["param_groups"]) != len(self.param_groups):
                 return given  # torch says so
             completed = [
-                states.completed_group(saved, group)
-                for saved, group in zip(given["param_groups"], self.param_groups, strict=True)
+                completed_group(saved, group) for saved, group in zip(given["param_groups"], self.param_groups, strict=True)
             ]
-            loaded["state"] = self._copied_state(given["state"], completed)
+            loaded["state"] = copied_state(given["state"], completed, self.param_groups)
             return {**given, "param_groups": completed}
 
         def restore(_: torch.optim.Optimizer) -> None:
@@ -244,36 +237,21 @@ class Equipoise(torch.optim.Optimizer):
         """What Composer's ``OptimizerMonitor`` asks of an optimizer after a step, once for every parameter.
 
         Adds ``l2_norm/grad``, ``l2_norm/param`` and ``l2_norm/update`` (|lr u|, without weight decay), as Composer's optimizers
-        do, and ``largest_update`` (max |u|, which E5 bounds), each with ``/`` and `name`, of the step before. The first call
-        asks the kernels to measure, so that the first step has none. Where there are shards this is a collective.
+        do, and ``largest_update`` (max |u|, which the update bound limits), each with ``/`` and `name`, of the step before. The
+        first call asks the kernels to measure, so that the first step has none. Where there are shards this is a collective.
         """
         if self._composer is None:
             self._composer = Telemetry(self)
         for measures in self._composer.read(param).values():
             lr = next(float(group["lr"]) for group in self.param_groups if any(each is param for each in group["params"]))
-            optimizer_metrics[f"l2_norm/grad/{name}"] = math.sqrt(measures.gradient)
-            optimizer_metrics[f"l2_norm/param/{name}"] = math.sqrt(measures.parameter)
-            optimizer_metrics[f"l2_norm/update/{name}"] = lr * math.sqrt(measures.update)
-            optimizer_metrics[f"largest_update/{name}"] = measures.largest_update
+            optimizer_metrics |= composer_metrics(measures, lr, name)
         return optimizer_metrics
-
-    def _copied_state(self, saved: dict[Any, Any], saved_groups: Sequence[dict[str, Any]]) -> dict[Tensor, dict[str, Any]]:
-        """The saved state by parameter."""
-        copied: dict[Tensor, dict[str, Any]] = {}
-        for saved_group, group in zip(saved_groups, self.param_groups, strict=True):
-            for identifier, parameter in zip(saved_group["params"], group["params"], strict=False):
-                if identifier in saved:
-                    dtype = saved_group["state_dtype"]
-                    state = {key: states.copied(key, value, parameter, dtype) for key, value in saved[identifier].items()}
-                    states.check_stages(state, saved_group["stages"])
-                    copied[parameter] = state
-        return copied
 
 
 class SMES(Equipoise):
     r"""Second-moment exponential scaling (Zhang and Liu, arXiv 2405.18498): between SGD and Adam, with Adam's learning rate.
 
-    :class:`Equipoise` with one stage, exponent 1/4 and the reference "initial" (E3), which makes lr mean for every exponent
+    :class:`Equipoise` with one stage, exponent 1/4 and the reference scale "initial", which makes lr mean for every exponent
     what it means for Adam. ``reference="none"`` is the paper's rule.
 
     Example:
@@ -297,7 +275,7 @@ class SMES(Equipoise):
         reference: rules.Reference = "initial",
         reference_steps: int = 20,
         maximize: bool = False,
-        kernel: str = kernels.AUTO,
+        kernel: str = AUTO,
         rounding: str = "nearest",
         state_dtype: torch.dtype | None = None,
         seed: int = 0,
@@ -343,7 +321,7 @@ class KAdam(Equipoise):
         *,
         k: int = 2,
         maximize: bool = False,
-        kernel: str = kernels.AUTO,
+        kernel: str = AUTO,
         rounding: str = "nearest",
         state_dtype: torch.dtype | None = None,
         seed: int = 0,

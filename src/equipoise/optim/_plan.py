@@ -1,4 +1,4 @@
-"""What a step works on: found and checked once, then kept until anything about it changes.
+"""What a step works on: found and checked once, then kept until any of it changes.
 
 Looking at every tensor costs more than updating a small one. So a plan remembers the address of every tensor that it was made
 for, and one pass over the addresses tells whether it still holds. It passes with ``map``, which costs half as much as a loop.
@@ -17,15 +17,41 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from equipoise.errors import GradientError
-from equipoise.optim import _kernels as kernels
+from equipoise.errors import ArgumentError, GradientError
 from equipoise.optim import _sharding as sharding
-from equipoise.optim import _state as states
+from equipoise.optim._kernels import KERNELS, MEASURES, Group, Slot, choose_kernel
+from equipoise.optim._state import View, make_slot, prepare_state, refuse_other_stages
 from equipoise.optim._telemetry import Parts
+
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.complex64, torch.complex128)
+"""The dtypes that parameters may have."""
+
+
+def refuse_parameter(parameter: Tensor, kernel: str) -> None:
+    """Refuse a parameter that no kernel, or not the one asked for, can step.
+
+    Raises:
+        ArgumentError: it has a dtype that is not in DTYPES, or a placement that is ``Partial``, or the kernel refuses it.
+    """
+    if parameter.dtype not in DTYPES:
+        raise ArgumentError("params", parameter.dtype, f"tensors of one of the dtypes {', '.join(map(str, DTYPES))}")
+    choose_kernel(kernel, parameter.device, parameter.dtype)
+    sharding.refuse_partial(parameter)
 
 
 class Plan:
-    """The batches of a step, one per kernel, over the parameters that have a gradient."""
+    """The batches of a step, one per kernel and device, over the parameters that have a gradient.
+
+    It owns no tensor: parameters are the model's, the rest is in the state of the optimizer.
+
+    Args:
+        groups: all parameter groups.
+        members: for each group, those of its parameters that have a gradient.
+        state: of the optimizer; a parameter that has none yet gets one here.
+
+    Raises:
+        StateDictError: a state that was made with another number of stages, or does not fit its parameter.
+    """
 
     def __init__(
         self, groups: Sequence[dict[str, Any]], members: Sequence[Sequence[Tensor]], state: dict[Tensor, dict[str, Any]]
@@ -36,31 +62,30 @@ class Plan:
         positions = {parameter: place for place, parameter in enumerate(p for group in groups for p in group["params"])}
         owners = [number for number, parameters in enumerate(members) for _ in parameters]
         for number, parameter in zip(owners, self.parameters, strict=True):
-            states.check_stages(state[parameter], groups[number]["stages"])
+            refuse_other_stages(state[parameter], groups[number]["stages"])
 
         self._kept: list[Callable[[dict[str, Any]], tuple[Tensor, ...]]] = []
-        """From a parameter's state to the tensors that a step uses."""
-        self._views: dict[int, states.View] = {}
-        """Of the gradients that a kernel sees otherwise than they are."""
-        slots: list[kernels.Slot] = []
+        """By index of the parameter: from its state to the tensors that a step uses."""
+        self._views: dict[int, View] = {}
+        """By index of the parameter, where a kernel does not see its gradient as it is."""
+        slots: list[Slot] = []
         batches: dict[tuple[str, torch.device], list[int]] = {}
         for index, (number, parameter) in enumerate(zip(owners, self.parameters, strict=True)):
             group = groups[number]
-            view = states.View(parameter)
-            name = kernels.choose(group["kernel"], parameter.device, parameter.dtype)
-            counted = parameter.device if kernels.KERNELS[name].counts_on_device else torch.device("cpu")
-            self._kept.append(itemgetter(*states.prepare(state[parameter], parameter, view, group, counted)))
+            view = View(parameter)
+            name = choose_kernel(group["kernel"], parameter.device, parameter.dtype)
+            count_device = parameter.device if KERNELS[name].counts_on_device else torch.device("cpu")
+            self._kept.append(itemgetter(*prepare_state(state[parameter], parameter, view, group, count_device)))
             batches.setdefault((name, parameter.device), []).append(index)
-            slots.append(states.slot(state[parameter], view, group, number, positions[parameter]))
-            if not view.plain:
+            slots.append(make_slot(state[parameter], view, group, number, positions[parameter]))
+            if not view.changes_nothing:
                 self._views[index] = view
         self._batches = [
-            (indices, kernels.KERNELS[name].prepare([slots[index] for index in indices]))
-            for (name, _), indices in batches.items()
+            (indices, KERNELS[name].prepare([slots[index] for index in indices])) for (name, _), indices in batches.items()
         ]
         chosen = ", ".join(f"{name} on {device} for {len(indices)}" for (name, device), indices in batches.items())
         logging.getLogger("equipoise").info("kernels in use, by number of parameters: %s", chosen)
-        self._references = sharding.references(self.parameters, slots)
+        self._references = sharding.shared_references(self.parameters, slots)
         self._counts = list(map(Tensor.numel, self.parameters))
         self._devices = list(map(Tensor.get_device, self.parameters))
         self._sharded = [isinstance(parameter, DTensor) for parameter in self.parameters]
@@ -81,8 +106,13 @@ class Plan:
             and self._look() == self._addresses
         )
 
-    def execute(self, gradients: Sequence[Tensor], groups: Sequence[kernels.Group], measured: bool) -> Parts:
+    def execute(self, gradients: Sequence[Tensor], groups: Sequence[Group], measured: bool) -> Parts:
         """Take one step, and return what was measured of it: nothing unless `measured`.
+
+        Args:
+            gradients: one per parameter of the plan, of its shape and placements, any dtype; only read.
+            groups: the values of every group for this step.
+            measured: whether anyone wants to have the measures.
 
         Raises:
             GradientError: a gradient of another size, on another device, or not sharded as its parameter; nothing was updated.
@@ -107,7 +137,7 @@ class Plan:
             its_own = gradients if len(self._batches) == 1 else [gradients[index] for index in indices]
             measures = None
             if measured:
-                measures = torch.empty(len(indices), len(kernels.MEASURES), dtype=torch.float64, device=its_own[0].device)
+                measures = torch.empty(len(indices), len(MEASURES), dtype=torch.float64, device=its_own[0].device)
                 parts.append(([self.parameters[index] for index in indices], measures))
             batch(its_own, groups, measures)
         for references in self._references:
@@ -115,7 +145,7 @@ class Plan:
         return parts
 
     def _look(self) -> list[Any]:
-        """What tells the tensors of now from those that the plan was made for; empty when some are missing."""
+        """Address, size, layout and dtype of every tensor, which tell whether the plan is for it; [] if one is missing."""
         try:
             kept = list(chain.from_iterable(get(state) for get, state in zip(self._kept, self._used, strict=True)))
         except KeyError:

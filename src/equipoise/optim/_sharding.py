@@ -1,9 +1,9 @@
 """Parameters of which only a part is here: DTensors, as ``fully_shard`` makes them.
 
-A kernel works on the shard that is here. Three things belong to the whole tensor: the reference scale of E3, what telemetry
-measures, and the place of an element in the sequence of random numbers that round it. The first two are sums over all shards,
-and one collective brings those of all tensors together. Every process adds the same numbers in the same order, so that
-what they agree on is the same to the last bit.
+A kernel works on the shard that this process holds. Three things belong to the whole tensor: its reference scale, what
+telemetry measures, and the place of an element in the sequence of random numbers that round it. The first two are sums over all
+shards, and one collective brings those of all tensors together. Every process adds the same numbers in the same order, so that
+all come to the same result to the last bit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from equipoise.errors import ArgumentError
 from equipoise.optim._kernels import Group, Slot, eager
 
 Processes: TypeAlias = tuple[dist.ProcessGroup, ...]
-"""Over which a tensor is sharded: one group for each dimension of its mesh that splits it; none where all of it is here."""
+"""The processes that share a tensor: one group for each dimension of its mesh that splits it; () where all of it is here."""
 
 
 def is_distributed() -> bool:
@@ -32,7 +32,7 @@ def is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def check(parameter: Tensor) -> None:
+def refuse_partial(parameter: Tensor) -> None:
     """Refuse a parameter whose value is the sum of what several processes have.
 
     Raises:
@@ -55,7 +55,7 @@ def aligned(gradient: Tensor, parameter: Tensor) -> Tensor:
 
 
 def by_processes(parameters: Sequence[Tensor]) -> dict[Processes, list[int]]:
-    """Which of the parameters are sharded, by the processes that hold them."""
+    """The indices of the sharded parameters, by the processes that share them. Parameters that are whole here are left out."""
     found: dict[Processes, list[int]] = {}
     for index, parameter in enumerate(parameters):
         if isinstance(parameter, DTensor):
@@ -67,14 +67,16 @@ def by_processes(parameters: Sequence[Tensor]) -> dict[Processes, list[int]]:
 
 
 def combined(rows: Tensor, processes: Processes, combine: Callable[[Tensor], Tensor]) -> Tensor:
-    """What all shards have to say, on every process that holds one: a collective.
+    """Combine what all shards have to say, on every process that holds one: a collective.
 
     Args:
-        rows: what the shards here say, any shape; contiguous; of the same tensors in the same order on every process.
-        combine: from shape (processes, \\*rows) to that of `rows`.
+        rows: what the shards here say: any shape, the same on every process, for the same tensors in the same order;
+            contiguous; on a device that the process group can send from.
+        combine: from (processes, \\*rows.shape) to rows.shape.
     """
     for group in processes:
         parts = [torch.empty_like(rows) for _ in range(group.size())]
+        # No all_reduce: its order of summation may differ between processes.
         dist.all_gather(parts, rows, group)  # pyright: ignore[reportUnknownMemberType]
         rows = combine(torch.stack(parts))
     return rows
@@ -96,7 +98,7 @@ def of_whole_tensors(rows: Tensor, parameters: Sequence[Tensor], combine: Callab
 
 
 def first_element(parameter: Tensor) -> int:
-    """How many elements lie in shards before the one here; where rows are split, the index of the first element here."""
+    """How many real numbers lie in shards before the one here; where rows are split, the index of the first element here."""
     if not isinstance(parameter, DTensor):
         return 0
     here, start = compute_local_shape_and_global_offset(parameter.shape, parameter.device_mesh, parameter.placements)
@@ -105,54 +107,55 @@ def first_element(parameter: Tensor) -> int:
 
 
 class Shard(NamedTuple):
-    """Of a tensor that has references, what is here."""
+    """The part of a tensor with references that this process holds."""
 
     place: int
-    """Of its parameter in the step."""
+    """Where its parameter stands among those of the step."""
     slot: Slot
-    part: float
-    """How many of the tensor's elements are here, from 0 to 1."""
+    share: float
+    """The share of the tensor's elements that is here, from 0 to 1."""
 
 
 class References:
-    """The reference scales of tensors that the same processes hold (E3): means over whole tensors, one collective for all."""
+    """The reference scales of tensors that the same processes share: means over whole tensors, with one collective for all."""
 
     def __init__(self, processes: Processes, shards: Sequence[Shard]) -> None:
         self._processes = processes
         self._shards = shards
+        # Views of the optimizer's state, one per tensor and stage: () each, float32 or float64.
         self._references = [memory.reference for shard in shards for memory in shard.slot.memories]
 
     def prime(self, gradients: Sequence[Tensor], groups: Sequence[Group]) -> None:
-        """Set those that are still 0 before a step; then no kernel takes the mean of its shard for that of the tensor."""
+        """Before a step, set those that are still 0: a kernel would take the mean over its shard for that of the tensor."""
         if bool(torch.stack(self._references).all()):
             return
         shards = [shard for shard in self._shards if any(memory.reference == 0 for memory in shard.slot.memories)]
         slots, theirs = [shard.slot for shard in shards], [gradients[shard.place] for shard in shards]
-        eager.prime(slots, theirs, groups, partial(self._whole, [shard.part for shard in shards]))
+        eager.prime(slots, theirs, groups, partial(self._whole, [shard.share for shard in shards]))
 
     def agree(self, groups: Sequence[Group]) -> None:
-        """Make the means over the shards, which a step has just left in those that are not frozen, means over the tensors."""
+        """After a step, which left means over shards in those that are not frozen, turn these into means over the tensors."""
         moving = [
-            (shard.part, memory.reference)
+            (shard.share, memory.reference)
             for shard in self._shards
             for memory in shard.slot.memories
             if not rules.frozen(memory, groups[shard.slot.group].step._replace(number=shard.slot.steps.item()))
         ]
         if moving:
-            parts, references = zip(*moving, strict=True)
-            for reference, mean in zip(references, self._whole(parts, references), strict=True):
+            shares, references = zip(*moving, strict=True)
+            for reference, mean in zip(references, self._whole(shares, references), strict=True):
                 reference.copy_(mean)
 
-    def _whole(self, parts: Sequence[float], means: Sequence[Tensor]) -> Sequence[Tensor]:
-        """From means over the shards here to those over the tensors: the one collective."""
+    def _whole(self, shares: Sequence[float], means: Sequence[Tensor]) -> Sequence[Tensor]:
+        """From means over the shards here, each (), to those over the tensors, float64: the one collective."""
         here = torch.stack(list(means)).double()
-        weights = torch.tensor(parts, dtype=torch.float64, device=here.device)
+        weights = torch.tensor(shares, dtype=torch.float64, device=here.device)
         weighted = torch.where(weights > 0, weights * here, 0.0)  # the mean of nothing is not a number
         return combined(weighted, self._processes, lambda shards: shards.sum(0)).unbind()
 
 
-def references(parameters: Sequence[Tensor], slots: Sequence[Slot]) -> list[References]:
-    """Of a step on these parameters, those references that several processes must agree on."""
+def shared_references(parameters: Sequence[Tensor], slots: Sequence[Slot]) -> list[References]:
+    """The references of a step on these parameters that several processes must agree on, by the processes."""
     found: list[References] = []
     for processes, indices in by_processes(parameters).items():
         shards = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -11,8 +12,8 @@ from torch.distributed.tensor import DTensor
 
 from equipoise import rules
 from equipoise.errors import ArgumentError, StateDictError
-from equipoise.optim import _groups as groups
 from equipoise.optim import _sharding as sharding
+from equipoise.optim._groups import checked_stages
 from equipoise.optim._kernels import Slot
 
 # What torch's own Adam and AdamW write into a group and what has no meaning here: dropped when their state is loaded.
@@ -20,7 +21,11 @@ TORCH_SWITCHES = ("amsgrad", "foreach", "capturable", "differentiable", "fused",
 
 
 class View:
-    """How the kernels see a parameter and its gradient: the local part of it, real, in the order in which it lies in memory."""
+    """How the kernels see a parameter and all tensors of its shape: the local shard, as real numbers, in the order of memory.
+
+    A complex tensor has a last dimension of 2 here. Nothing is copied, so that what a kernel writes is in the optimizer's state
+    and in the model's parameter.
+    """
 
     def __init__(self, parameter: Tensor) -> None:
         self.sharded = isinstance(parameter, DTensor)
@@ -35,12 +40,12 @@ class View:
                 f"a tensor of shape {tuple(seen.shape)} and strides {seen.stride()}",
                 "tensors whose elements do not share memory",
             )
-        self.theta = self.of(parameter)
-        self.offset = sharding.first_element(parameter)
+        self.theta = self.of(parameter)  # shares the memory of the parameter
+        self.offset = sharding.first_element(parameter)  # real numbers in the shards before this one
 
     @property
-    def plain(self) -> bool:
-        """Whether they are seen as they are."""
+    def changes_nothing(self) -> bool:
+        """Whether the kernels see the tensors as they are."""
         return not (self.sharded or self.complex or self.order)
 
     def of(self, tensor: Tensor) -> Tensor:
@@ -50,18 +55,20 @@ class View:
         return tensor.permute(self.order) if self.order else tensor
 
 
-def prepare(state: dict[str, Any], parameter: Tensor, view: View, group: dict[str, Any], counted: torch.device) -> list[str]:
-    """Make state what a step needs: all of it at the first gradient, and what does not fit the parameter any more.
+def prepare_state(
+    state: dict[str, Any], parameter: Tensor, view: View, group: dict[str, Any], count_device: torch.device
+) -> list[str]:
+    """Fill the state of a parameter at its first gradient, and convert what does not fit the parameter any more.
 
     Args:
-        state: of the parameter.
-        parameter: and its gradient exist.
+        state: the parameter's entry of ``optimizer.state``; changed in place. The optimizer owns its tensors.
+        parameter: any shape; a moment has the same shape, strides and placements.
         view: of the parameter.
-        group: of the parameter.
-        counted: the device on which its kernel counts steps.
+        group: the parameter group that holds it.
+        count_device: where its kernel counts steps.
 
     Returns:
-        The keys of it all.
+        The keys of all tensors that a step uses: the step count, the moments by stage, the references by stage.
 
     Raises:
         StateDictError: moments of another shape or on another device than the parameter.
@@ -70,11 +77,11 @@ def prepare(state: dict[str, Any], parameter: Tensor, view: View, group: dict[st
     moments = [key + suffix for suffix in ends for key in ("exp_avg", "exp_avg_sq")]
     references = ["reference" + suffix for suffix in ends] if group["reference"] != "none" else []
     if not state:
-        state["step"] = torch.zeros((), dtype=torch.float32, device=counted)
+        state["step"] = torch.zeros((), dtype=torch.float32, device=count_device)
         for key in moments:
             state[key] = torch.zeros_like(parameter, dtype=dtype, memory_format=torch.preserve_format, requires_grad=False)
-    if state["step"].device != counted:
-        state["step"] = state["step"].to(counted)
+    if state["step"].device != count_device:
+        state["step"] = state["step"].to(count_device)
     for key in moments:
         kept = state[key]
         if kept.shape != parameter.shape or kept.device != parameter.device:
@@ -82,7 +89,7 @@ def prepare(state: dict[str, Any], parameter: Tensor, view: View, group: dict[st
                 f"{key} has shape {tuple(kept.shape)} on {kept.device} and its parameter {tuple(parameter.shape)} on"
                 f" {parameter.device}: they must agree"
             )
-        _check_distribution(key, kept, parameter)
+        _refuse_other_distribution(key, kept, parameter)
         seen = view.of(kept)
         if kept.dtype != dtype or seen.shape != view.theta.shape or not seen.is_contiguous():  # the parameter was converted
             state[key] = torch.empty_like(parameter, dtype=dtype, requires_grad=False).copy_(kept)
@@ -99,8 +106,16 @@ def prepare(state: dict[str, Any], parameter: Tensor, view: View, group: dict[st
     return ["step", *moments, *references]
 
 
-def slot(state: dict[str, Tensor], view: View, group: dict[str, Any], number: int, position: int) -> Slot:
-    """What a kernel works on: views of the state, no copies."""
+def make_slot(state: dict[str, Tensor], view: View, group: dict[str, Any], number: int, position: int) -> Slot:
+    """What a kernel works on: views of the parameter and of its state, no copies.
+
+    Args:
+        state: the parameter's, as :func:`prepare_state` leaves it.
+        view: of the parameter.
+        group: the parameter group that holds it.
+        number: which of the groups that is.
+        position: of the parameter among all of the optimizer.
+    """
     referenced = group["reference"] != "none"
     memories = [
         rules.Memory(
@@ -116,18 +131,18 @@ def slot(state: dict[str, Tensor], view: View, group: dict[str, Any], number: in
 
 
 def as_real(tensor: Tensor) -> Tensor:
-    """A complex tensor as its real and imaginary parts, in a last dimension of 2; a real one as it is."""
+    """A complex tensor as its real and imaginary parts, (*shape, 2), in the same memory; a real one as it is."""
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
-def check_stages(state: dict[str, Any], stages: int) -> None:
+def refuse_other_stages(state: dict[str, Any], stages: int) -> None:
     """Refuse a state, unless it is empty, that was made with another number of stages."""
     have = sum(key.startswith("exp_avg_sq") for key in state)
     if state and have != stages:
         raise StateDictError(f"the state has {have} stage(s) and the parameter group {stages}: they must agree")
 
 
-def check_adam(saved: dict[str, Any]) -> None:
+def refuse_other_adam(saved: dict[str, Any]) -> None:
     """Refuse a saved group of an Adam that is not in the family."""
     if saved.get("amsgrad"):
         raise StateDictError("the state dict is AMSGrad's (amsgrad = True), whose running maximum this rule does not have")
@@ -140,7 +155,7 @@ def check_adam(saved: dict[str, Any]) -> None:
 
 def completed_group(saved: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
     """A saved group with the hyperparameters that it lacks taken from the present one."""
-    check_adam(saved)
+    refuse_other_adam(saved)
     names, present = saved.get("param_names", []), group.get("param_names", [])
     if names != present and sorted(names) == sorted(present):  # other names may be those of the same parameters, wrapped
         index = next(index for index, pair in enumerate(zip(names, present, strict=True)) if pair[0] != pair[1])
@@ -150,12 +165,40 @@ def completed_group(saved: dict[str, Any], group: dict[str, Any]) -> dict[str, A
         )
     own = {key: value for key, value in group.items() if key not in ("params", "param_names")}
     completed = {**own, **{key: value for key, value in saved.items() if key not in TORCH_SWITCHES}}
-    groups.check(completed)
+    checked_stages(completed)
     return completed
 
 
-def copied(key: str, value: Any, parameter: Tensor, state_dtype: torch.dtype | None) -> Any:
-    """A saved value of a parameter's state in the dtype and on the device that belong here, sharing no memory."""
+def copied_state(
+    saved: dict[Any, Any], saved_groups: Sequence[dict[str, Any]], groups: Sequence[dict[str, Any]]
+) -> dict[Tensor, dict[str, Any]]:
+    """A copy of a saved state, by parameter.
+
+    Args:
+        saved: by the identifiers that stand under "params" in the saved groups.
+        saved_groups: as :func:`completed_group` returns them.
+        groups: those of the optimizer that is to go on, whose parameters are in the same order.
+
+    Raises:
+        StateDictError: a value does not fit its parameter, or a stage is missing.
+    """
+    copied: dict[Tensor, dict[str, Any]] = {}
+    for saved_group, group in zip(saved_groups, groups, strict=True):
+        for identifier, parameter in zip(saved_group["params"], group["params"], strict=False):
+            if identifier in saved:
+                dtype = saved_group["state_dtype"]
+                state = {key: copied_value(key, value, parameter, dtype) for key, value in saved[identifier].items()}
+                refuse_other_stages(state, saved_group["stages"])
+                copied[parameter] = state
+    return copied
+
+
+def copied_value(key: str, value: Any, parameter: Tensor, state_dtype: torch.dtype | None) -> Any:
+    """Copy one saved value of a parameter's state into the dtype and onto the device that belong here.
+
+    Raises:
+        StateDictError: a moment has another shape than its parameter, or is sharded where the parameter is not.
+    """
     if key == "step":
         return torch.tensor(float(value), dtype=torch.float32)
     if not isinstance(value, Tensor):
@@ -168,12 +211,12 @@ def copied(key: str, value: Any, parameter: Tensor, state_dtype: torch.dtype | N
             f"{key} has shape {tuple(value.shape)} and its parameter {tuple(parameter.shape)}: they must be equal; the state"
             " dict is of another model, or of its parameters in another order"
         )
-    _check_distribution(key, value, parameter)
+    _refuse_other_distribution(key, value, parameter)
     dtype = _moment_dtype(parameter, state_dtype)
     return torch.empty_like(parameter, dtype=dtype, requires_grad=False).copy_(value)  # laid out as the parameter
 
 
-def _check_distribution(key: str, value: Tensor, parameter: Tensor) -> None:
+def _refuse_other_distribution(key: str, value: Tensor, parameter: Tensor) -> None:
     if isinstance(value, DTensor) != isinstance(parameter, DTensor):
         raise StateDictError(
             f"{key} is a {type(value).__name__} and its parameter a {type(parameter).__name__}: both must be sharded or"
@@ -182,11 +225,11 @@ def _check_distribution(key: str, value: Tensor, parameter: Tensor) -> None:
 
 
 def _moment_dtype(parameter: Tensor, state_dtype: torch.dtype | None) -> torch.dtype:
-    """What the group asks for; else float32, or float64 for parameters in double (complex for complex ones)."""
+    """The dtype that the group asks for, else float32, or float64 for parameters in double (complex for complex)."""
     return state_dtype or torch.promote_types(parameter.dtype, torch.float32)
 
 
 @cache
 def suffixes(stages: int) -> tuple[str, ...]:
-    """Of the keys of every stage."""
+    """What the state's keys of every stage end in: nothing for the first, then _2, _3 and so on."""
     return ("", *(f"_{number}" for number in range(2, stages + 1)))

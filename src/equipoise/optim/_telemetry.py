@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -109,6 +110,16 @@ class Telemetry:
             parameter: Measures(elements_of(parameter), *map(float, row))
             for parameter, row in zip(measured, whole.numpy(), strict=True)
         }
+
+
+def composer_metrics(measures: Measures, lr: float, name: str) -> dict[str, float]:
+    """The measures of a parameter under the names that Composer gives them."""
+    return {
+        f"l2_norm/grad/{name}": math.sqrt(measures.gradient),
+        f"l2_norm/param/{name}": math.sqrt(measures.parameter),
+        f"l2_norm/update/{name}": lr * math.sqrt(measures.update),
+        f"largest_update/{name}": measures.largest_update,
+    }
 
 
 def combined_measures(shards: Tensor) -> Tensor:

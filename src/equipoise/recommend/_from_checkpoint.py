@@ -1,8 +1,9 @@
-"""What the state of an optimizer in a checkpoint tells of its gradients."""
+"""Evidence from a checkpoint: the state of an optimizer remembers its gradients."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,105 +13,131 @@ from numpy.typing import NDArray
 from equipoise import rules
 from equipoise.errors import UnusableInputError
 from equipoise.hyperparameters import Pair, parse_betas
-from equipoise.migrate._checkpoints import find_optimizers, read_checkpoint
-from equipoise.migrate._conversions import FAMILY, kind_of, new_group
+from equipoise.migrate._checkpoint import read_optimizer
+from equipoise.migrate._group_values import new_group
+from equipoise.migrate._kinds import kind_of
 from equipoise.optim._optimizer import Equipoise
 from equipoise.optim._state import as_real
-from equipoise.recommend._evidence import Evidence, Group, Layer, Moment, Number, extent, typical_scale
+from equipoise.recommend._evidence import (
+    Evidence,
+    GroupSettings,
+    LayerGradients,
+    NumberName,
+    Snapshot,
+    compared,
+    coordinate_range,
+    typical_scale,
+)
 from equipoise.theory._exponent import scale_degree
 
-UNSEEN: dict[Number, str] = {
-    "between": "how far they have moved since a reference would have been taken",
+UNSEEN: dict[NumberName, str] = {
+    "between": "the checkpoint has no reference scale from the start of the run to compare with",
     "within": "SGD keeps no second moments",
-    "density": "second moments show rare gradients as small ones",
-    "noise": "one state is one sample of the signal",
+    "density": "second moments do not tell rare gradients from small ones",
+    "noise": "the state at one step is a single sample of the signal",
 }
-WEAK: dict[Number, str] = {"between": "momentum is one sample, mostly of noise"}
-"""Of SGD."""
+ROUGH_FROM_MOMENTUM: dict[NumberName, str] = {"between": "momentum is one sample of the gradient, mostly of its noise"}
+
+MOMENTUM = "momentum_buffer"
+"""The key of SGD's state."""
 
 
-def from_checkpoint(path: Path, reference: rules.Reference) -> Evidence:
-    """Read the second moments in a checkpoint of Adam, AdamW, RMSprop or an optimizer of this package; of SGD its momentum.
+def from_checkpoint(path: str | Path, reference: rules.Reference = "initial") -> Evidence:
+    """Collect evidence from a checkpoint of Adam, AdamW, RMSprop, SGD with momentum, or an optimizer of this package.
 
-    Momentum is one sample of the gradient, mostly of its noise: it has the scale of a layer, not of a coordinate.
+    Second moments show the gradient scale of every coordinate. SGD has none: its momentum is one sample of the gradient, mostly
+    of its noise, and shows the scale of a layer only.
 
     Args:
-        path: loaded with ``weights_only=True``: nothing in it is executed.
-        reference: for the optimizer that is to be recommended. "initial" needs a run that had one to say how far layers have
-            moved since.
+        path: the checkpoint, loaded with ``weights_only=True``: nothing in it is executed.
+        reference: of the optimizer that is to be recommended. With "initial", only a checkpoint of an optimizer that had a
+            reference shows how far layers have moved since.
 
     Raises:
-        UnusableInputError: it cannot be read, has not one optimizer in it, or one that remembers no gradients.
+        UnusableInputError: the file cannot be read, does not hold exactly one optimizer, or its optimizer remembers no
+            gradients.
         StateDictError: the optimizer is of another kind.
+
+    Example:
+        >>> import tempfile, torch
+        >>> weight = torch.nn.Parameter(torch.ones(2, 2))
+        >>> optimizer = torch.optim.AdamW([weight])
+        >>> weight.grad = torch.full((2, 2), 0.5)
+        >>> optimizer.step()
+        >>> with tempfile.NamedTemporaryFile(suffix=".pt") as file:
+        ...     torch.save(optimizer.state_dict(), file.name)
+        ...     evidence = from_checkpoint(file.name, reference="none")
+        >>> evidence.steps, round(evidence.snapshots[0].layers[0].scale, 3)
+        (1, 0.5)
     """
-    try:
-        holder = {"": read_checkpoint(path)}
-    except OSError as error:
-        raise UnusableInputError(f"{path} cannot be read: {error.strerror or error}") from None
-    found = list(find_optimizers(holder, ""))
-    if len(found) != 1:
-        raise UnusableInputError(f"{path} holds {len(found)} state dicts of optimizers: accepted is one")
-    _, container, key = found[0]
-    state_dict: dict[str, Any] = container[key]
+    path = Path(path)
+    state_dict = read_optimizer(path).state_dict
     kind = kind_of(state_dict)
-    remembers = kind.remembered[-1]
-    groups: list[Group] = []
-    layers: list[Layer] = []
-    ages: list[int] = []
+    remembering = kind.state_keys[-1]
+    groups: list[GroupSettings] = []
+    layers: list[LayerGradients] = []
+    steps = 0
     for number, group in enumerate(state_dict["param_groups"]):
-        names = group.get("param_names", group["params"])
         betas = _betas(group)
-        for identifier, name in zip(group["params"], names, strict=True):
-            state = state_dict["state"].get(identifier, {})
-            if state.get(remembers) is None:
+        members: list[LayerGradients] = []
+        for name, state in _states(state_dict, group):
+            if state.get(remembering) is None:
                 continue
-            squares, age = _squares(state, remembers, betas)
+            squares, age = _mean_squares(state, remembering, betas)
             mean = float(squares.mean()) if squares.size else 0.0
             if not math.isfinite(mean):
                 raise UnusableInputError(f"{path}: the state of {name} is not finite")
             if mean == 0:
                 continue  # it never had a gradient
-            low, high = (math.nan, math.nan) if remembers == "momentum_buffer" else extent(squares)
-            shape = tuple(state[remembers].shape)
-            layers.append(Layer(str(name), number, shape, math.sqrt(mean), _reference(state, reference), low, high))
-            ages += [age] if age else []
-        groups.append(Group(betas, _rate(group, kind is FAMILY, [layer for layer in layers if layer.group == number])))
+            shape, against = tuple(state[remembering].shape), _reference(state, reference)
+            low, high = (None, None) if remembering == MOMENTUM else coordinate_range(squares)
+            members.append(LayerGradients(name, number, shape, math.sqrt(mean), against, low, high))
+            steps = max(steps, age)
+        groups.append(GroupSettings(betas, _adam_lr(group, typical_scale(members) if members else 1.0)))
+        layers += members
     if not layers:
-        raise UnusableInputError(f"{path}: its {kind.classes[0].__name__} remembers no gradients")
-    told = f"{path}: {kind.classes[0].__name__}'s state" + (f" after {max(ages):,} steps" if ages else "")
-    moment = Moment(max(ages, default=0), tuple(layers), (math.nan,) * len(groups))
-    return Evidence(
-        told, moment.step or None, reference, tuple(groups), (moment,), UNSEEN, WEAK if remembers == "momentum_buffer" else {}
-    )
+        raise UnusableInputError(f"{path}: its optimizer ({kind.label}) remembers no gradients")
+    source = f"{path}: the state of {kind.label}" + (f" after {steps:,} steps" if steps else "")
+    snapshot = Snapshot(steps, compared(layers), (None,) * len(groups))
+    rough = ROUGH_FROM_MOMENTUM if remembering == MOMENTUM else {}
+    return Evidence(source, steps or None, reference, tuple(groups), (snapshot,), UNSEEN, rough)
 
 
 def _betas(group: dict[str, Any]) -> Pair:
+    """The betas of the first stage; an average that torch's optimizer does not have gets beta1 = 0 or the default beta2."""
     if "betas" in group:
         return parse_betas(group["betas"], group.get("stages", 1))[0]
-    beta2 = new_group(Equipoise)["betas"][1]
-    return (0.0, group["alpha"]) if "alpha" in group else (group["momentum"], beta2)
+    return (0.0, group["alpha"]) if "alpha" in group else (group["momentum"], new_group(Equipoise)["betas"][1])
 
 
-def _squares(state: dict[str, Any], key: str, betas: Pair) -> tuple[NDArray[np.float64], int]:
-    """The mean square of gradients per coordinate, and over how many steps it was taken; 0 is unknown."""
+def _states(state_dict: dict[str, Any], group: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The name and the state of every parameter of a group; the state of a parameter that never had a gradient is empty."""
+    for identifier, name in zip(group["params"], group.get("param_names", group["params"]), strict=True):
+        yield str(name), state_dict["state"].get(identifier, {})
+
+
+def _mean_squares(state: dict[str, Any], key: str, betas: Pair) -> tuple[NDArray[np.float64], int]:
+    """The mean square of the gradients per coordinate, and over how many steps it was taken; 0 where that is not known."""
     values = as_real(state[key]).double().numpy()
-    if key == "momentum_buffer":
+    if key == MOMENTUM:
         return values**2, 0
     age = int(state["step"]) - state.get("born_exp_avg_sq", 0)
     return (values / rules.correction(betas[1], age), age) if age > 0 else (values, 0)
 
 
-def _reference(state: dict[str, Any], reference: rules.Reference) -> float:
+def _reference(state: dict[str, Any], reference: rules.Reference) -> float | None:
     if reference == "none":
         return 1.0
-    return math.sqrt(float(state["reference"])) if "reference" in state else math.nan
+    return math.sqrt(float(state["reference"])) if "reference" in state else None
 
 
-def _rate(group: dict[str, Any], of_the_family: bool, layers: list[Layer]) -> float:
-    """Of Adam, for updates as large as those of the run."""
-    rate = float(group.get("initial_lr", group["lr"]))
-    if "momentum" in group and "alpha" not in group:
-        degree, rate = 1.0, rate * (1 - group["dampening"]) / (1 - group["momentum"])
+def _adam_lr(group: dict[str, Any], scale: float) -> float:
+    """The learning rate at which Adam's updates are as large as those of the run, whose gradients have a typical scale."""
+    lr = float(group.get("initial_lr", group["lr"]))
+    if "exponent" in group:
+        degree = scale_degree(group["exponent"], group["stages"]) if group["reference"] == "none" else 0.0
+    elif "momentum" in group and "alpha" not in group:  # SGD
+        degree, lr = 1.0, lr * (1 - group["dampening"]) / (1 - group["momentum"])
     else:
-        degree = scale_degree(group["exponent"], group["stages"]) if of_the_family and group["reference"] == "none" else 0.0
-    return rate * typical_scale(layers) ** degree if layers else rate
+        degree = 0.0
+    return lr * scale**degree

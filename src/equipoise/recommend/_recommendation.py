@@ -1,14 +1,14 @@
-"""From evidence to an exponent per parameter group (E7), and how far it can be trusted."""
+"""From evidence to an exponent per parameter group, what it would do to the updates, and how far it can be trusted."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from equipoise.hyperparameters import Pair
-from equipoise.recommend._evidence import Evidence, Layer, Number, typical_scale
+from equipoise.recommend._balance_numbers import BalanceNumbers, balance_numbers, most_demanding
+from equipoise.recommend._evidence import Evidence, LayerGradients, NumberName, typical_scale
 from equipoise.theory._exponent import (
     ExponentRecommendation,
     recommend_exponent,
@@ -20,207 +20,190 @@ from equipoise.theory._exponent import (
 from equipoise.theory._region import nearest_stable
 
 DIFFERENT = 0.125
-"""Exponents that lie farther apart are told apart: neighbours in the studies that are written."""
+"""Exponents count as different where they lie farther apart than this, which is the step between the arms of a study."""
 
-EXPONENTS = (0.0, 0.125, 0.25, 0.375, 0.5)
+COMPARED_EXPONENTS = (0.0, 0.125, 0.25, 0.375, 0.5)
 
-MOVES: dict[Number, tuple[str, str]] = {
-    "between": ("how far layers lie apart", "higher"),
-    "within": ("how far coordinates lie apart", "higher"),
-    "density": ("how rare gradients are", "higher"),
-    "noise": ("signal and noise", "lower"),
+WHAT_IT_IS: dict[NumberName, tuple[str, Literal["higher", "lower"]]] = {
+    "between": ("The spread between layers", "higher"),
+    "within": ("The spread within a layer", "higher"),
+    "density": ("How rare some gradients are", "higher"),
+    "noise": ("The ratio of signal to noise", "lower"),
 }
-"""What a number is about, and where it could move the exponent if it were known."""
-
-
-class Balance(NamedTuple):
-    """What an exponent is found from, each number as it asks for most. What was not seen is NaN."""
-
-    between: float
-    """Decades between the layers that lie farthest apart; 0 for a single one."""
-    ends: tuple[str, ...]
-    """The names of these two, the larger first."""
-    within: float
-    """Decades between the coordinates of a layer, without a tenth at either end, where that is most."""
-    widest: str
-    """That layer."""
-    density: float
-    """The share of steps in which coordinates of a layer see a gradient (a tenth of them see fewer), where that is least."""
-    rarest: str
-    """That layer."""
-    noise: float
-    """:func:`equipoise.theory.noise_ratio`, where it is least."""
-
-    @property
-    def seen(self) -> set[str]:
-        """Which of the numbers were."""
-        return {key for key in MOVES if not math.isnan(getattr(self, key))}
-
-    @property
-    def spread(self) -> float:
-        """The larger of the first two."""
-        return max((each for each in (self.between, self.within) if not math.isnan(each)), default=math.nan)
-
-
-class Effect(NamedTuple):
-    """What another exponent would make of the same numbers; NaN where they were not seen."""
-
-    exponent: float
-    spread: float
-    """Decades between updates that remain of those between gradients."""
-    rate: float
-    """How fast the rarest coordinates move, relative to those that always see a gradient."""
-    loss: float
-    """Decades of the ratio of signal to noise."""
-
-
-class Change(NamedTuple):
-    """How large the updates of a layer would be, relative to Adam's (E7): at its own learning rate with a reference; without
-    one, at the rate that leaves the middle layer as it is."""
-
-    layer: Layer
-    factor: float
-    """Of a coordinate with the gradient scale of the layer."""
-    low: float
-    """Of the coordinates with the smallest gradients, and with the largest, but for a tenth at either end."""
-    high: float
+"""What a balance number is, and where it could move the exponent if it were known."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """For one parameter group."""
+class ExponentEffect:
+    """What an exponent would do to the updates; None where the balance number behind it was not seen."""
+
+    exponent: float
+    spread: float | None
+    """Decades between updates that remain of those between gradients."""
+    rate: float | None
+    """How fast the rarest coordinates move, relative to those that always see a gradient."""
+    loss: float | None
+    """Decades of the ratio of signal to noise that are lost."""
+
+
+@dataclass(frozen=True)
+class UpdateSizes:
+    """How large the updates of a layer would be at the recommended exponent, relative to Adam's; None where it was not seen.
+
+    Adam has its own learning rate here, the recommended exponent the one that goes with it.
+    """
+
+    layer: LayerGradients
+    factor: float | None
+    """For a coordinate with the gradient scale of the layer."""
+    low: float | None
+    """For the coordinates with the smallest gradients, without a tenth of them at the end."""
+    high: float | None
+    """For the coordinates with the largest gradients, without a tenth of them at the end."""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """An exponent for one parameter group, with the numbers behind it."""
 
     group: int
+    """The number of the parameter group."""
     exponent: float
-    highest: float
-    """What E4 leaves, with a tenth of the margin to spare."""
-    balance: Balance
-    found: ExponentRecommendation
     lowest: float
-    """The least exponent that any moment asked for at which as much was seen."""
-    rate_factor: float
-    """By which Adam's learning rate is to be multiplied."""
-    effects: tuple[Effect, ...]
-    """Of 0, 1/8, 1/4, 3/8 and 1/2, as far as they are stable."""
-    changes: tuple[Change, ...]
+    """The lowest exponent that the numbers of any step asked for, of those at which as much was seen."""
+    highest: float
+    """The highest exponent that keeps updates bounded with these betas, with a tenth of the stability margin to spare."""
+    betas: Pair
+    adam_lr: float
+    """The learning rate at which Adam's updates are as large as those of the run."""
+    lr_factor: float
+    """What to multiply Adam's learning rate by."""
+    numbers: BalanceNumbers
+    decided_by: tuple[str, ...]
+    """Which of "spread", "density" and "noise" decided; none where exponent 0 is enough."""
+    tolerance: float
+    """Decades, as asked for."""
+    within_tolerance: bool
+    """Whether everything that was seen is within the tolerance at this exponent."""
+    effects: tuple[ExponentEffect, ...]
+    """The effects of 0, 1/8, 1/4, 3/8 and 1/2, as far as they are stable."""
+    updates: tuple[UpdateSizes, ...]
+    """One for each layer that was compared."""
     doubts: tuple[str, ...]
+    """What could move the exponent if more had been seen, in sentences."""
 
     @property
-    def sure(self) -> Literal["good", "fair", "low"]:
-        """Of the numbers that E7 is about; which exponent trains best is another question."""
+    def confidence(self) -> Literal["good", "fair", "low"]:
+        """Confidence in the balance numbers; which exponent trains best is another question."""
         return "good" if not self.doubts else "fair" if len(self.doubts) == 1 else "low"
 
 
-def answer(evidence: Evidence, tolerance: float) -> list[Answer]:
-    """An exponent for every parameter group that had gradients: the smallest that suffices at every moment that was seen.
+def exponents(evidence: Evidence, tolerance: float = 0.3) -> list[Recommendation]:
+    """Recommend an exponent for every parameter group that had gradients: the smallest that suffices at every step seen.
 
     Args:
-        evidence: of a run.
-        tolerance: decades, see :func:`equipoise.theory.recommend_exponent`.
+        evidence: of the gradients of a run.
+        tolerance: how far updates may lie apart, in decades (see :func:`equipoise.theory.recommend_exponent`). The default is a
+            factor of 2.
 
     Raises:
-        ArgumentError: a tolerance that is not positive, or betas for which no exponent is stable.
+        ArgumentError: the tolerance is not positive, or no exponent is stable with the betas of the run.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from equipoise import recommend
+        >>> weights = [torch.nn.Parameter(torch.zeros(2, 2)) for _ in range(2)]
+        >>> optimizer = torch.optim.AdamW(weights)
+        >>> for weight, scale in zip(weights, [1.0, 1e-4]):
+        ...     weight.grad = torch.full((2, 2), scale)
+        >>> optimizer.step()
+        >>> with tempfile.NamedTemporaryFile(suffix=".pt") as file:
+        ...     torch.save(optimizer.state_dict(), file.name)
+        ...     evidence = recommend.from_checkpoint(file.name, reference="none")
+        >>> [found] = exponents(evidence, tolerance=1.0)
+        >>> round(found.numbers.between, 3), round(found.exponent, 3), found.decided_by
+        (4.0, 0.375, ('spread',))
     """
-    numbers = [i for i in range(len(evidence.groups)) if any(moment.compared(i) for moment in evidence.moments)]
-    return [_answer(evidence, number, tolerance) for number in numbers]
+    groups = sorted({layer.group for snapshot in evidence.snapshots for layer in snapshot.layers})
+    return [_recommendation(evidence, group, tolerance) for group in groups]
 
 
-def _answer(evidence: Evidence, number: int, tolerance: float) -> Answer:
-    group = evidence.groups[number]
-    highest = nearest_stable(*group.betas, 0.5).exponent
-    moments = [moment for moment in evidence.moments if moment.compared(number)]
-    balances = [_balance(moment.compared(number), moment.noise[number]) for moment in moments]
-    balance = _worst(balances)
+def _recommendation(evidence: Evidence, group: int, tolerance: float) -> Recommendation:
+    betas, adam_lr = evidence.groups[group].betas, evidence.groups[group].adam_lr
+    highest = nearest_stable(*betas, 0.5).exponent
+    layers_and_noise = [
+        (layers, snapshot.noise[group])
+        for snapshot in evidence.snapshots
+        if (layers := [layer for layer in snapshot.layers if layer.group == group])
+    ]
+    numbers_of_steps = [balance_numbers(layers, noise) for layers, noise in layers_and_noise]
+    numbers = most_demanding(numbers_of_steps)
 
-    def recommend(balance: Balance) -> ExponentRecommendation:
-        return recommend_exponent(
-            _known(balance.spread, 0.0),
-            _known(balance.density, 1.0),
-            _known(balance.noise, 1.0),
-            tolerance,
-            betas=group.betas,
-            highest=highest,
-        )
+    found = _balanced(numbers, tolerance, betas, highest)
+    as_much_seen = [each for each in numbers_of_steps if each.seen == numbers.seen]
+    lowest = min([found.exponent, *(_balanced(each, tolerance, betas, highest).exponent for each in as_much_seen)])
 
-    found = recommend(balance)
-    comparable = [recommend(other).exponent for other in balances if other.seen == balance.seen]
-    lowest = min([found.exponent, *comparable])
-    layers = moments[-1].compared(number)
+    last, _ = layers_and_noise[-1]
+    # Without a reference the middle layer keeps the size of its updates.
+    unit = typical_scale(last) if evidence.reference == "none" else 1.0
     degree = scale_degree(found.exponent)
-    unit = typical_scale(layers) if evidence.reference == "none" else 1.0
-    changes = tuple(
-        Change(layer, *((scale / layer.reference / unit) ** degree for scale in (layer.scale, layer.low, layer.high)))
-        for layer in layers
-    )
-    return Answer(
-        group=number,
+    return Recommendation(
+        group=group,
         exponent=found.exponent,
-        highest=highest,
-        balance=balance,
-        found=found,
         lowest=lowest,
-        rate_factor=unit**-degree,
-        effects=tuple(_effect(p, balance, group.betas) for p in EXPONENTS if p <= highest),
-        changes=changes,
-        doubts=tuple(_doubts(evidence, number, balance, found.exponent, highest, lowest)),
+        highest=highest,
+        betas=betas,
+        adam_lr=adam_lr,
+        lr_factor=unit**-degree,
+        numbers=numbers,
+        decided_by=found.decided_by,
+        tolerance=found.tolerance,
+        within_tolerance=found.within_tolerance,
+        effects=tuple(_effect(exponent, numbers, betas) for exponent in COMPARED_EXPONENTS if exponent <= highest),
+        updates=tuple(_update_sizes(layer, unit, degree) for layer in last),
+        doubts=tuple(_doubts(evidence, numbers, betas, found.exponent, lowest, highest)),
     )
 
 
-def _balance(layers: list[Layer], noise: float) -> Balance:
-    levels = sorted((layer for layer in layers if not math.isnan(layer.level)), key=lambda layer: layer.level)
-    between, ends = math.nan, ()
-    if len(levels) > 1:
-        between, ends = math.log10(levels[-1].level / levels[0].level), (levels[-1].name, levels[0].name)
-    elif len(layers) == 1:
-        between = 0.0
-    widest = max((layer for layer in layers if not math.isnan(layer.within)), key=lambda layer: layer.within, default=None)
-    rarest = min((layer for layer in layers if not math.isnan(layer.density)), key=lambda layer: layer.density, default=None)
-    return Balance(
-        between,
-        ends,
-        widest.within if widest else math.nan,
-        widest.name if widest else "",
-        rarest.density if rarest else math.nan,
-        rarest.name if rarest else "",
-        noise,
+def _balanced(numbers: BalanceNumbers, tolerance: float, betas: Pair, highest: float) -> ExponentRecommendation:
+    """What the theory recommends for the numbers that were seen; one that was not seen asks for nothing."""
+    return recommend_exponent(
+        0.0 if numbers.spread is None else numbers.spread,
+        1.0 if numbers.density is None else numbers.density,
+        1.0 if numbers.noise is None else numbers.noise,
+        tolerance,
+        betas=betas,
+        highest=highest,
     )
 
 
-def _worst(balances: Sequence[Balance]) -> Balance:
-    """Of several moments, each number where it asks for most."""
-    farthest = max(balances, key=lambda each: _known(each.between, -1.0))
-    widest = max(balances, key=lambda each: _known(each.within, -1.0))
-    rarest = min(balances, key=lambda each: _known(each.density, 2.0))
-    noisiest = min(balances, key=lambda each: _known(each.noise, math.inf))
-    return farthest._replace(
-        within=widest.within, widest=widest.widest, density=rarest.density, rarest=rarest.rarest, noise=noisiest.noise
-    )
-
-
-def _effect(exponent: float, balance: Balance, betas: Pair) -> Effect:
-    return Effect(
+def _effect(exponent: float, numbers: BalanceNumbers, betas: Pair) -> ExponentEffect:
+    return ExponentEffect(
         exponent,
-        math.nan if math.isnan(balance.spread) else update_spread(balance.spread, exponent),
-        math.nan if math.isnan(balance.density) else sparse_rate(balance.density, exponent, betas),
-        math.nan if math.isnan(balance.noise) else signal_loss(balance.noise, exponent),
+        None if numbers.spread is None else update_spread(numbers.spread, exponent),
+        None if numbers.density is None else sparse_rate(numbers.density, exponent, betas),
+        None if numbers.noise is None else signal_loss(numbers.noise, exponent),
     )
 
 
-def _known(value: float, otherwise: float) -> float:
-    return otherwise if math.isnan(value) else value
+def _update_sizes(layer: LayerGradients, unit: float, degree: float) -> UpdateSizes:
+    def factor(scale: float | None) -> float | None:
+        return None if scale is None or layer.reference is None else (scale / layer.reference / unit) ** degree
+
+    return UpdateSizes(layer, factor(layer.scale), factor(layer.low), factor(layer.high))
 
 
-def _doubts(evidence: Evidence, number: int, balance: Balance, exponent: float, highest: float, lowest: float) -> list[str]:
+def _doubts(
+    evidence: Evidence, numbers: BalanceNumbers, betas: Pair, exponent: float, lowest: float, highest: float
+) -> Iterator[str]:
     """What could move the exponent if more had been seen."""
     possible = {"higher": exponent < highest, "lower": exponent > 0}
-    doubts: list[str] = []
-    for key, (about, direction) in MOVES.items():
-        why = (evidence.unseen if math.isnan(getattr(balance, key)) else evidence.weak).get(key)
-        if why is not None and possible[direction]:
-            doubts.append(f"{about}: {why}; seen, it could be {direction}")
+    for name, (what, direction) in WHAT_IT_IS.items():
+        reason, known = (evidence.rough, "known only roughly") if name in numbers.seen else (evidence.unseen, "not known")
+        if name in reason and possible[direction]:
+            yield f"{what} is {known}: {reason[name]}. The exponent could be {direction}."
     if exponent - lowest > DIFFERENT:
-        doubts.append(f"it changed with time: at other moments of the run {lowest:.2f} was enough")
-    memory = 1 / (1 - evidence.groups[number].betas[1])
+        yield f"The numbers changed with time: at other steps of the run, exponent {lowest:.2f} was enough."
+    memory = 1 / (1 - betas[1])
     if evidence.steps is not None and evidence.steps < memory:
-        doubts.append(f"{evidence.steps:,} steps are fewer than the {memory:,.0f} that beta2 remembers")
-    return doubts
+        yield f"The numbers cover {evidence.steps:,} steps, fewer than the {memory:,.0f} that beta2 remembers."

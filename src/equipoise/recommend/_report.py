@@ -1,42 +1,46 @@
-"""A recommendation for people, 80 columns wide, and for programs."""
+"""Recommendations for people, 80 columns wide, and for programs."""
 
 from __future__ import annotations
 
 import math
-import sys
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from equipoise.recommend._evidence import Evidence, Layer
-from equipoise.recommend._recommendation import Answer, Change
+from equipoise._json import plain
+from equipoise.recommend._evidence import Evidence, LayerGradients
+from equipoise.recommend._recommendation import Recommendation, UpdateSizes
 from equipoise.theory._exponent import signal_loss
 
 WIDTH = 80
 LAYERS = 12
-"""So many are told; the JSON has all."""
+"""So many layers are shown to people; programs get all."""
 
-RULES = {
-    "initial": 'equipoise.SMES, reference "initial" (Adam\'s learning rates)',
-    "none": 'equipoise.SMES, reference "none" (learning rates of its own)',
+OPTIMIZERS = {
+    "initial": 'equipoise.SMES with reference "initial" (Adam\'s learning rates)',
+    "none": 'equipoise.SMES with reference "none" (learning rates of its own)',
 }
 
-MEANING = "This balances the sizes of updates (E7). Which exponent trains best is for a study to say (--write)."
+NOT_SEEN = "not seen"
+
+MEANING = (
+    "This exponent balances the sizes of updates. Which exponent trains best, only a study can tell:"
+    " --write STUDY.toml writes one."
+)
 
 
-def print_answers(evidence: Evidence, answers: Sequence[Answer]) -> None:
-    """Print them on stdout."""
-    print(f"RECOMMENDED for {RULES[evidence.reference]}")
-    for line in textwrap.wrap(f"from {evidence.source}", WIDTH - 2):
-        print(f"  {line}")
-    for each in answers:
-        print("\n" + "\n".join(_block(evidence, each)))
-    print("\n" + textwrap.fill(MEANING, WIDTH))
+def as_text(evidence: Evidence, recommendations: Sequence[Recommendation]) -> str:
+    """Recommendations for people, at most 80 columns wide unless a name is longer."""
+    head = [f"RECOMMENDED for {OPTIMIZERS[evidence.reference]}"]
+    head += textwrap.wrap(f"from {evidence.source}", WIDTH, initial_indent="  ", subsequent_indent="  ")
+    blocks = ["\n".join(_block(evidence, each)) for each in recommendations]
+    return "\n\n".join(["\n".join(head), *blocks, textwrap.fill(MEANING, WIDTH)])
 
 
-def as_plain(evidence: Evidence, answers: Sequence[Answer]) -> dict[str, Any]:
-    """The same and more, in what JSON knows: null for what was not seen."""
-    return _strict(
+def as_dict(evidence: Evidence, recommendations: Sequence[Recommendation]) -> dict[str, Any]:
+    """The same and more as plain values, ready for JSON: None is what was not seen."""
+    return plain(
         {
             "source": evidence.source,
             "reference": evidence.reference,
@@ -47,117 +51,124 @@ def as_plain(evidence: Evidence, answers: Sequence[Answer]) -> dict[str, Any]:
                     "exponent": each.exponent,
                     "lowest": each.lowest,
                     "highest": each.highest,
-                    "decided_by": each.found.decided_by,
-                    "sure": each.sure,
+                    "decided_by": each.decided_by,
+                    "sure": each.confidence,
                     "doubts": each.doubts,
-                    "betas": evidence.groups[each.group].betas,
-                    "learning_rate": evidence.groups[each.group].rate * each.rate_factor,
+                    "betas": each.betas,
+                    "learning_rate": each.adam_lr * each.lr_factor,
                     "balance": {
-                        **each.balance._asdict(),
-                        "tolerance": each.found.tolerance,
-                        "within_tolerance": each.found.within_tolerance,
+                        **asdict(each.numbers),
+                        "tolerance": each.tolerance,
+                        "within_tolerance": each.within_tolerance,
                     },
-                    "effects": [effect._asdict() for effect in each.effects],
-                    "layers": [_plain_change(change) for change in each.changes],
+                    "effects": each.effects,
+                    "layers": [_update_values(update) for update in each.updates],
                 }
-                for each in answers
+                for each in recommendations
             ],
         }
     )
 
 
-def _plain_change(change: Change) -> dict[str, Any]:
-    layer = change.layer
+def _update_values(update: UpdateSizes) -> dict[str, Any]:
+    layer = update.layer
     return {
         "name": layer.name,
         "shape": layer.shape,
         "scale": layer.scale,
         "level": layer.level,
         "density": layer.density,
-        "factor": change.factor,
-        "factors": (change.low, change.high),
+        "factor": update.factor,
+        "factors": (update.low, update.high),
     }
 
 
-def _strict(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _strict(entry) for key, entry in value.items()}  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, (list, tuple)):
-        return [_strict(entry) for entry in value]  # pyright: ignore[reportUnknownVariableType]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _block(evidence: Evidence, found: Answer) -> Iterator[str]:
-    head = f"group {found.group}: exponent {found.exponent:.2f}"
-    yield _bold(head)
-    balance = found.balance
-    rows = [("because", _because(found)), ("how sure", found.sure + (", because" if found.doubts else ""))]
-    rows += [("", f"- {doubt}") for doubt in found.doubts]
-    since = " since the reference" if evidence.reference != "none" else ""
-    if balance.ends:
-        rows.append(("between layers", f"{balance.between:.2f} decades{since}, {balance.ends[0]} to {balance.ends[1]}"))
-    elif math.isnan(balance.between):
-        rows.append(("between layers", "not seen"))
-    rows.append(("within a layer", _seen(balance.within, "{:.2f} decades hold 80 % of " + balance.widest)))
-    rows.append(("rare gradients", _seen(balance.density, "in {:.2g} of the steps, " + balance.rarest)))
-    lost = math.nan if math.isnan(balance.noise) else signal_loss(balance.noise, 0.5)
-    rows.append(("signal and noise", _seen(lost, "{:.2f} decades of their ratio are lost from 0 to 1/2")))
-    limit = f"exponents up to {found.highest:.3g} with betas {evidence.groups[found.group].betas}"
-    rows.append(("stable", limit))
-    for name, text in rows:
-        lines = textwrap.wrap(text, WIDTH - 20)
+def _block(evidence: Evidence, found: Recommendation) -> Iterator[str]:
+    yield f"group {found.group}: exponent {found.exponent:.2f}"
+    for name, text in _rows(evidence, found):
+        indent = "- " if text.startswith("- ") else ""
+        lines = textwrap.wrap(text, WIDTH - 20, subsequent_indent=" " * len(indent))
         yield f"  {name:<16}  {lines[0]}"
         yield from (f"{'':20}{line}" for line in lines[1:])
+    if found.numbers.seen:
+        yield ""
+        yield from _effect_table(found)
     yield ""
-    yield "  exponent  decades between updates  rarest move at  signal to noise lost"
-    for effect in found.effects:
-        spread, rate = _seen(effect.spread, "{:.2f}"), _seen(effect.rate, "{:.2g}")
-        yield f"  {effect.exponent:<8}  {spread:>23}  {rate:>14}  {_seen(effect.loss, '{:.2f}'):>20}"
-    yield ""
-    yield from _changes(evidence, found)
+    yield from _update_table(evidence, found)
 
 
-def _because(found: Answer) -> str:
-    balance = found.balance
-    spread = "coordinates of a layer" if balance.spread == balance.within else "layers"
-    words = {"spread": f"how far {spread} lie apart", "density": "how rare some gradients are", "noise": "what noise costs"}
-    decided = " and ".join(words[each] for each in found.found.decided_by)
-    tolerance = f"a factor of {10**found.found.tolerance:.2g}"
-    if not decided:
-        return f"all that was seen is within {tolerance} at exponent 0 already"
-    if found.found.within_tolerance:
-        return f"{decided}: within {tolerance} from here on"
-    return f"{decided}: more than {tolerance} whatever the exponent"
+def _rows(evidence: Evidence, found: Recommendation) -> Iterator[tuple[str, str]]:
+    numbers = found.numbers
+    yield "reason", _reason(found)
+    yield "confidence", found.confidence + (":" if found.doubts else "")
+    yield from (("", f"- {doubt}") for doubt in found.doubts)
+    if numbers.ends:
+        largest, smallest = numbers.ends
+        since = " since the reference was taken" if evidence.reference != "none" else ""
+        yield "between layers", f"{numbers.between:.2f} decades{since}, from {_name(largest)} down to {_name(smallest)}"
+    elif numbers.between is None:
+        yield "between layers", NOT_SEEN
+    widest, rarest = _name(numbers.widest), _name(numbers.rarest)
+    yield "within a layer", _seen(numbers.within, f"80 % of the coordinates of {widest} lie within {{:.2f}} decades")
+    share = None if numbers.density is None else 100 * numbers.density
+    yield "rare gradients", _seen(share, f"the rarest, in {rarest}, come in {{:.3g}} % of the steps")
+    lost = None if numbers.noise is None else signal_loss(numbers.noise, 0.5)
+    yield "signal and noise", _seen(lost, "exponent 0.5 would lose {:.2f} decades of their ratio")
+    yield "stable", f"up to exponent {found.highest:.3g} with betas {found.betas}"
 
 
-def _changes(evidence: Evidence, found: Answer) -> Iterator[str]:
-    rate = "the same learning rate" if evidence.reference != "none" else f"its learning rate x {found.rate_factor:.3g}"
-    yield f"  Updates against Adam's, at {rate}:"
-    yield f"  {'layer':<32}  {'gradients':>9}  {'layer':>7}  {'80 % of its coordinates':>23}"
-    shown = sorted(found.changes, key=lambda change: _extent(change), reverse=True)[:LAYERS]
-    for change in (each for each in found.changes if each in shown):
-        coordinates = f"x {change.low:.2g} to {change.high:.2g}" if not math.isnan(change.low) else "not seen"
-        yield (
-            f"  {_label(change.layer):<32}  {change.layer.scale:>9.1e}  {_seen(change.factor, 'x {:.2g}'):>7}"
-            f"  {coordinates:>23}"
-        )
-    if len(found.changes) > len(shown):
-        yield f"  and {len(found.changes) - len(shown)} more that change less (--json has all)"
+def _reason(found: Recommendation) -> str:
+    tolerance = f"a factor of {10**found.tolerance:.2g}"
+    if not found.decided_by:
+        return f"Everything that was seen is within {tolerance} at exponent 0 already."
+    spread = "the spread within a layer" if found.numbers.spread == found.numbers.within else "the spread between layers"
+    words = {"spread": spread, "density": "how rare some gradients are", "noise": "the loss of signal"}
+    decided = f"Decided by {' and '.join(words[each] for each in found.decided_by)}."
+    if found.within_tolerance:
+        return f"{decided} From this exponent on, updates lie within {tolerance}."
+    return f"{decided} No exponent keeps everything within {tolerance}."
 
 
-def _extent(change: Change) -> float:
-    known = [abs(math.log(each)) for each in (change.factor, change.low, change.high) if not math.isnan(each)]
-    return max(known, default=0.0)
+def _effect_table(found: Recommendation) -> Iterator[str]:
+    """What other exponents would do, in a column for each balance number that was seen."""
+    columns = [
+        ("decades between updates", [_seen(effect.spread, "{:.2f}") for effect in found.effects]),
+        ("speed of the rarest", [_seen(effect.rate, "{:.2g}") for effect in found.effects]),
+        ("signal to noise lost", [_seen(effect.loss, "{:.2f} decades") for effect in found.effects]),
+    ]
+    known = [(title, values) for title, values in columns if set(values) != {NOT_SEEN}]
+    yield "  What other exponents would do:"
+    yield f"  {'exponent':<8}" + "".join(f"  {title}" for title, _ in known)
+    for row, effect in enumerate(found.effects):
+        yield f"  {effect.exponent:<8}" + "".join(f"  {values[row]:>{len(title)}}" for title, values in known)
 
 
-def _label(layer: Layer) -> str:
-    label = f"{layer.name} {'x'.join(map(str, layer.shape))}"
+def _update_table(evidence: Evidence, found: Recommendation) -> Iterator[str]:
+    lr = "the same learning rate" if evidence.reference != "none" else f"Adam's learning rate x {found.lr_factor:.3g}"
+    yield f"  Sizes of updates relative to Adam's, at {lr}:"
+    yield f"  {'layer':<32}  {'gradients':>9}  {'updates':>8}  {'80 % of coordinates':>22}"
+    shown = sorted(found.updates, key=_largest_change, reverse=True)[:LAYERS]
+    for update in (each for each in found.updates if each in shown):
+        factor = _seen(update.factor, "x {:.2g}")
+        coordinates = NOT_SEEN if update.low is None else f"x {update.low:.2g} to {update.high:.2g}"
+        yield f"  {_label(update.layer):<32}  {update.layer.scale:>9.1e}  {factor:>8}  {coordinates:>22}"
+    if len(found.updates) > len(shown):
+        yield f"  and {len(found.updates) - len(shown)} more that change less (--json has all)"
+
+
+def _largest_change(update: UpdateSizes) -> float:
+    return max((abs(math.log(each)) for each in (update.factor, update.low, update.high) if each is not None), default=0.0)
+
+
+def _label(layer: LayerGradients) -> str:
+    label = f"{_name(layer.name)} {'x'.join(map(str, layer.shape))}"
     return label if len(label) <= 32 else f"…{label[-31:]}"
 
 
-def _seen(value: float, text: str) -> str:
-    return "not seen" if math.isnan(value) else text.format(value)
+def _name(layer: str) -> str:
+    """A layer's name; where an optimizer was given no names, a checkpoint has the parameter's number."""
+    return f"parameter {layer}" if layer.isdigit() else layer
 
 
-def _bold(text: str) -> str:
-    return f"\033[1m{text}\033[0m" if sys.stdout.isatty() else text
+def _seen(value: float | None, text: str) -> str:
+    return NOT_SEEN if value is None else text.format(value)

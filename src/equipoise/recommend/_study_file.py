@@ -2,102 +2,117 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
-import tomllib
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from equipoise._files import replace_file
-from equipoise.errors import UnusableInputError
+from equipoise.errors import MissingExtraError, UnusableInputError
 from equipoise.recommend._evidence import Evidence, typical_scale
-from equipoise.recommend._recommendation import DIFFERENT, Answer
-from equipoise.study._spec import Study, locate_task
+from equipoise.recommend._recommendation import DIFFERENT, Recommendation
 from equipoise.theory._exponent import scale_degree
+
+try:
+    import tomli_w
+
+    from equipoise.study._spec import Study, locate_task
+except ImportError as error:
+    raise MissingExtraError("a study", "study") from error
 
 SEEDS, TUNING_SEEDS = 8, 2
 """Four comparisons at 5 % need 8 seeds to be able to show anything."""
 
 SPAN, COUNT = 10.0, 5
-"""Learning rates: so many, from a tenth to ten times what the run had."""
+"""How many learning rates are tried, from a tenth to ten times what the run had."""
 
 MOMENTUM = 0.9
+WEIGHT_DECAY = 0.01
 
 
-@dataclass(frozen=True)
-class Test:
-    """What a study needs to know besides the recommendation."""
-
-    task: str
-    """As in a study file; ``file.py:function`` is relative to the working directory."""
-    metric: str
-    goal: Literal["maximize", "minimize"]
-    epochs: int
-
-
-def write_study(path: Path, evidence: Evidence, answers: list[Answer], test: Test) -> Answer:
+def write_study(
+    path: str | Path,
+    evidence: Evidence,
+    recommendations: Sequence[Recommendation],
+    *,
+    task: str,
+    metric: str,
+    goal: Literal["maximize", "minimize"],
+    epochs: int = 10,
+) -> Recommendation:
     """Write a study of AdamW (the baseline), SGD, the recommended exponent and its two neighbours, with equal budgets.
 
-    A study gives all parameter groups one exponent: that of the group with the most parameters.
+    A study has one exponent for all parameter groups: that of the group with the most parameters.
+
+    Args:
+        path: the TOML file to write. It must not exist.
+        evidence: what the recommendations follow from.
+        recommendations: for the parameter groups of a run.
+        task: as in a study file; ``file.py:function`` is relative to the working directory.
+        metric: the name under which the task reports what the study decides by.
+        goal: whether the metric is to be maximized or minimized.
+        epochs: how long a trial trains.
 
     Returns:
-        The answer that is tested.
+        The recommendation that is tested.
 
     Raises:
         UnusableInputError: the file exists or cannot be written, or there is no such task.
+        MissingExtraError: the packages of ``equipoise[study]`` are not installed.
     """
+    path = Path(path)
     if path.exists():
         raise UnusableInputError(f"{path} exists: choose another name, nothing is overwritten")
-    tested = max(answers, key=lambda each: sum(math.prod(change.layer.shape) for change in each.changes))
-    text = _text(path, evidence, tested, test)
-    study = Study.model_validate(tomllib.loads(text))
-    locate_task(study.task, path.parent)
-    replace_file(path, text.encode())
+    tested = max(recommendations, key=lambda each: sum(math.prod(update.layer.shape) for update in each.updates))
+    content = {
+        "name": re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-") or "recommended",
+        "task": _relative(task, path.parent),
+        "metric": metric,
+        "goal": goal,
+        "epochs": epochs,
+        "seeds": SEEDS,
+        "tuning_seeds": TUNING_SEEDS,
+        "learning_rates": _learning_rates(tested.adam_lr),
+        "arm": _arms(evidence, tested),
+    }
+    locate_task(Study.model_validate(content).task, path.parent)
+    comment = f"# Tests a recommendation: exponent {tested.exponent:.3g}, from {evidence.source}.\n\n"
+    replace_file(path, (comment + tomli_w.dumps(content)).encode())
     return tested
 
 
-def _text(path: Path, evidence: Evidence, tested: Answer, test: Test) -> str:
-    group = evidence.groups[tested.group]
-    scale = typical_scale([change.layer for change in tested.changes])
-    betas = {"betas": list(group.betas)} if group.betas != (0.9, 0.999) and group.betas[0] else {}
-    family = {**betas, "weight_decay": 0.01}
+def _relative(task: str, folder: Path) -> str:
+    module, separator, function = task.rpartition(":")
+    return f"{os.path.relpath(module, folder)}{separator}{function}" if module.endswith(".py") else task
+
+
+def _arms(evidence: Evidence, tested: Recommendation) -> list[dict[str, Any]]:
+    scale = typical_scale([update.layer for update in tested.updates])
+    betas = {"betas": list(tested.betas)} if tested.betas != (0.9, 0.999) and tested.betas[0] else {}
+    shared = {**betas, "weight_decay": WEIGHT_DECAY}
     arms: list[dict[str, Any]] = [
-        {"name": "adamw", "optimizer": "torch.optim.AdamW", "baseline": True, **family},
+        {"name": "adamw", "optimizer": "torch.optim.AdamW", "baseline": True, **shared},
         {
             "name": "sgd",
             "optimizer": "torch.optim.SGD",
             "momentum": MOMENTUM,
-            # Its updates are then as large as Adam's where gradients have the typical scale (E7).
-            "learning_rates": _rates(group.rate * (1 - MOMENTUM) / scale),
+            # Its updates are then as large as Adam's where gradients have the typical scale.
+            "learning_rates": _learning_rates(tested.adam_lr * (1 - MOMENTUM) / scale),
         },
     ]
-    for name, exponent in _exponents(tested):
-        arm: dict[str, Any] = {"name": name, "optimizer": "equipoise.SMES", "exponent": exponent, **family}
-        if evidence.reference != "none":
-            arm["reference"] = evidence.reference
-        else:
-            arm |= {"reference": "none", "learning_rates": _rates(group.rate * scale ** -scale_degree(exponent))}
+    for name, exponent in _neighbours(tested):
+        arm: dict[str, Any] = {"name": name, "optimizer": "equipoise.SMES", "exponent": exponent, **shared}
+        arm["reference"] = evidence.reference
+        if evidence.reference == "none":
+            arm["learning_rates"] = _learning_rates(tested.adam_lr * scale ** -scale_degree(exponent))
         arms.append(arm)
-    head = {
-        "name": re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-") or "recommended",
-        "task": _relative(test.task, path.parent),
-        "metric": test.metric,
-        "goal": test.goal,
-        "epochs": test.epochs,
-        "seeds": SEEDS,
-        "tuning_seeds": TUNING_SEEDS,
-        "learning_rates": _rates(group.rate),
-    }
-    comment = f"# Tests a recommendation: exponent {tested.exponent:.3g}, from {evidence.source}."
-    blocks = [comment, _table(head), *(f"[[arm]]\n{_table(arm)}" for arm in arms)]
-    return "\n\n".join(blocks) + "\n"
+    return arms
 
 
-def _exponents(tested: Answer) -> list[tuple[str, float]]:
-    """The recommended exponent and the two next to it, without that of the baseline."""
+def _neighbours(tested: Recommendation) -> list[tuple[str, float]]:
+    """The recommended exponent and the two next to it, without the exponent of the baseline."""
     middle = round(tested.exponent, 3)
     low = round(max(0.0, middle - DIFFERENT), 3)
     high = round(min(tested.highest, middle + DIFFERENT), 3)
@@ -109,15 +124,5 @@ def _exponents(tested: Answer) -> list[tuple[str, float]]:
     return [(name, exponent) for name, exponent in found.items() if exponent != 0.5]
 
 
-def _rates(middle: float) -> list[float]:
+def _learning_rates(middle: float) -> list[float]:
     return [float(f"{middle * SPAN ** (2 * i / (COUNT - 1) - 1):.3g}") for i in range(COUNT)]
-
-
-def _relative(task: str, folder: Path) -> str:
-    module, separator, function = task.rpartition(":")
-    return f"{os.path.relpath(module, folder)}{separator}{function}" if module.endswith(".py") else task
-
-
-def _table(values: dict[str, Any]) -> str:
-    # TOML writes these values as JSON does.
-    return "\n".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())

@@ -11,7 +11,7 @@ import torch
 from torch.optim import Adam, AdamW
 
 from equipoise.errors import StabilityWarning, UnusableInputError
-from equipoise.hyperparameters import Hyperparameters
+from equipoise.hyperparameters import Hyperparameters, whole_number
 from equipoise.optim._optimizer import Equipoise
 from equipoise.study._analysis import Analysis, analyse, tune
 from equipoise.study._cells import Cell, Table, trials
@@ -53,9 +53,10 @@ def run(
         The verdict (`headline`, `remarks`), every arm's values, and the contrasts with the baseline.
 
     Raises:
-        UnusableInputError: the file is not a study, its task or an arm's optimizer cannot be used, or the store or the report
-            cannot be opened or written. In all cases but the last no trial was run.
-        StudyStoppedError: a trial failed. Those that had finished are kept.
+        ArgumentError: `workers` is not a whole number of at least 1.
+        UnusableInputError: the file is not a study, its task or an arm's optimizer cannot be used, the store cannot be opened
+            (in these cases no trial was run), or the report cannot be written.
+        StudyStoppedError: a trial failed, or none of them reported a finite number. Trials that finished are kept.
 
     Example:
         >>> import tempfile
@@ -86,22 +87,25 @@ def run(
     else:
         folder = Path(study).parent if folder is None else Path(folder)
         study = read_study(Path(study))
+    if workers is None:
+        workers = usable_cores()
+    whole_number("workers", workers)
     table = Table(study, locate_task(study.task, folder))
-    with nullcontext(progress) if progress is not None else default_progress(study.metric) as told:
-        tuning = table.plan_tuning()
-        table.hyperparameters = _check_arms(tuning, told.warn)
-        with closing(Store(store or sqlite_url(folder / f"{study.name}.db"))) as kept:
-            _complete(study, tuning, kept, told, workers or usable_cores())
+    tuning = table.plan_tuning()
+    with default_progress() if progress is None else nullcontext(progress) as progress:
+        table.hyperparameters = _check_arms(table, progress.warn)
+        with closing(Store(store or sqlite_url(folder / f"{study.name}.db"))) as database:
+            _complete(study, tuning, database, progress, workers)
             tuned = [tune(table, arm) for arm in study.arms]
             comparison = table.plan_comparison({found.arm.name: found.chosen for found in tuned})
-            _complete(study, comparison, kept, told, workers or usable_cores())
+            _complete(study, comparison, database, progress, workers)
     analysis = analyse(table, tuned)
     if report is not None:
         write_html(analysis, Path(report))
     return analysis
 
 
-def _check_arms(cells: Sequence[Cell], warn: Callable[[str], None]) -> dict[str, Hyperparameters]:
+def _check_arms(table: Table, warn: Callable[[str], None]) -> dict[str, Hyperparameters]:
     """Make every arm's optimizer and controller once on small parameters, to see before any training that it can be made.
 
     Returns:
@@ -111,13 +115,13 @@ def _check_arms(cells: Sequence[Cell], warn: Callable[[str], None]) -> dict[str,
         UnusableInputError: an optimizer or a controller cannot be made.
     """
     found: dict[str, Hyperparameters] = {}
-    for cell in {cell.arm: cell for cell in reversed(cells)}.values():
-        optimizer = _make_optimizer(cell, warn)
+    for arm in table.study.arms:
+        optimizer = _make_optimizer(next(cell for cell in table.cells if cell.arm == arm.name), warn)
         group = optimizer.param_groups[0]
         if isinstance(optimizer, Equipoise):
-            found[cell.arm] = Hyperparameters.of_group(group)
+            found[arm.name] = Hyperparameters.of_group(group)
         elif type(optimizer) in (Adam, AdamW):
-            found[cell.arm] = Hyperparameters.parse(group["betas"])
+            found[arm.name] = Hyperparameters.parse(group["betas"])
     return found
 
 

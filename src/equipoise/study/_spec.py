@@ -24,7 +24,7 @@ BUILT_IN_TASKS = {
     "words": "equipoise.study._tasks.source_files:words",
     "diabetes": "equipoise.study._tasks.tables:diabetes",
 }
-"""Where the tasks are that study files know by a name."""
+"""The tasks that a study file can name without saying where they are."""
 
 FIRST_COMPARISON_SEED = 10_000
 """Tuning seeds count from 0, comparison seeds from here: no seed that chose a learning rate is used to compare."""
@@ -60,44 +60,87 @@ DottedName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
 
 
 class ArmController(BaseModel):
-    """What moves an arm's exponent while it trains. All keys but the name go to the controller."""
+    """The controller that moves an arm's exponent while it trains. All keys but the name go to the controller."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: DottedName
+    """The dotted name of its class."""
 
 
 class Arm(BaseModel):
-    """One optimizer configuration. Keys that are not listed here go to the optimizer."""
+    """One optimizer configuration of a study. Keys that are not listed here go to the optimizer.
+
+    Raises:
+        pydantic.ValidationError: a value is missing or not accepted.
+
+    Example:
+        >>> arm = Arm(name="quarter", optimizer="equipoise.SMES", exponent=0.25, weight_decay=0.01)
+        >>> arm.arguments
+        {'exponent': 0.25, 'weight_decay': 0.01}
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str = Field(min_length=1)
     optimizer: DottedName
+    """The dotted name of its class, as ``torch.optim.AdamW``. It is called with `lr` and the arm's other keys."""
     controller: ArmController | None = None
-    """As ``{ name = "equipoise.balance.SpreadController", every = 20 }``."""
+    """A class and its arguments, as ``{ name = "equipoise.balance.SpreadController", every = 20 }``."""
     baseline: bool = False
+    """Whether the other arms are compared with this one. Exactly one arm of a study is the baseline."""
     learning_rates: LearningRates | None = None
+    """The arm's own learning rates, as many as the study has; by default those of the study."""
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What the optimizer is called with besides parameters and learning rate."""
+        """What the optimizer is called with, besides parameters and learning rate."""
         return dict(self.model_extra or {})
 
 
 class Study(BaseModel):
-    """A study file."""
+    """A comparison of optimizers: what a study file holds.
+
+    Raises:
+        pydantic.ValidationError: a value is missing or not accepted; arms that have equal names, no baseline or two, or
+            different numbers of learning rates.
+
+    Example:
+        >>> study = Study(
+        ...     name="widgets",
+        ...     task="my_task.py:train",
+        ...     metric="accuracy",
+        ...     goal="maximize",
+        ...     epochs=5,
+        ...     seeds=9,
+        ...     tuning_seeds=2,
+        ...     learning_rates={"low": 1e-4, "high": 1e-2, "count": 3},
+        ...     arm=[
+        ...         {"name": "adamw", "optimizer": "torch.optim.AdamW", "baseline": True},
+        ...         {"name": "sgd", "optimizer": "torch.optim.SGD", "learning_rates": [0.01, 0.1, 1.0]},
+        ...     ],
+        ... )
+        >>> [(arm.name, study.rates_of(arm)) for arm in study.arms]
+        [('adamw', [0.0001, 0.001, 0.01]), ('sgd', [0.01, 0.1, 1.0])]
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """The store is NAME.db, and the report of the command NAME.report.html."""
     task: str
+    """The name of a built-in task, ``file.py:function`` or ``package.module:function``: a function of one :class:`Trial`."""
     metric: str
+    """What decides: the last number that the task reports under this name."""
     goal: Literal["maximize", "minimize"]
     epochs: int = Field(ge=1)
+    """How long every trial trains."""
     seeds: int = Field(ge=2)
+    """The number of comparison seeds."""
     tuning_seeds: int = Field(ge=1, le=FIRST_COMPARISON_SEED)
+    """The number of seeds that choose the learning rate."""
     learning_rates: LearningRates
+    """A list, or ``{ low = ..., high = ..., count = ... }``, evenly spaced on a logarithmic axis."""
     diverged: float | None = Field(default=None, allow_inf_nan=False)
     """The metric that a diverged trial counts with; by default the worst value that any trial of the study reported."""
     arms: list[Arm] = Field(alias="arm", min_length=2)
@@ -133,12 +176,12 @@ class Study(BaseModel):
 
     @property
     def seeds_for_tuning(self) -> range:
-        """Seeds of the trials that choose the learning rate."""
+        """The seeds of the trials that choose the learning rate."""
         return range(self.tuning_seeds)
 
     @property
     def seeds_for_comparison(self) -> range:
-        """Fresh seeds, the same for every arm."""
+        """The seeds of the trials that compare: fresh, and the same for every arm."""
         return range(FIRST_COMPARISON_SEED, FIRST_COMPARISON_SEED + self.seeds)
 
 
@@ -154,10 +197,26 @@ class TaskSource:
 
 
 def read_study(path: Path) -> Study:
-    """Read and check a study file.
+    r"""Read and check a study file.
+
+    Args:
+        path: the TOML file.
 
     Raises:
-        UnusableInputError: missing, not TOML, or not a study; the message lists every fault.
+        UnusableInputError: it is missing, not TOML, or not a study; the message lists every fault.
+
+    Example:
+        >>> import tempfile
+        >>> head = 'name = "widgets"\ntask = "digits"\nmetric = "accuracy"\ngoal = "maximize"\n'
+        >>> numbers = "epochs = 5\nseeds = 9\ntuning_seeds = 2\nlearning_rates = [0.001, 0.01]\n"
+        >>> adamw = '[[arm]]\nname = "adamw"\noptimizer = "torch.optim.AdamW"\nbaseline = true\n'
+        >>> quarter = '[[arm]]\nname = "quarter"\noptimizer = "equipoise.SMES"\nexponent = 0.25\n'
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "study.toml")
+        ...     _ = path.write_text(head + numbers + adamw + quarter)
+        ...     study = read_study(path)
+        >>> study.metric, study.baseline.name
+        ('accuracy', 'adamw')
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -127,7 +127,7 @@ class Trial:
             metrics: any named numbers, or tensors of one element.
 
         Raises:
-            DivergedError: one of them is not finite; the trial ends as diverged.
+            ArithmeticError: one of them is not finite. Let it pass: the trial ends as diverged.
             ArgumentError: the arm's controller needs a loss that was not reported.
         """
         numbers = {name: float(value.item() if isinstance(value, torch.Tensor) else value) for name, value in metrics.items()}

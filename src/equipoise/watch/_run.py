@@ -111,7 +111,7 @@ class Run:
         return [event for event in self.events.values() if event["kind"] == "verdict" and event["step"] == step]
 
     def read(self) -> bool:
-        """Take in the next part of the file, about :data:`PART_BYTES` bytes.
+        """Take in the next part of the file, about ``PART_BYTES`` bytes.
 
         Returns:
             Whether there was anything new.
@@ -142,7 +142,7 @@ class Run:
         return self._sample[1] if self._sample else self
 
     def sample(self) -> Run:
-        """The run as some of its readings show it, from :data:`SAMPLE_PLACES` places all over the file and from its end.
+        """The run as some of its readings show it, from ``SAMPLE_PLACES`` places all over the file and from its end.
 
         It takes milliseconds where :meth:`read` takes minutes, and can miss a spike. Show it, but do not read on with it.
         """
@@ -155,7 +155,7 @@ class Run:
         return seen
 
     def window(self, first: int, last: int) -> Overview | None:
-        """Every reading from one step to another, or None where they take more than :data:`WINDOW_BYTES` bytes.
+        """Every reading from one step to another, or None where they take more than ``WINDOW_BYTES`` bytes.
 
         The places are found by bisection, which may miss a step that a rollback repeated far from there.
         """

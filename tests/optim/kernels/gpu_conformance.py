@@ -187,7 +187,7 @@ def test_memory_of_every_layout_is_stepped_on(dtypes):
 
 
 def slots_of(params, steps=0.0):
-    """Of Adam, on the device."""
+    """Slots of Adam with empty moments, on the device."""
     return [
         kernels.Slot(
             tensor.to(DEVICE, copy=True),

@@ -14,8 +14,8 @@ import torch
 
 from equipoise import Equipoise, rules
 from equipoise.errors import ArgumentError
-from equipoise.optim import _groups as groups
 from equipoise.optim import _kernels as kernels
+from equipoise.optim._groups import values_for_step
 from equipoise.optim._kernels import gpu
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is made for Linux alone")
@@ -159,7 +159,7 @@ def test_it_says_why_it_cannot(monkeypatch):
 
 
 def test_auto_takes_it_on_a_gpu_and_the_eager_kernel_where_triton_is_missing(monkeypatch):
-    choose = kernels.choose.__wrapped__  # what was chosen before is remembered
+    choose = kernels.choose_kernel.__wrapped__  # what was chosen before is remembered
     assert choose("auto", GPU, torch.bfloat16) == "fused"
     monkeypatch.setattr(gpu, "find_spec", lambda name: None)
     assert choose("auto", GPU, torch.bfloat16) == "eager"
@@ -170,5 +170,5 @@ def test_auto_takes_it_on_a_gpu_and_the_eager_kernel_where_triton_is_missing(mon
 def test_the_host_does_not_read_a_learning_rate_on_an_accelerator():
     lr = torch.tensor([0.1], device="meta")  # has no value that could be read
     optimizer = Equipoise([torch.nn.Parameter(torch.zeros(2))], lr=lr)
-    step = groups.of_step(optimizer.param_groups[0]).step
+    step = values_for_step(optimizer.param_groups[0]).step
     assert (step.lr.device.type, step.lr.shape) == ("meta", ())

@@ -13,8 +13,8 @@ import torch
 from equipoise import Equipoise, rules
 from equipoise.errors import ArgumentError
 from equipoise.optim import _kernels as kernels
-from equipoise.optim import _optimizer as optim
 from equipoise.optim._kernels import compiled, cpu, eager
+from equipoise.optim._plan import DTYPES
 from tests.conformance.table import KERNEL_ROWS, KernelRow, every_kernel_row
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "trajectories.json").read_text())
@@ -37,7 +37,7 @@ def traced(monkeypatch):
 
 
 def test_the_table_has_a_row_for_every_kernel_and_dtype():
-    assert {(row.kernel, row.dtype) for row in KERNEL_ROWS} == {(k, dtype) for k in kernels.KERNELS for dtype in optim.DTYPES}
+    assert {(row.kernel, row.dtype) for row in KERNEL_ROWS} == {(k, dtype) for k in kernels.KERNELS for dtype in DTYPES}
 
 
 def follow(row: KernelRow, steps: int, **arguments):
@@ -212,9 +212,10 @@ def test_auto_takes_the_fastest_kernel_that_can():
     assert "kernel in use: fused, eager" in repr(Equipoise(devices))
 
 
-def test_without_a_compiler_the_eager_kernel_runs(monkeypatch):
+def test_without_a_compiler_the_eager_kernel_runs(monkeypatch, request):
     monkeypatch.setattr(cpu, "library", lambda: None)
-    monkeypatch.setattr(kernels, "choose", kernels.choose.__wrapped__)  # what was chosen before is remembered
+    kernels.choose_kernel.cache_clear()  # what was chosen before is remembered
+    request.addfinalizer(kernels.choose_kernel.cache_clear)
     parameter = torch.nn.Parameter(torch.ones(2))
     optimizer = Equipoise([parameter], lr=0.5)
     parameter.grad = torch.ones(2)

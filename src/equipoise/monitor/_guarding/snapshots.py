@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equipoise.balance._controller import checked_every
 from equipoise.errors import ArgumentError, UnusableInputError
 from equipoise.hyperparameters import whole_number
 from equipoise.monitor._guarding.archive import Archive, Snapshot
@@ -78,8 +77,9 @@ class Snapshots:
         if not objects:
             raise ArgumentError("objects", objects, "at least one object to keep, by name")
         whole_number("keep", keep, 2)
+        whole_number("every", every)
         self.objects = dict(objects)
-        self.every = checked_every(every)
+        self.every = every
         self.keep = keep
         self.remedies = 0
         """How many rollbacks have left their remedies in the present state; a guard counts them."""

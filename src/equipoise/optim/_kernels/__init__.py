@@ -1,4 +1,4 @@
-"""How the rule is executed: one table of kernels, and the choice among them."""
+"""How the update rule is executed: one table of kernels, and the choice among them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from equipoise.errors import ArgumentError
 from equipoise.optim._kernels import compiled, cpu, eager, gpu
 from equipoise.optim._kernels.slot import MEASURES, Batch, Group, Slot
 
-__all__ = ["AUTO", "KERNELS", "MEASURES", "Batch", "Group", "Kernel", "Slot", "check", "choose"]
+__all__ = ["AUTO", "KERNELS", "MEASURES", "Batch", "Group", "Kernel", "Slot", "choose_kernel", "refuse_unknown_kernel"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Kernel:
 
 
 FUSED = {"cpu": Kernel(cpu.refusal, cpu.prepare), "cuda": Kernel(gpu.refusal, gpu.prepare)}
-"""By type of device."""
+"""The fused kernels by type of device."""
 
 
 def _fused_refusal(device: torch.device, dtype: torch.dtype) -> str | None:
@@ -53,8 +53,8 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
 AUTO = "auto"
 
 
-def check(name: object) -> None:
-    """Refuse the name of a kernel that there is not.
+def refuse_unknown_kernel(name: object) -> None:
+    """Refuse a name that no kernel has.
 
     Raises:
         ArgumentError: an unknown name.
@@ -64,17 +64,17 @@ def check(name: object) -> None:
 
 
 @cache
-def choose(name: str, device: torch.device, dtype: torch.dtype) -> str:
+def choose_kernel(name: str, device: torch.device, dtype: torch.dtype) -> str:
     """The kernel that updates parameters of a kind: the one asked for, or with "auto" the first of the table that can.
 
     Raises:
         ArgumentError: an unknown name, or a kernel that refuses them; the message gives the reason.
 
     Example:
-        >>> choose("auto", torch.device("meta"), torch.float32)
+        >>> choose_kernel("auto", torch.device("meta"), torch.float32)
         'eager'
     """
-    check(name)
+    refuse_unknown_kernel(name)
     if name == AUTO:
         return next(known for known, kernel in KERNELS.items() if kernel.refusal(device, dtype) is None)
     reason = KERNELS[name].refusal(device, dtype)

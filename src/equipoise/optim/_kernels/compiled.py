@@ -1,4 +1,4 @@
-"""The rule under ``torch.compile``: one graph per kind of tensor, in which everything that changes per step is a tensor."""
+"""The update rule under ``torch.compile``: one graph per kind of tensor; all that changes per step is a tensor in it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def refusal(*_: object) -> None:
 
 def prepare(slots: Sequence[Slot]) -> Batch:
     """Steps on these slots."""
+    # Parameters and moments as (elements,), in the same memory wherever it has no gaps.
     return partial(_execute, slots, [_flat(slot.theta) for slot in slots], [_flat_memories(slot) for slot in slots])
 
 

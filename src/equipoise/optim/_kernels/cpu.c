@@ -1,4 +1,4 @@
-/* The fused CPU kernel: the rule of rules.py (E1 to E3), second statement, for speed alone.
+/* The fused CPU kernel: the update rule of rules.py, stated a second time for speed alone.
 
    One parallel loop over fixed-size chunks of all tensors of all groups; inside a chunk, which stays in cache, one pass per
    stage (stage.h). Computed in float, or in double for parameters in double; other types are widened and narrowed a chunk at
@@ -25,21 +25,24 @@ typedef enum { FLOAT32, BFLOAT16, FLOAT16, FLOAT64 } Type;
 
 typedef enum { HALF, QUARTER, EIGHTH, ZERO, MODERATE, MODERATE_NEGATIVE, LARGE, LARGE_NEGATIVE } Power;
 
+/* All memory belongs to the caller: torch's tensors, and the tables of cpu.py, which repeats these structures field by field.
+   Nothing is allocated here. No tensor overlaps another. */
+
 typedef struct {
-    void *theta;
-    const void *gradient;
-    float *step;                                     /* t of the step before; incremented here */
-    int64_t theta_type, gradient_type, moments_type; /* all or none FLOAT64 */
-    int64_t count;
-    int64_t first_chunk;  /* chunks of all tensors before this one */
-    int64_t first_memory; /* of its stages */
-    int64_t group;
+    void *theta;                                     /* [count], contiguous, of theta_type; written */
+    const void *gradient;                            /* [count], contiguous, of gradient_type; only read */
+    float *step;                                     /* [1]: t of the step before; incremented here */
+    int64_t theta_type, gradient_type, moments_type; /* Type; all or none FLOAT64 */
+    int64_t count;                                   /* elements */
+    int64_t first_chunk;                             /* chunks of all tensors before this one */
+    int64_t first_memory;                            /* index in memories[] of its first stage */
+    int64_t group;                                   /* index in groups[] */
     int64_t position, offset; /* which parameter, and its first element here, to the generator of random numbers */
 } Tensor;
 
 typedef struct {
-    void *m, *v;
-    void *reference;        /* float or double, as the tensor is computed; NULL without a reference */
+    void *m, *v;            /* [count], contiguous, of moments_type; written */
+    void *reference;        /* [1], float or double, as the tensor is computed; NULL without a reference */
     int64_t m_born, v_born; /* steps before them: bias corrections go by age */
 } Memory;
 
@@ -47,11 +50,14 @@ typedef struct {
     double beta1, beta2, exponent;
 } Stage;
 
+/* One parameter group. `initial`: the reference stops moving at `reference_steps`. */
 typedef struct {
     double lr, eps, weight_decay;
     int64_t stages, first_stage, maximize, initial, reference_steps, stochastic, seed;
 } Group;
 
+/* Over some elements, in the order of MEASURES in slot.py: sums of g^2, u^2, theta^2 and v, max |u|, and how many g are 0, and
+   not finite. */
 typedef struct {
     double input, output, theta, second, largest, zeros, nonfinite;
 } Sums;
@@ -205,6 +211,7 @@ INLINE uint16_t random_half(float value, uint32_t random)
     return half_of(value, added, (uint32_t)(whole + up));
 }
 
+/* from[count], of 16 bits each, into to[count]; exact. */
 INLINE void widen(float *restrict to, const uint16_t *restrict from, int64_t count, int64_t type)
 {
     if (type == BFLOAT16)
@@ -215,7 +222,7 @@ INLINE void widen(float *restrict to, const uint16_t *restrict from, int64_t cou
             to[i] = widen_half(from[i]);
 }
 
-/* With a key: at random. */
+/* from[count] rounded into to[count]: at random with a key, else to nearest. `first` is the number of its first element. */
 INLINE void narrow(uint16_t *restrict to, const float *restrict from, int64_t count, int64_t type, const Key *key, uint32_t first)
 {
     if (type == BFLOAT16 && key) {
@@ -246,7 +253,7 @@ INLINE void narrow_moments(uint16_t *restrict m, const float *restrict from_m, u
     }
 }
 
-/* The floats at `data`, in `buffer` if they are of another type there. */
+/* The `count` floats from element `start` of `data` on: the very memory if they are floats there, else copies in buffer[count]. */
 INLINE float *as_float(const void *data, int64_t start, int64_t count, int64_t type, float *buffer)
 {
     if (type == FLOAT32)
@@ -256,7 +263,7 @@ INLINE float *as_float(const void *data, int64_t start, int64_t count, int64_t t
 }
 
 /* A chunk in blocks, so small that the processor fetches the next one meanwhile: each is widened, goes through all stages,
-   and is narrowed. */
+   and is narrowed. `memories`, `passes` and `sums` (NULL: measure nothing) have an entry per stage, `keys` one more, the first. */
 CLONES static void chunk_float(const Tensor *tensor, const Memory *memories, const Pass_float *passes, const Key *keys,
                                const Group *group, int64_t start, int64_t count, Sums *sums)
 {
@@ -293,7 +300,7 @@ CLONES static void chunk_double(const Tensor *tensor, const Memory *memories, co
     }
 }
 
-/* Marks the tensors that have a reference which is still 0, because no gradient was seen; returns how many. */
+/* Marks in unseen[count] the tensors that have a reference which is still 0, because no gradient was seen; returns how many. */
 int64_t equipoise_unseen(const Tensor *tensors, const Memory *memories, const Group *groups, int64_t count, uint8_t *unseen)
 {
     int64_t found = 0;
@@ -310,7 +317,7 @@ int64_t equipoise_unseen(const Tensor *tensors, const Memory *memories, const Gr
     return found;
 }
 
-/* What the chunks of a tensor measured: its telemetry, and the references for the next step. */
+/* Adds up what the chunks of a tensor measured, sums[chunks][most]: its telemetry, and its references for the next step. */
 static void conclude(const Tensor *tensor, const Memory *memories, const Stage *stages, const Group *group, int64_t most,
                      int64_t chunks, double t, const Sums *sums, Sums *telemetry)
 {
@@ -338,8 +345,9 @@ static void conclude(const Tensor *tensor, const Memory *memories, const Stage *
     }
 }
 
-/* One step for all tensors. `sums` has `most` entries (the largest number of stages) per chunk, NULL if nothing is to be
-   measured; `telemetry` one entry per tensor, or NULL. */
+/* One step for all tensors[count]. `memories` and `stages` hold those of all tensors and of all groups one after the other.
+   `most` is the largest number of stages. `sums` is [chunks][most], scratch memory, NULL if nothing is to be measured and no tensor
+   has a reference; `telemetry` is [count], written, or NULL. */
 void equipoise_step(const Tensor *tensors, const Memory *memories, const Stage *stages, const Group *groups, int64_t count,
                     int64_t chunks, int64_t most, int64_t threads, Sums *sums, Sums *telemetry)
 {

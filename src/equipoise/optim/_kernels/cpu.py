@@ -22,12 +22,12 @@ from equipoise.optim._kernels import eager
 from equipoise.optim._kernels.slot import MEASURES, Batch, Group, Slot
 
 CHUNK = 2048
-"""Elements; as in cpu.c."""
+"""How many elements a thread takes at a time, as in cpu.c."""
 
 TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3}
-"""As in cpu.c."""
+"""How cpu.c numbers the types."""
 
-# The structures of cpu.c.
+# The structures of cpu.c, field by field, all of 8 bytes: theta, gradient, step, m, v and reference are addresses.
 TENSOR = np.dtype(
     [(name, np.int64) for name in ("theta", "gradient", "step", "theta_type", "gradient_type", "moments_type", "count")]
     + [(name, np.int64) for name in ("first_chunk", "first_memory", "group", "position", "offset")]
@@ -42,20 +42,25 @@ GROUP = np.dtype(
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernel; None, and a warning in the log, where there was no compiler when the package was installed.
+    """The compiled kernel; None, and a warning in the log, where it was not compiled at install or does not load.
 
     torch is imported by then, so that its OpenMP library is the one that the kernel finds: one pool of threads for both.
     """
+    log = logging.getLogger("equipoise")
     for path in sorted(Path(__file__).parent.glob("_cpu*.so")):
-        compiled = ctypes.CDLL(str(path))
+        try:
+            compiled = ctypes.CDLL(str(path))
+        except OSError as error:  # a torch that was built without libgomp, on a machine that has none either
+            log.warning("the fused CPU kernel does not load (%s): steps on the CPU are several times slower", error)
+            return None
         pointer, number = ctypes.c_void_p, ctypes.c_int64
         compiled.equipoise_step.argtypes = [pointer] * 4 + [number] * 4 + [pointer] * 2
         compiled.equipoise_unseen.argtypes = [pointer] * 3 + [number, pointer]
         compiled.equipoise_unseen.restype = number
         return compiled
-    logging.getLogger("equipoise").warning(
-        "the fused CPU kernel was not compiled, for want of a C compiler when equipoise was installed: steps on the CPU are"
-        " several times slower; install one (gcc), then install equipoise again"
+    log.warning(
+        "the fused CPU kernel was not compiled, for want of a C compiler with OpenMP when equipoise was installed: steps on the"
+        " CPU are several times slower; install one (gcc), then install equipoise again"
     )
     return None
 
@@ -88,7 +93,8 @@ class _Batch:
         self.most = max(len(slot.memories) for slot in slots)
         self.referenced = any(isinstance(memory.reference, Tensor) for slot in slots for memory in slot.memories)
 
-        counts = np.array([theta.numel() for theta in self.thetas])
+        # Addresses stay valid while `slots` and `thetas`, kept here, hold the tensors, and while nobody moves their memory.
+        counts = np.array([theta.numel() for theta in self.thetas])  # (slots,), as are chunks and stages
         chunks = -(-counts // CHUNK)
         stages = np.array([len(slot.memories) for slot in slots])
         self.chunks = int(chunks.sum())
@@ -103,7 +109,7 @@ class _Batch:
         self.tensors["first_memory"] = np.cumsum(stages) - stages
         for name in ("group", "position", "offset"):
             self.tensors[name] = [getattr(slot, name) for slot in slots]
-        self.memories = np.zeros(stages.sum(), MEMORY)
+        self.memories = np.zeros(stages.sum(), MEMORY)  # the stages of the first slot, then those of the second, ...
         kept = [memory for slot in slots for memory in slot.memories]
         for name in ("m", "v"):
             self.memories[name] = [getattr(memory, name).data_ptr() for memory in kept]
@@ -114,8 +120,8 @@ class _Batch:
             self.memories[name] = [getattr(memory, name) for memory in kept]
 
     def execute(self, gradients: Sequence[Tensor], groups: Sequence[Group], measures: Tensor | None) -> None:
-        """One step."""
-        gradients = self._readable(gradients)
+        """One step; the arguments are those of :data:`~equipoise.optim._kernels.slot.Batch`."""
+        gradients = self._readable(gradients)  # keeps copies alive until the C code has returned
         for index in self.gappy:
             self.thetas[index].copy_(self.slots[index].theta)
         self.tensors["gradient"] = np.fromiter(map(Tensor.data_ptr, gradients), np.int64, len(gradients))
@@ -141,7 +147,7 @@ class _Batch:
                         eager.prime([slot], [gradient], groups)
         sums = None
         if self.referenced or measures is not None:
-            sums = np.empty((self.chunks, self.most, len(MEASURES)))
+            sums = np.empty((self.chunks, self.most, len(MEASURES)))  # float64; cpu.c fills all that it reads
         compiled.equipoise_step(
             *(tensors, memories, stages.ctypes.data, each),
             *(len(self.slots), self.chunks, self.most, torch.get_num_threads()),

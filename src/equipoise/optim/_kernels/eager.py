@@ -1,4 +1,4 @@
-"""The rule itself on torch tensors, one operation after the other: the kernel that runs everywhere."""
+"""The update rule itself on torch tensors, one operation after the other: the kernel that runs everywhere."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def apply(
     keys: Sequence[Key | None],
     measured: bool,
 ) -> tuple[list[Tensor], Tensor | None]:
-    """One step of the rule, in float32 or better; in place, but for the references.
+    """One step of the update rule, in float32 or better; in place, except for the references.
 
     Args:
-        theta: the parameter; gradient and moments have its shape.
-        gradient: only read.
-        memories: one per stage.
+        theta: the parameter, any shape and dtype; written to.
+        gradient: of the shape of theta, any dtype; only read.
+        memories: one per stage; m and v have the shape of theta and are written to, references are () and only read.
         step: its numbers may be tensors of one element.
-        keys: of the random numbers that round the parameter (None: to nearest), and the moments of each stage.
+        keys: stages + 1 of them, for the random numbers that round the parameter (None: to nearest) and each stage's moments.
         measured: whether to return the measures of :data:`~equipoise.optim._kernels.slot.MEASURES`.
 
     Returns:
-        The references for the next step, by stage, and the measures.
+        The references for the next step, (stages,) tensors of shape (), and the measures: (MEASURES,), float64.
     """
     precision = torch.promote_types(memories[0].m.dtype, torch.float32)
     exact = [memory._replace(m=memory.m.to(precision), v=memory.v.to(precision)) for memory in memories]
@@ -75,7 +75,7 @@ def prime(
     groups: Sequence[Group],
     agree: Callable[[list[Tensor]], Sequence[Tensor]] = list,
 ) -> None:
-    """Set the references of E3 that are still 0 to the means that the coming step will find; change nothing else.
+    """Set the references that are still 0 to the means that the coming step will find; change nothing else.
 
     One stage after the other, because the update of each has the scale of its reference.
 
@@ -95,7 +95,7 @@ def prime(
 
 
 def _mean(slot: Slot, gradient: Tensor, group: Group, stage: int) -> Tensor:
-    """Of v_hat of a stage in the coming step, while its reference is 0."""
+    """The mean of a stage's v_hat that the coming step will find, (), while the stage's reference is 0."""
     step = group.step._replace(number=int(slot.steps.item()) + 1)
     precision = slot.memories[0].reference.dtype
     memories = [memory._replace(m=memory.m.to(precision), v=memory.v.to(precision)) for memory in slot.memories]
@@ -135,7 +135,7 @@ def _step(slot: Slot, gradient: Tensor, groups: Sequence[Group], measures: Tenso
 
 
 def _blocks(slot: Slot, gradient: Tensor) -> Iterator[tuple[Slot, Tensor]]:
-    """The slot in blocks; whole where its memory has gaps."""
+    """Cut the slot and its gradient into views of BLOCK elements; where memory has gaps, yield both whole."""
     if slot.theta.numel() <= BLOCK or not slot.theta.is_contiguous():
         yield slot, gradient
         return

@@ -30,7 +30,7 @@ BLOCK = 1024
 """Elements that one program updates."""
 
 TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3}
-"""As in gpu_device.py."""
+"""How gpu_device.py numbers the types."""
 
 PUT = 32
 """Numbers that one launch sends."""
@@ -137,11 +137,12 @@ class _Launch:
         self.aligned = not any((addresses % 16).any() for addresses in (tensors["theta"], memories["m"], memories["v"]))
 
         size = -(-(len(slots) + GROUP + STAGE * self.stages) // PUT) * PUT
+        # The tables on the device, which this object owns; their rows are laid out in gpu_device.py.
         self.known: list[int] = []
-        """What the table of what changes holds."""
-        self.given = torch.empty(size, dtype=torch.int64, device=self.device)
-        self.tensors = torch.tensor(rows.view(np.int64), device=self.device)
-        self.owners = torch.tensor(np.repeat(np.arange(len(slots), dtype=np.int32), blocks), device=self.device)
+        """What `given` holds, on the host."""
+        self.given = torch.empty(size, dtype=torch.int64, device=self.device)  # (slots + group + stages, padded,)
+        self.tensors = torch.tensor(rows.view(np.int64), device=self.device)  # flat: a row of TENSOR and MEMORY per slot
+        self.owners = torch.tensor(np.repeat(np.arange(len(slots), dtype=np.int32), blocks), device=self.device)  # (blocks,)
         self.keys = torch.empty(len(slots), self.stages + 1, dtype=torch.int64, device=self.device)
         width = NUMBERS + STAGE_NUMBERS * self.stages
         self.numbers = torch.empty(len(slots), width, dtype=self.precision, device=self.device)
@@ -192,7 +193,7 @@ class _Launch:
             )
 
     def _give(self, addresses: list[int], group: Group) -> Tensor:
-        """The table of what changes, up to date."""
+        """Bring `given`, the table of what changes between steps, up to date, and return the one that this step is to read."""
         step = group.step
         last = step.reference_steps - 1 if step.reference == "initial" else math.inf
         lr = 0.0 if isinstance(step.lr, Tensor) else step.lr

@@ -1,4 +1,4 @@
-"""The device code of the fused GPU kernel, to gpu.py what cpu.c and stage.h are to cpu.py: the rule (E1 to E3) in Triton.
+"""The device code of the fused GPU kernel, to gpu.py what cpu.c and stage.h are to cpu.py: the update rule in Triton.
 
 A step of the tensors of one launch is
 
@@ -66,7 +66,7 @@ def put(
 
 @triton.jit
 def double(place):
-    """The double that is stored as an integer."""
+    """The float64 whose bits are stored as an int64."""
     return tl.load(place).to(tl.float64, bitcast=True)
 
 
@@ -178,7 +178,11 @@ def step_block(
     THETA_TYPE: tl.constexpr, GRADIENT_TYPE: tl.constexpr, MOMENTS_TYPE: tl.constexpr, STOCHASTIC: tl.constexpr,
     MEASURED: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
-    """Of what is measured, v of each stage goes to ``sums``, then g^2, u^2, theta^2, |u|, zeros, and numbers not finite."""
+    """One block of one tensor: moments, parameter, and sums.
+
+    ``sums`` gets, one row after the other: the sum of v of each stage, of g^2, u^2 and theta^2, max |u|, the number of zeros,
+    and the number of gradients that are not finite.
+    """
     offsets = tl.arange(0, BLOCK)
     element = (tl.load(row + OFFSET) + start + offsets).to(tl.uint32)
     to = pointer(tl.load(row + THETA), start, THETA_TYPE, ALIGNED)
@@ -251,7 +255,7 @@ def step(
 
 @triton.jit
 def total(sums, count, CHUNK: tl.constexpr):
-    """Of the sums over the blocks of a tensor."""
+    """The sum of the sums over the blocks of a tensor."""
     found = tl.zeros([CHUNK], tl.float64)
     for start in range(0, count, CHUNK):
         offsets = start + tl.arange(0, CHUNK)
@@ -261,7 +265,7 @@ def total(sums, count, CHUNK: tl.constexpr):
 
 @triton.jit
 def largest(sums, count, CHUNK: tl.constexpr):
-    """Of the maxima over the blocks of a tensor."""
+    """The largest of the maxima over the blocks of a tensor."""
     found = tl.zeros([CHUNK], tl.float64)
     for start in range(0, count, CHUNK):
         offsets = start + tl.arange(0, CHUNK)

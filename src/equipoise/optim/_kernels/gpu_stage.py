@@ -1,4 +1,4 @@
-"""What the GPU does with elements, in Triton: reads, a stage of the rule (E1 with the scale of E3), rounding, writes.
+"""What the GPU does with elements, in Triton: reads, one stage of the update rule with its reference scale, rounding, writes.
 
 The same statements as in stage.h and cpu.c, which say more, and for rounding those of rounding.py.
 """
@@ -7,10 +7,10 @@ import triton
 import triton.language as tl
 
 FLOAT32, BFLOAT16, FLOAT16, FLOAT64 = (tl.constexpr(code) for code in range(4))
-"""Types of tensors."""
+"""The types of tensors, numbered as in gpu.py."""
 
 HALF, QUARTER, EIGHTH, ZERO, POSITIVE, NEGATIVE = (tl.constexpr(code) for code in range(6))
-"""Exponents."""
+"""The kinds of exponents, numbered as in gpu.py."""
 
 B1, R1, B2, R2, C1, C2, SCALE, EPSILON, HIGH, LOW, STAGE_NUMBERS = (tl.constexpr(place) for place in range(11))
 """The numbers of a stage: b, 1 - b and 1 / (1 - b^t) of both moments, the scale, eps, and |exponent| = high + low, where high
@@ -19,7 +19,7 @@ times a whole number up to 149 is exact in float."""
 
 @triton.jit
 def pointer(address, start, TYPE: tl.constexpr, ALIGNED: tl.constexpr):
-    """To an element of a tensor; ALIGNED where the address is a multiple of 16 and the start one of a block."""
+    """The address of an element of a tensor; ALIGNED where the address is a multiple of 16 and the start one of a block."""
     if TYPE == FLOAT64:
         typed = address.to(tl.pointer_type(tl.float64))
     elif TYPE == FLOAT32:
@@ -35,7 +35,7 @@ def pointer(address, start, TYPE: tl.constexpr, ALIGNED: tl.constexpr):
 
 @triton.jit
 def read(start, offsets, mask, TYPE: tl.constexpr):
-    """Elements in the precision that they are computed in; 0 where there are none."""
+    """Read elements in the precision that they are computed in; 0 where there are none."""
     found = tl.load(start + offsets, mask=mask, other=0)
     if TYPE == FLOAT64:
         return found
@@ -47,7 +47,7 @@ def read(start, offsets, mask, TYPE: tl.constexpr):
 
 @triton.jit
 def nearest_bfloat(value):
-    """Its bits."""
+    """The 16 bits of a float32 rounded to the nearest bfloat16, ties to even."""
     bits = value.to(tl.uint32, bitcast=True)
     rounded = (tl.add(bits, 0x7FFF + ((bits >> 16) & 1), sanitize_overflow=False)) >> 16
     return tl.where(value == value, rounded, 0x7FC0).to(tl.uint16)
@@ -55,7 +55,7 @@ def nearest_bfloat(value):
 
 @triton.jit
 def write(start, offsets, mask, value, TYPE: tl.constexpr):
-    """Rounded to nearest."""
+    """Write elements, rounded to nearest."""
     if TYPE == BFLOAT16:
         tl.store(start + offsets, nearest_bfloat(value), mask=mask)
     elif TYPE == FLOAT16:
@@ -66,7 +66,7 @@ def write(start, offsets, mask, value, TYPE: tl.constexpr):
 
 @triton.jit
 def write_at_random(start, offsets, mask, value, random, TYPE: tl.constexpr):
-    """To one of the two neighbours, as in rounding.py."""
+    """Write elements, each rounded to one of its two neighbours, as in rounding.py."""
     bits = value.to(tl.uint32, bitcast=True)
     size = bits & 0x7FFFFFFF
     if TYPE == BFLOAT16:
@@ -103,7 +103,7 @@ def random_bits(key, element):
 
 @triton.jit
 def root(x):
-    """Correctly rounded, which is no slower here: memory is."""
+    """The square root, correctly rounded, which costs nothing here: memory is the slower."""
     if x.dtype == tl.float64:
         return tl.sqrt(x)
     else:
@@ -112,7 +112,7 @@ def root(x):
 
 @triton.jit
 def quotient(x, y):
-    """Correctly rounded."""
+    """x / y, correctly rounded."""
     if x.dtype == tl.float64:
         return x / y
     else:

@@ -11,19 +11,24 @@ from equipoise import rules
 
 
 class Slot(NamedTuple):
-    """One parameter's part in a step. All tensors are real and of one shape, in the order in which they lie in memory."""
+    """One parameter's part in a step.
+
+    All tensors are views: a kernel writes into the model's parameter and the optimizer's state. Parameter, moments and gradient
+    are real and of one shape, with the dimensions in the order in which they lie in memory.
+    """
 
     theta: Tensor
+    """The parameter: any shape; float32, float64, bfloat16 or float16."""
     memories: list[rules.Memory]
-    """One per stage; a reference is a tensor of one element, of the dtype that the rule is computed in."""
+    """One per stage. m and v: the shape of theta, all of one dtype; reference: (), of the dtype that it is computed in."""
     steps: Tensor
-    """Steps so far, float32; a kernel adds 1."""
+    """Steps so far: (), float32; a kernel adds 1."""
     group: int
-    """Which of the groups of the step it belongs to."""
+    """The index of its group in those of the step."""
     position: int
-    """Of the parameter in its optimizer, for the random numbers that round it."""
+    """The place of the parameter in its optimizer, which seeds the random numbers that round it."""
     offset: int = 0
-    """Its first element here, where it is one shard of a larger one."""
+    """How many elements lie before it, where it is one shard of a larger tensor."""
 
 
 class Group(NamedTuple):
@@ -34,7 +39,7 @@ class Group(NamedTuple):
     stochastic: bool
     """How parameters of low precision are rounded."""
     seed: int
-    """Of the random numbers for rounding."""
+    """It begins the random numbers for rounding."""
 
 
 MEASURES = ("gradient", "update", "parameter", "second_moment", "largest_update", "zeros", "nonfinite")
@@ -42,5 +47,7 @@ MEASURES = ("gradient", "update", "parameter", "second_moment", "largest_update"
 the sum of the first stage's second moment after it; max |update|; how many gradients are 0, and how many are not finite."""
 
 Batch: TypeAlias = Callable[[Sequence[Tensor], Sequence[Group], Tensor | None], None]
-"""One step, in place, on the slots that a kernel prepared it for, given their gradients (which are only read) and their
-groups. Where there is a float64 tensor of shape (slots, measures), what was measured goes there."""
+"""One step, in place, on the slots that a kernel prepared it for.
+
+Arguments: the gradients, one per slot, of its shape, any dtype, only read; the groups of the step; and None or a tensor for the
+measures: (slots, MEASURES), float64, on the device of the slots."""

@@ -1,4 +1,5 @@
-/* One stage of the rule (E1 with the scale of E3) over a chunk, for REAL = float or double: cpu.c includes this once for each. */
+/* One stage of the update rule, with its reference scale, over a chunk, for REAL = float or double: cpu.c includes this once for
+   each. */
 
 /* What a stage is for one tensor at one step. */
 typedef struct {
@@ -32,8 +33,9 @@ INLINE REAL NAME(one_element)(REAL x, REAL *m, REAL *v, const NAME(Pass) *p, Pow
     return m_hat / (denominator + (REAL)(denominator == 0));
 }
 
-/* From the input of a stage to that of the next, or, after the last one, to the parameter. The sums are what this stage can
-   see: of its input, its output, its second moment, and the parameter. */
+/* From the input of a stage, from[count], to that of the next, to[count], or, after the last one, into the parameter to[count];
+   m[count] and v[count] advance in place. The sums are what this stage can see: of its input, its output, its second moment, and
+   the parameter. */
 INLINE void NAME(loop)(const REAL *from, REAL *to, REAL *restrict m, REAL *restrict v, int64_t count, const NAME(Pass) *pass,
                        Power power, int last, int measured, Sums *sums)
 {

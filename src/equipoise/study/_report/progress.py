@@ -32,14 +32,10 @@ class Progress(Protocol):
         ...
 
 
-def default_progress(metric: str) -> AbstractContextManager[Progress]:
-    """A bar if stderr is a terminal; else warnings as Python has them, and nothing more.
-
-    Args:
-        metric: what is shown of every trial.
-    """
+def default_progress() -> AbstractContextManager[Progress]:
+    """A bar if stderr is a terminal; else warnings as Python has them, and nothing more."""
     console = Console(stderr=True)
-    return ConsoleProgress(console, metric) if console.is_terminal else nullcontext(SilentProgress())
+    return ConsoleProgress(console) if console.is_terminal else nullcontext(SilentProgress())
 
 
 class SilentProgress:
@@ -60,13 +56,11 @@ class ConsoleProgress:
     """Progress on a console: a bar if it is a terminal, else a line for each trial.
 
     Args:
-        console: of stderr, because results belong to stdout.
-        metric: what is shown of every trial.
+        console: one of stderr, because results belong to stdout.
     """
 
-    def __init__(self, console: Console, metric: str) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._metric = metric
         self._done = 0
         self._total = 0
         self._bar = Bar(
@@ -100,8 +94,9 @@ class ConsoleProgress:
         result = cell.result
         assert result is not None  # it was finished
         self._done += 1
-        value = result.last(self._metric)
-        outcome = "diverged" if result.diverged or math.isnan(value) else f"{self._metric} = {value:.4g}"
+        metric = cell.assignment.metric
+        value = result.last(metric)
+        outcome = "diverged" if result.diverged or math.isnan(value) else f"{metric} = {value:.4g}"
         assert self._task is not None  # a phase began before its trials
         self._bar.update(self._task, advance=1, last=escape(f"{cell.label}: {outcome}"))
         self._plain(f"{self._done}/{self._total} {cell.label}: {outcome} ({result.seconds:.1f} s)")

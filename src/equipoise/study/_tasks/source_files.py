@@ -31,7 +31,7 @@ FILES = (
 
 SMALL = Size(width=32, depth=2, heads=2, context=32, batch=8)
 STEPS_PER_EPOCH = 25
-"""Of random windows, which have no epochs of their own."""
+"""Random windows have no epochs of their own: so many steps count as one."""
 
 
 def characters(trial: Trial) -> None:
@@ -88,7 +88,7 @@ class Windows:
             yield self.draw(self._size.batch)
 
     def draw(self, number: int) -> Examples:
-        """So many windows."""
+        """Draw a number of windows."""
         return windows(self._text, number, self._size.context)
 
 

@@ -15,18 +15,18 @@ from equipoise.study._worker import Trial
 
 
 class Examples(NamedTuple):
-    """Examples and what is to be learned of them, both counted in the first dimension."""
+    """Inputs and their targets; the first dimension of both counts the examples."""
 
     inputs: Tensor
     targets: Tensor
 
     def only(self, chosen: Tensor) -> Examples:
-        """Those of them, by number."""
+        """The examples with these numbers."""
         return Examples(self.inputs[chosen], self.targets[chosen])
 
 
 class Batches(Protocol):
-    """What an epoch trains on, drawn anew for every one."""
+    """The batches of an epoch, drawn anew for every epoch."""
 
     def __len__(self) -> int: ...
 
@@ -34,7 +34,7 @@ class Batches(Protocol):
 
 
 class Shuffled:
-    """All examples in a random order, so many at a time."""
+    """All examples in a random order, in batches of equal size; the last may be smaller."""
 
     def __init__(self, examples: Examples, batch: int) -> None:
         self._examples, self._batch = examples, batch
@@ -49,7 +49,7 @@ class Shuffled:
 
 @dataclass(frozen=True)
 class Data:
-    """Disjoint examples."""
+    """The examples of a task, in three disjoint parts."""
 
     training: Batches
     validation: Examples
@@ -57,7 +57,7 @@ class Data:
 
 
 def split(examples: Examples, training: int, validation: int, batch: int) -> Data:
-    """Draw so many for training and for validation; all others are the test."""
+    """Draw examples for training and for validation; all others are the test."""
     order = torch.randperm(len(examples.targets))
     parts = [examples.only(part) for part in order.tensor_split([training, training + validation])]
     return Data(Shuffled(parts[0], batch), parts[1], parts[2])
@@ -83,11 +83,11 @@ def train(
     """Train, and report after every epoch.
 
     Args:
-        trial: of the study.
-        network: from inputs to outputs.
-        data: to train on, and to be judged by.
-        objective: the mean loss of outputs against targets.
-        measure: what else is reported of the outputs for the test, by name.
+        trial: gives the optimizer and the epochs, and takes the reports.
+        network: maps inputs to outputs.
+        data: what it trains on and is tested on.
+        objective: the mean loss, from outputs and targets.
+        measure: further numbers of the test by name, from outputs and targets.
     """
     optimizer = trial.optimizer(network.parameters())
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, trial.total_epochs * len(data.training))

@@ -18,7 +18,7 @@ VOCABULARY = 128
 
 
 class Size(NamedTuple):
-    """Of a transformer, and of what it is trained on in a step."""
+    """The size of a transformer, and of the batch that it trains on in one step."""
 
     width: int
     depth: int

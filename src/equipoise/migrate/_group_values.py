@@ -1,0 +1,39 @@
+"""The values of a parameter group: what a class of optimizers accepts and makes of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch.optim import Optimizer
+
+Values: TypeAlias = dict[str, Any]
+"""The values of a parameter group, or the state of one parameter."""
+
+
+class Conversion(NamedTuple):
+    """A parameter group as another optimizer has it."""
+
+    group: Values
+    convert_state: Callable[[Values], Values]
+    """Makes the other optimizer's state of one parameter from the present optimizer's."""
+
+
+def argument_names(to: type[Optimizer]) -> list[str]:
+    """The names of the hyperparameters that a class takes."""
+    return [name for name in inspect.signature(to).parameters if name != "params"]
+
+
+def new_group(to: type[Optimizer], **arguments: Any) -> Values:
+    """The values of a parameter group of a new optimizer, which checks the arguments."""
+    make: Any = to
+    group = dict(make([torch.nn.Parameter(torch.empty(0))], **arguments).param_groups[0])
+    del group["params"]
+    return group
+
+
+def learning_rates(group: Values, factor: Any) -> Values:
+    """The learning rate of a group, and the one that a scheduler started from if there is one, times a factor."""
+    return {name: group[name] * factor for name in ("lr", "initial_lr") if name in group}
