@@ -94,7 +94,7 @@ def show(reading: Reading) -> None:
 
 def show_tensors(monitor: Monitor) -> None:
     assert monitor.last is not None
-    print(f"\n{'tensor':10} {'gradient':>9} {'update':>9} {'max |u|':>9} {'E5 allows':>9} {'change':>9}")
+    print(f"\n{'tensor':10} {'gradient':>9} {'update':>9} {'max |u|':>9} {'at most':>9} {'change':>9}")
     for name, tensor in monitor.last.tensors.items():
         numbers = (tensor.gradient_rms, tensor.update_rms, tensor.largest_update, tensor.bound, tensor.update_ratio)
         print(f"{name:10} " + " ".join(f"{number:9.2e}" for number in numbers))

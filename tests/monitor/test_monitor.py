@@ -359,7 +359,7 @@ def test_once_betas_have_changed_no_bound_is_claimed_but_it_is_when_an_exponent_
 
 
 @pytest.mark.parametrize("cls", [Equipoise, SMES])
-def test_the_norms_of_scale_invariant_tensors_move_as_e8_has_it(cls):
+def test_the_norms_of_scale_invariant_tensors_move_as_the_norm_dynamics_say(cls):
     """A small layer before a BatchNorm, with momentum and decay: without the cross term the prediction is far off."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(16, 32, bias=False), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 2))

@@ -1,4 +1,4 @@
-"""Every gauge is what one would compute beside it, and no bound is ever exceeded."""
+"""Every quantity is what one would compute beside it, and no bound is ever exceeded."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_worst_gradients_of_one_element_attain_the_bound(exponent, steps):
     assert largest == pytest.approx(bound_of(values, steps, 1, second_moment), rel=1e-9)
 
 
-def test_the_bound_of_adam_is_that_of_e5_at_this_age_whatever_the_gradients():
+def test_the_bound_of_adam_is_the_largest_update_at_this_age_whatever_the_gradients():
     values = group_values([(0.9, 0.999)], [0.5])
     for age in (1, 10, 1000):
         expected = theory.max_update(0.9, 0.999, steps=age)
@@ -216,7 +216,7 @@ def test_a_schedule_without_an_end_in_sight_is_looked_at_once():
 
 @given(st.floats(0, 0.5), st.floats(0.1, 10), st.sampled_from([1, 3, 10]))
 @example(decay=0.1, update=2.0, every=3)
-def test_a_norm_that_moves_as_e8_has_it_keeps_a_ratio_of_1(decay, update, every):
+def test_a_norm_that_moves_as_the_norm_dynamics_say_keeps_a_ratio_of_1(decay, update, every):
     values = group_values([(0.9, 0.999)], [0.5], weight_decay=decay)
     factor = theory.cross_term_factor((0.9, 0.999), decay=0.1 * decay)
     motion = theory.norm_motion(3.0, update, 30, lr=0.1, weight_decay=decay, factor=factor)

@@ -257,7 +257,7 @@ def test_a_margin_that_is_lost_is_a_warning_with_the_nearest_stable_values():
     assert (verdict.kind, verdict.severity, verdict.since, verdict.where) == ("unstable-margin", "warning", 2, ("group 1",))
     assert "-0.1270 nats" in verdict.message
     nearest = rounded_towards_stability(theory.nearest_stable(0.95, 0.7))
-    assert f"beta1 <= {nearest.beta1}, beta2 >= {nearest.beta2}, or exponent <= {nearest.exponent}" in verdict.advice
+    assert f"beta1 <= {nearest.beta1}, beta2 >= {nearest.beta2}, exponent <= {nearest.exponent}." in verdict.advice
 
 
 def test_a_margin_that_the_schedule_will_lose_is_a_warning_now():

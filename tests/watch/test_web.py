@@ -273,7 +273,7 @@ TITLES = "[...document.querySelectorAll('figure:not([hidden]) h3')].map(title =>
 def test_runs_are_drawn_from_this_server_alone_without_a_complaint(page):
     assert page.value("document.getElementById('connection').textContent") == "connected"
     titles = page.value(TITLES)
-    assert titles[:2] == ["loss", "stability margin, nats per step (dashed: least ahead)"]
+    assert titles[:2] == ["loss", "stability margin (dashed: least ahead)"]
     assert {"learning rate", "gradient RMS", "relative step, |lr * update| / |weight|"} <= set(titles)
     assert "norm / the norm that updates predict" not in titles  # known of none
     paths = page.value("[...document.querySelectorAll('figure:not([hidden]) .curve')].map(curve => curve.getAttribute('d'))")

@@ -37,10 +37,12 @@ COLUMNS = {
     "norm_ratio": "norm /\nexpected",
 }
 """The headings of what was measured of a tensor. What matters most comes first: a narrow terminal shows only the first ones."""
-LEGEND = (
-    "relative step: |lr * update| / |weight|; update bound: the largest update that any gradients can cause; norm / expected:"
-    " |weight| / the norm that its updates predict, for scale-invariant weights"
-)
+LEGEND = {
+    "update_ratio": "relative step: |lr * update| / |weight|",
+    "bound": "update bound: the largest update that any gradients can cause",
+    "norm_ratio": "norm / expected: |weight| / the norm that its updates predict, for scale-invariant weights",
+}
+"""What a heading of two words cannot say."""
 SPARKS = "▁▂▃▄▅▆▇█"
 EVERY = 0.5
 """Seconds between two looks at the runs."""
@@ -99,7 +101,7 @@ def _run_view(run: Run, width: int, height: int) -> list[RenderableType]:
     if last.tensors and room > 3:
         parts.append(_tensor_table(last, shown, width, room - 2))
         if height >= ROWS:
-            parts.append(Text(LEGEND, style="dim"))
+            parts.append(Text("; ".join(LEGEND[name] for name in _columns(width) if name in LEGEND), style="dim"))
     return parts
 
 
@@ -179,7 +181,7 @@ def sparkline(overview: Overview, series: str, width: int) -> Text:
 
 def _tensor_table(reading: Reading, run: Run, width: int, rows: int) -> Table:
     """The tensors of a reading, as many as there are rows for. Those that a verdict names come first."""
-    columns = list(COLUMNS)[: max(3, min(len(COLUMNS), (width - 34) // 9))]
+    columns = _columns(width)
     named = [name for verdict in run.verdicts for name in verdict["where"] if name in reading.tensors]
     names = list(dict.fromkeys([*named, *reading.tensors]))
     shown = names if len(names) <= rows else names[: max(0, rows - 1)]
@@ -196,6 +198,11 @@ def _tensor_table(reading: Reading, run: Run, width: int, rows: int) -> Table:
     if len(shown) < len(names):
         table.add_row(Text(f"and {len(names) - len(shown)} more", style="dim"))
     return table
+
+
+def _columns(width: int) -> list[str]:
+    """The columns that there is room for beside the names."""
+    return list(COLUMNS)[: max(3, min(len(COLUMNS), (width - 34) // 9))]
 
 
 def _cell(tensor: TensorReading, column: str) -> Text:

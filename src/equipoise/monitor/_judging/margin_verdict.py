@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from equipoise.monitor._judging.thresholds import Thresholds
@@ -25,9 +26,10 @@ def unstable_margin(history: Sequence[Reading], _: Thresholds) -> Verdict | None
     else:
         nearest = rounded_towards_stability(found.nearest)
         message = f"The margin is {found.margin:+.4f} nats per step. {found.sentence}"
+        limits = (("beta1 <=", nearest.beta1), ("beta2 >=", nearest.beta2), ("exponent <=", nearest.exponent))
+        known = [f"{name} {value}" for name, value in limits if not math.isnan(value)]
         advice = (
-            f"Stable, each alone: beta1 <= {nearest.beta1}, beta2 >= {nearest.beta2}, or exponent <= {nearest.exponent}"
-            " (nan: no value of it alone would do)."
+            f"Any one of these makes it stable: {', '.join(known)}." if known else "Only another pair of betas makes it stable."
         )
     return Verdict(
         kind="unstable-margin",

@@ -77,8 +77,16 @@ def event_line(event: Event) -> str:
 
 def plain_event(event: Event) -> dict[str, Any]:
     """What the line of a verdict or an action holds: both the line and the event have a kind."""
-    name = type(event).__name__.lower()
-    return {"kind": name, **{name if key == "kind" else key: value for key, value in plain(event).items()}}
+    return {"kind": type(event).__name__.lower(), **_fields_of(event)}
+
+
+def _fields_of(event: Event) -> dict[str, Any]:
+    """The fields of a verdict or an action, its kind under the name ``verdict`` or ``action``, also of verdicts in an
+    action."""
+    found = {type(event).__name__.lower() if name == "kind" else name: value for name, value in plain(event).items()}
+    if (verdicts := getattr(event, "verdicts", None)) is not None:
+        found["verdicts"] = [_fields_of(verdict) for verdict in verdicts]
+    return found
 
 
 def reading_line(reading: Reading, names: Sequence[str]) -> str:
