@@ -1,8 +1,8 @@
 """Draw the picture at the top of README.md and of the site: which betas keep updates bounded, for two exponents.
 
 ``python docs/figures/stability_map.py`` writes stability_map.png and, for dark pages, stability_map_dark.png beside itself.
-Letters are large, because a phone shows the picture 360 pixels wide. ``equipoise check FILE --plot map.html`` draws the
-same map for your own configuration.
+Letters are large, because a phone shows the picture 360 pixels wide. ``equipoise check FILE --plot map.html`` draws the same
+map for your own configuration.
 """
 
 from __future__ import annotations
