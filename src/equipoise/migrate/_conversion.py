@@ -166,10 +166,11 @@ def _convert(state_dict: Mapping[str, Any], to: type[Optimizer] | str, hyperpara
     arguments_of_groups: list[Values] = []
     for saved in state_dict["param_groups"]:
         in_family = old.to_family(saved)
-        in_new = new.from_family(in_family.group, new_class, dict(hyperparameters))
+        values = {**in_family.group, **_learning_rates(saved, in_family.lr_factor)}
+        in_new = new.from_family(values, new_class, dict(hyperparameters))
+        arguments = {**in_new.group, **_learning_rates(values, in_new.lr_factor), **hyperparameters}
         # A scheduler's starting learning rate is no argument of an optimizer.
-        initial = {name: hyperparameters.get("lr", in_new.group.pop(name)) for name in ("initial_lr",) if name in in_new.group}
-        arguments = {**in_new.group, **hyperparameters}
+        initial = {name: hyperparameters.get("lr", arguments.pop(name)) for name in ("initial_lr",) if name in arguments}
         group = new_group(new_class, **arguments)
         new.to_family(group)  # raises where a hyperparameter that was asked for leaves the family
         arguments_of_groups.append(arguments)
@@ -182,6 +183,11 @@ def _convert(state_dict: Mapping[str, Any], to: type[Optimizer] | str, hyperpara
     if left:
         raise StateDictError(f"the state dict remembers parameters that none of its groups has: {', '.join(map(repr, left))}")
     return _Converted(converted, old, new_class, arguments_of_groups[0])
+
+
+def _learning_rates(group: Values, factor: Any) -> Values:
+    """The learning rate of a group, and the one that a scheduler started from if there is one, times a factor."""
+    return {name: group[name] * factor for name in ("lr", "initial_lr") if name in group}
 
 
 def _whole_state(saved: Mapping[str, Any], identifier: Any, kind: OptimizerKind) -> Values:

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from equipoise import rules
 from equipoise.errors import ArgumentError, StateDictError
 from equipoise.hyperparameters import Hyperparameters
-from equipoise.migrate._group_values import Conversion, Values, argument_names, learning_rates, new_group
+from equipoise.migrate._group_values import Conversion, Values, argument_names, new_group
 from equipoise.optim._optimizer import Equipoise
 from equipoise.optim._state import as_real, refuse_other_stages, suffixes
 from equipoise.theory._exponent import scale_degree
@@ -66,7 +66,6 @@ def to_equipoise(values: Values, to: type[Optimizer], asked: Values) -> Conversi
                 kept[key + suffix] = int(state["step"])
         return kept
 
-    arguments |= {name: values[name] for name in ("initial_lr",) if name in values}
     return Conversion(arguments, convert_state)
 
 
@@ -88,7 +87,7 @@ def to_adam(values: Values, to: type[Optimizer], _: Values) -> Conversion:
         return {"step": step, "exp_avg": state["exp_avg"], "exp_avg_sq": state["exp_avg_sq"]}
 
     taken = {name: values[name] for name in ("eps", "weight_decay", "maximize")}
-    return Conversion({**learning_rates(values, 1), "betas": (stage.beta1, stage.beta2), **taken}, convert_state)
+    return Conversion({"betas": (stage.beta1, stage.beta2), **taken}, convert_state)
 
 
 def to_rmsprop(values: Values, to: type[Optimizer], _: Values) -> Conversion:
@@ -109,7 +108,7 @@ def to_rmsprop(values: Values, to: type[Optimizer], _: Values) -> Conversion:
         return {"step": state["step"], "square_avg": state["exp_avg_sq"]}
 
     taken = {name: values[name] for name in ("eps", "maximize")}
-    return Conversion({**learning_rates(values, 1), "alpha": stage.beta2, **taken}, convert_state)
+    return Conversion({"alpha": stage.beta2, **taken}, convert_state)
 
 
 def to_sgd(values: Values, to: type[Optimizer], asked: Values) -> Conversion:
@@ -129,7 +128,6 @@ def to_sgd(values: Values, to: type[Optimizer], asked: Values) -> Conversion:
         raise ArgumentError("dampening", dampening, "less than 1")
     factor = (1 - momentum) / (1 - dampening)
     arguments = {
-        **learning_rates(values, factor / (1 + values["eps"])),
         "momentum": momentum,
         "dampening": dampening,
         "weight_decay": decay * (1 + values["eps"]),
@@ -140,7 +138,7 @@ def to_sgd(values: Values, to: type[Optimizer], asked: Values) -> Conversion:
         _check_bias_is_over(momentum, _ages(state)[0], to)
         return {"momentum_buffer": state["exp_avg"] / factor if momentum else None}
 
-    return Conversion(arguments, convert_state)
+    return Conversion(arguments, convert_state, factor / (1 + values["eps"]))
 
 
 def _only_stage(values: Values, to: type[Optimizer], exponent: float) -> rules.Stage:

@@ -17,8 +17,11 @@ class Conversion(NamedTuple):
     """A parameter group as another optimizer has it."""
 
     group: Values
+    """Its values. Learning rates need not be among them: they follow from `lr_factor`."""
     convert_state: Callable[[Values], Values]
     """Makes the other optimizer's state of one parameter from the present optimizer's."""
+    lr_factor: Any = 1
+    """What the other optimizer's learning rates are multiplied by."""
 
 
 def argument_names(to: type[Optimizer]) -> list[str]:
@@ -32,8 +35,3 @@ def new_group(to: type[Optimizer], **arguments: Any) -> Values:
     group = dict(make([torch.nn.Parameter(torch.empty(0))], **arguments).param_groups[0])
     del group["params"]
     return group
-
-
-def learning_rates(group: Values, factor: Any) -> Values:
-    """The learning rate of a group, and the one that a scheduler started from if there is one, times a factor."""
-    return {name: group[name] * factor for name in ("lr", "initial_lr") if name in group}

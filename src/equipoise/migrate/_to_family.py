@@ -18,7 +18,7 @@ import torch
 from torch.optim import SGD, Optimizer, RMSprop
 
 from equipoise.errors import StateDictError
-from equipoise.migrate._group_values import Conversion, Values, learning_rates, new_group
+from equipoise.migrate._group_values import Conversion, Values, new_group
 from equipoise.optim._optimizer import Equipoise
 from equipoise.optim._state import refuse_other_adam
 
@@ -29,7 +29,7 @@ twice as many."""
 
 def from_equipoise(saved: Values) -> Conversion:
     """Read a group of Equipoise, SMES or KAdam."""
-    names = (*new_group(Equipoise), "initial_lr")
+    names = new_group(Equipoise)
     return Conversion({name: value for name, value in saved.items() if name in names}, dict)
 
 
@@ -41,7 +41,7 @@ def from_adam(saved: Values) -> Conversion:
     """
     refuse_other_adam(saved)
     taken = {name: saved[name] for name in ("betas", "eps", "weight_decay")}
-    return Conversion({**learning_rates(saved, 1), **taken, **_special_case(saved, 0.5)}, dict)
+    return Conversion({**taken, **_special_case(saved, 0.5)}, dict)
 
 
 def from_rmsprop(saved: Values) -> Conversion:
@@ -58,7 +58,7 @@ def from_rmsprop(saved: Values) -> Conversion:
         born = {"born_exp_avg": steps, "born_exp_avg_sq": LONG_AGO}
         return {"step": state["step"], "exp_avg": torch.zeros_like(v), "exp_avg_sq": v, **born}
 
-    return Conversion({**learning_rates(saved, 1), **values, **_special_case(saved, 0.5)}, convert_state)
+    return Conversion({**values, **_special_case(saved, 0.5)}, convert_state)
 
 
 def from_sgd(saved: Values) -> Conversion:
@@ -76,7 +76,6 @@ def from_sgd(saved: Values) -> Conversion:
         )
     factor = (1 - momentum) / (1 - saved["dampening"]) if momentum else 1.0
     values = {
-        **learning_rates(saved, 1 / factor),
         "betas": (momentum, new_group(Equipoise)["betas"][1]),
         "eps": 0.0,
         "weight_decay": saved["weight_decay"],
@@ -87,7 +86,7 @@ def from_sgd(saved: Values) -> Conversion:
         m = state["momentum_buffer"] * factor
         return {"step": torch.tensor(0.0), "exp_avg": m, "exp_avg_sq": torch.zeros_like(m), "born_exp_avg": LONG_AGO}
 
-    return Conversion(values, convert_state)
+    return Conversion(values, convert_state, 1 / factor)
 
 
 def _special_case(saved: Values, exponent: float) -> Values:

@@ -7,9 +7,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
+from equipoise.hyperparameters import Pair
 from equipoise.recommend._evidence import LayerGradients, NumberName
+from equipoise.theory._exponent import (
+    ExponentRecommendation,
+    recommend_exponent,
+    signal_loss,
+    sparse_rate,
+    update_spread,
+)
 
 NUMBER_NAMES: tuple[NumberName, ...] = ("between", "within", "density", "noise")
+
+
+@dataclass(frozen=True)
+class ExponentEffect:
+    """What an exponent would do to the updates; None where the balance number behind it was not seen."""
+
+    exponent: float
+    spread: float | None
+    """Decades between updates that remain of those between gradients."""
+    rate: float | None
+    """How fast the rarest coordinates move, relative to those that always see a gradient."""
+    loss: float | None
+    """Decades of the ratio of signal to noise that are lost."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +63,32 @@ class BalanceNumbers:
     def spread(self) -> float | None:
         """The larger of `between` and `within`, as far as they were seen."""
         return max((each for each in (self.between, self.within) if each is not None), default=None)
+
+    def balanced(self, tolerance: float, betas: Pair, highest: float) -> ExponentRecommendation:
+        """The smallest exponent that equalises enough; a number that was not seen asks for nothing.
+
+        Args:
+            tolerance: in decades.
+            betas: of the parameter group.
+            highest: the highest exponent that is stable.
+        """
+        return recommend_exponent(
+            0.0 if self.spread is None else self.spread,
+            1.0 if self.density is None else self.density,
+            1.0 if self.noise is None else self.noise,
+            tolerance,
+            betas=betas,
+            highest=highest,
+        )
+
+    def effect(self, exponent: float, betas: Pair) -> ExponentEffect:
+        """What an exponent would do to the updates."""
+        return ExponentEffect(
+            exponent,
+            None if self.spread is None else update_spread(self.spread, exponent),
+            None if self.density is None else sparse_rate(self.density, exponent, betas),
+            None if self.noise is None else signal_loss(self.noise, exponent),
+        )
 
 
 def balance_numbers(layers: Sequence[LayerGradients], noise: float | None) -> BalanceNumbers:

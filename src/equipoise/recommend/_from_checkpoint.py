@@ -79,6 +79,7 @@ def from_checkpoint(path: str | Path, reference: rules.Reference = "initial") ->
     steps = 0
     for number, group in enumerate(state_dict["param_groups"]):
         betas = _betas(group)
+        lr, degree = _lr_of_adam(group)
         members: list[LayerGradients] = []
         for name, state in _states(state_dict, group):
             if state.get(remembering) is None:
@@ -93,7 +94,7 @@ def from_checkpoint(path: str | Path, reference: rules.Reference = "initial") ->
             low, high = (None, None) if remembering == MOMENTUM else coordinate_range(squares)
             members.append(LayerGradients(name, number, shape, math.sqrt(mean), against, low, high))
             steps = max(steps, age)
-        groups.append(GroupSettings(betas, _adam_lr(group, typical_scale(members) if members else 1.0)))
+        groups.append(GroupSettings(betas, lr * typical_scale(members) ** degree if members else lr))
         layers += members
     if not layers:
         raise UnusableInputError(f"{path}: its optimizer ({kind.label}) remembers no gradients")
@@ -108,6 +109,19 @@ def _betas(group: dict[str, Any]) -> Pair:
     if "betas" in group:
         return parse_betas(group["betas"], group.get("stages", 1))[0]
     return (0.0, group["alpha"]) if "alpha" in group else (group["momentum"], new_group(Equipoise)["betas"][1])
+
+
+def _lr_of_adam(group: dict[str, Any]) -> tuple[float, float]:
+    """The learning rate at which Adam's updates are as large as those of the run, if gradients have scale 1; and its degree.
+
+    For gradients of another scale it is that learning rate times scale^degree.
+    """
+    lr = float(group.get("initial_lr", group["lr"]))
+    if "exponent" in group:
+        return lr, scale_degree(group["exponent"], group["stages"]) if group["reference"] == "none" else 0.0
+    if "momentum" in group and "alpha" not in group:  # SGD
+        return lr * (1 - group["dampening"]) / (1 - group["momentum"]), 1.0
+    return lr, 0.0
 
 
 def _states(state_dict: dict[str, Any], group: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -129,15 +143,3 @@ def _reference(state: dict[str, Any], reference: rules.Reference) -> float | Non
     if reference == "none":
         return 1.0
     return math.sqrt(float(state["reference"])) if "reference" in state else None
-
-
-def _adam_lr(group: dict[str, Any], scale: float) -> float:
-    """The learning rate at which Adam's updates are as large as those of the run, whose gradients have a typical scale."""
-    lr = float(group.get("initial_lr", group["lr"]))
-    if "exponent" in group:
-        degree = scale_degree(group["exponent"], group["stages"]) if group["reference"] == "none" else 0.0
-    elif "momentum" in group and "alpha" not in group:  # SGD
-        degree, lr = 1.0, lr * (1 - group["dampening"]) / (1 - group["momentum"])
-    else:
-        degree = 0.0
-    return lr * scale**degree

@@ -41,11 +41,11 @@ def from_run(folder: str | Path, reference: Reference = "initial") -> Evidence:
         UnusableInputError: the folder holds no run, or no reading of gradients from step 20 on.
     """
     header, readings, broken_at = _read(Path(folder))
+    groups = tuple(_settings(readings, header, number) for number in range(len(readings[-1].groups)))
     first = readings[0].tensors if reference == "initial" else {}
     chosen = [readings[i] for i in sorted({round(float(i)) for i in np.linspace(0, len(readings) - 1, SNAPSHOTS)})]
     densities = _densities(readings)
     snapshots = tuple(_snapshot(reading, header, first, densities, reference) for reading in chosen)
-    groups = tuple(_settings(readings, header, number) for number in range(len(readings[-1].groups)))
     of = "" if len(chosen) == len(readings) else f" of {len(readings):,}"
     broken = "" if broken_at is None else f", after which gradients were not finite (step {broken_at:,})"
     source = f"{folder}: {len(chosen)}{of} readings from step {chosen[0].step:,} to {chosen[-1].step:,}{broken}"

@@ -7,16 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from equipoise.hyperparameters import Pair
-from equipoise.recommend._balance_numbers import BalanceNumbers, balance_numbers, most_demanding
+from equipoise.recommend._balance_numbers import BalanceNumbers, ExponentEffect, balance_numbers, most_demanding
 from equipoise.recommend._evidence import Evidence, LayerGradients, NumberName, typical_scale
-from equipoise.theory._exponent import (
-    ExponentRecommendation,
-    recommend_exponent,
-    scale_degree,
-    signal_loss,
-    sparse_rate,
-    update_spread,
-)
+from equipoise.theory._exponent import scale_degree
 from equipoise.theory._region import nearest_stable
 
 DIFFERENT = 0.125
@@ -31,19 +24,6 @@ WHAT_IT_IS: dict[NumberName, tuple[str, Literal["higher", "lower"]]] = {
     "noise": ("The ratio of signal to noise", "lower"),
 }
 """What a balance number is, and where it could move the exponent if it were known."""
-
-
-@dataclass(frozen=True)
-class ExponentEffect:
-    """What an exponent would do to the updates; None where the balance number behind it was not seen."""
-
-    exponent: float
-    spread: float | None
-    """Decades between updates that remain of those between gradients."""
-    rate: float | None
-    """How fast the rarest coordinates move, relative to those that always see a gradient."""
-    loss: float | None
-    """Decades of the ratio of signal to noise that are lost."""
 
 
 @dataclass(frozen=True)
@@ -139,9 +119,9 @@ def _recommendation(evidence: Evidence, group: int, tolerance: float) -> Recomme
     numbers_of_steps = [balance_numbers(layers, noise) for layers, noise in layers_and_noise]
     numbers = most_demanding(numbers_of_steps)
 
-    found = _balanced(numbers, tolerance, betas, highest)
+    found = numbers.balanced(tolerance, betas, highest)
     as_much_seen = [each for each in numbers_of_steps if each.seen == numbers.seen]
-    lowest = min([found.exponent, *(_balanced(each, tolerance, betas, highest).exponent for each in as_much_seen)])
+    lowest = min([found.exponent, *(each.balanced(tolerance, betas, highest).exponent for each in as_much_seen)])
 
     last, _ = layers_and_noise[-1]
     # Without a reference the middle layer keeps the size of its updates.
@@ -159,30 +139,9 @@ def _recommendation(evidence: Evidence, group: int, tolerance: float) -> Recomme
         decided_by=found.decided_by,
         tolerance=found.tolerance,
         within_tolerance=found.within_tolerance,
-        effects=tuple(_effect(exponent, numbers, betas) for exponent in COMPARED_EXPONENTS if exponent <= highest),
+        effects=tuple(numbers.effect(exponent, betas) for exponent in COMPARED_EXPONENTS if exponent <= highest),
         updates=tuple(_update_sizes(layer, unit, degree) for layer in last),
         doubts=tuple(_doubts(evidence, numbers, betas, found.exponent, lowest, highest)),
-    )
-
-
-def _balanced(numbers: BalanceNumbers, tolerance: float, betas: Pair, highest: float) -> ExponentRecommendation:
-    """What the theory recommends for the numbers that were seen; one that was not seen asks for nothing."""
-    return recommend_exponent(
-        0.0 if numbers.spread is None else numbers.spread,
-        1.0 if numbers.density is None else numbers.density,
-        1.0 if numbers.noise is None else numbers.noise,
-        tolerance,
-        betas=betas,
-        highest=highest,
-    )
-
-
-def _effect(exponent: float, numbers: BalanceNumbers, betas: Pair) -> ExponentEffect:
-    return ExponentEffect(
-        exponent,
-        None if numbers.spread is None else update_spread(numbers.spread, exponent),
-        None if numbers.density is None else sparse_rate(numbers.density, exponent, betas),
-        None if numbers.noise is None else signal_loss(numbers.noise, exponent),
     )
 
 
