@@ -35,7 +35,20 @@ from equipoise._lazy import imported_on_first_use
 from equipoise._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from equipoise import balance, check, errors, migrate, monitor, recommend, rules, study, theory, watch
+    from equipoise import (
+        balance,
+        check,
+        errors,
+        hyperparameters,
+        migrate,
+        monitor,
+        optim,
+        recommend,
+        rules,
+        study,
+        theory,
+        watch,
+    )
     from equipoise.errors import EquipoiseError, StabilityWarning
     from equipoise.hyperparameters import Hyperparameters
     from equipoise.monitor import Guard, Monitor
@@ -54,8 +67,10 @@ __all__ = [
     "balance",
     "check",
     "errors",
+    "hyperparameters",
     "migrate",
     "monitor",
+    "optim",
     "recommend",
     "rules",
     "study",
@@ -75,9 +90,19 @@ __getattr__ = imported_on_first_use(
         "Monitor": "monitor",
         "StabilityWarning": "errors",
         "Telemetry": "optim",
-        **dict.fromkeys(
-            ("balance", "check", "errors", "migrate", "monitor", "recommend", "rules", "study", "theory", "watch"), ""
-        ),
+        # Modules are their own homes.
+        "balance": "",
+        "check": "",
+        "errors": "",
+        "hyperparameters": "",
+        "migrate": "",
+        "monitor": "",
+        "optim": "",
+        "recommend": "",
+        "rules": "",
+        "study": "",
+        "theory": "",
+        "watch": "",
     },
 )
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from equipoise.errors import ArgumentError
 from equipoise.rules import Stage
 
-__all__ = ["Betas", "Exponent", "Hyperparameters", "Pair", "parse_betas", "parse_exponents", "whole_number"]
+__all__ = ["Betas", "Exponent", "Hyperparameters", "Pair"]
 
 Pair: TypeAlias = tuple[float, float]
 """(beta1, beta2)."""
