@@ -6,20 +6,30 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from equipoise.errors import MissingExtraError
 
-def imported_on_first_use(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+
+def imported_on_first_use(package: str, homes: Mapping[str, str], extra: str | None = None) -> Callable[[str], Any]:
     """The ``__getattr__`` of a package, which Python calls for a name that the package does not hold yet (PEP 562).
 
     Args:
         package: its ``__name__``.
         homes: for every public name the module below the package that holds it; "" where the name is itself a module.
+        extra: the optional dependencies that some of these modules need.
+
+    Raises:
+        MissingExtraError: a name is asked for whose module needs a package that is not installed.
     """
 
     def find(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}; public names are {', '.join(sorted(homes))}")
-        if not homes[name]:
-            return importlib.import_module(f"{package}.{name}")
-        return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+        try:
+            module = importlib.import_module(f"{package}.{homes[name] or name}")
+        except ModuleNotFoundError as error:
+            if extra is None or (error.name or "").startswith("equipoise"):
+                raise
+            raise MissingExtraError(f"{package}.{name}", extra) from error
+        return getattr(module, name) if homes[name] else module
 
     return find

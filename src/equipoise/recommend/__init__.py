@@ -45,4 +45,5 @@ __getattr__ = imported_on_first_use(
         "from_task": "_from_task",
         "write_study": "_study_file",
     },
+    extra="study",
 )

@@ -6,10 +6,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from equipoise._lazy import imported_on_first_use
-from equipoise.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from equipoise.study._analysis import Analysis
@@ -19,14 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Analysis", "Arm", "Study", "Trial", "read_study", "run"]
 
-_find = imported_on_first_use(
+__getattr__ = imported_on_first_use(
     __name__,
     {"Analysis": "_analysis", "Arm": "_spec", "Study": "_spec", "Trial": "_worker", "read_study": "_spec", "run": "_run"},
+    extra="study",
 )
-
-
-def __getattr__(name: str) -> Any:
-    try:
-        return _find(name)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("a study", "study") from error

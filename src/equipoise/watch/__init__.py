@@ -28,4 +28,5 @@ __getattr__ = imported_on_first_use(
         "show": "_terminal",
         "summary": "_summary",
     },
+    extra="watch",
 )
