@@ -131,7 +131,8 @@ def whole_number(name: str, value: Any, least: int = 1, most: float = math.inf) 
         ArgumentError: it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        accepted = f"a whole number of at least {least}" if math.isinf(most) else f"a whole number from {least} to {most}"
+        largest = "2**63 - 1" if most == 2**63 - 1 else most
+        accepted = f"a whole number of at least {least}" if math.isinf(most) else f"a whole number from {least} to {largest}"
         raise ArgumentError(name, value, accepted)
 
 
