@@ -79,6 +79,7 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 nitpick_ignore_regex = [
     (r"py:(class|mod)", r"(?!equipoise\b).*"),  # other projects' inventories would have to come from a network
+    (r"py:exc", r"(?!equipoise\b)\w+\..*"),
     (r"py:class", r"equipoise\.([a-z]\w*\.)*_.*"),  # a private type in a public signature
 ]
 

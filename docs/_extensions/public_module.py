@@ -159,10 +159,19 @@ def process_docstring(*arguments: Any) -> None:
         lines[:0] = ["..", ""]  # an empty comment, else napoleon takes what stands before the first colon for a type
 
 
+def process_signature(*arguments: Any) -> tuple[str | None, str | None]:
+    """Called by autodoc with, among others, the signature; make defaults that are no expressions into names that parse."""
+    signature, returned = arguments[-2:]
+    if signature is not None:
+        signature = re.sub(r"<(?:class|function) '?(?:\w+\.)*(\w+)[^>]*>", r"\1", signature.replace("<factory>", "..."))
+    return signature, returned
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.setup_extension("sphinx.ext.autodoc")
     app.add_directive("public-module", PublicModule)
     app.connect("autodoc-process-docstring", process_docstring, priority=400)  # before napoleon
+    app.connect("autodoc-process-signature", process_signature)
     app.connect("missing-reference", lead_home)
     return {"parallel_read_safe": True}
