@@ -17,7 +17,8 @@ STUDY := .venv/.study
 DEVELOPMENT := .venv/.development
 SOURCES := pyproject.toml constraints.txt setup.py src/equipoise/optim/_kernels/cpu.c src/equipoise/optim/_kernels/stage.h
 
-# The tests that answer at once. The others train, draw pages, start processes or compile.
+# The tests that answer at once. The others train, draw pages, start processes or compile, as a few in these files do too.
+SLOW := compiled or traces_into_one_graph or studies_without_differences
 QUICK := tests/test_package.py tests/test_project.py tests/test_rules.py tests/check/test_sources.py tests/cli \
 	tests/optim/test_optimizer.py tests/conformance/test_errors.py tests/conformance/test_identities.py \
 	tests/study/test_spec.py tests/study/test_statistics.py tests/study/test_store.py \
@@ -41,7 +42,7 @@ quick: style
 	$(MAKE) -j2 types quick-test
 
 quick-test: $(DEVELOPMENT)
-	$(RUN) -m pytest --quiet $(QUICK)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --quiet -k "not ($(SLOW))" $(QUICK)
 
 test: lint
 	$(RUN) -m coverage erase
