@@ -27,6 +27,17 @@ def test_it_was_compiled_where_these_tests_run():
     assert cpu.library() is not None
 
 
+def test_a_kernel_that_does_not_load_is_said_in_the_log_and_refused(monkeypatch, request, caplog):
+    def refuse(path: str) -> None:
+        raise OSError("libgomp.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(cpu.ctypes, "CDLL", refuse)
+    cpu.library.cache_clear()  # what was loaded before is remembered
+    request.addfinalizer(cpu.library.cache_clear)
+    assert "does not load" in str(cpu.refusal(torch.device("cpu"), torch.float32))
+    assert "libgomp.so.1: cannot open" in caplog.text
+
+
 def test_the_size_of_a_chunk_is_stated_once_for_both_languages():
     source = Path(cpu.__file__).with_name("cpu.c").read_text()
     assert f"#define CHUNK {cpu.CHUNK}\n" in source

@@ -72,7 +72,7 @@ def refusal(device: torch.device, dtype: torch.dtype) -> str | None:
     if dtype.to_real() not in TYPES:
         return f"it computes with {', '.join(map(str, TYPES))}"
     if library() is None:
-        return "it was not compiled: there was no C compiler when equipoise was installed"
+        return "there was no C compiler with OpenMP at its installation, or the kernel does not load: the log says which"
     return None
 
 
