@@ -156,9 +156,10 @@ print(json.dumps(refused))
 """
         )
     )
-    assert {name.split(".")[1] for name in found} == {"study", "watch"}
+    extras = {"study": "study", "recommend": "study", "watch": "watch"}
+    assert {name.split(".")[1] for name in found} == set(extras)
     for name, message in found.items():
-        assert f"pip install 'equipoise[{name.split('.')[1]}]'" in message
+        assert f"pip install 'equipoise[{extras[name.split('.')[1]]}]'" in message
 
 
 @pytest.mark.parametrize(
