@@ -5,7 +5,7 @@
 # make docs: the site, into docs/_build/html.
 # make bench: the cost of a step against torch.   make bench-gpu: the same on a GPU.
 # make evidence: controllers and fixed exponents against AdamW and SGD, on the tasks of the package.
-# make reproduce: every claim of the two papers, with a verdict.   make reproduce-quick: the same, smaller, in five minutes.
+# make reproduce: every claim of the two papers and of our own theory, with a verdict.   make reproduce-quick: the same, smaller, in five minutes.
 # All make .venv first and install into it; running them again reuses it. Paths are relative: spaces in the folder's name are fine.
 
 # The first of these that is installed; PYTHON=... chooses another.
