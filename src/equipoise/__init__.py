@@ -78,7 +78,7 @@ __all__ = [
     "watch",
 ]
 
-__getattr__ = imported_on_first_use(
+__getattr__, __dir__ = imported_on_first_use(
     __name__,
     {
         "SMES": "optim",
@@ -105,7 +105,3 @@ __getattr__ = imported_on_first_use(
         "watch": "",
     },
 )
-
-
-def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])

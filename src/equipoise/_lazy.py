@@ -9,8 +9,10 @@ from typing import Any
 from equipoise.errors import MissingExtraError
 
 
-def imported_on_first_use(package: str, homes: Mapping[str, str], extra: str | None = None) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a package, which Python calls for a name that the package does not hold yet (PEP 562).
+def imported_on_first_use(
+    package: str, homes: Mapping[str, str], extra: str | None = None
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """The ``__getattr__`` and the ``__dir__`` of a package, by which Python finds names that it does not hold yet (PEP 562).
 
     Args:
         package: its ``__name__``.
@@ -32,4 +34,4 @@ def imported_on_first_use(package: str, homes: Mapping[str, str], extra: str | N
             raise MissingExtraError(f"{package}.{name}", extra) from error
         return getattr(module, name) if homes[name] else module
 
-    return find
+    return find, lambda: sorted(homes)

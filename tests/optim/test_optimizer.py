@@ -1,6 +1,7 @@
 """The three classes: their defaults, what they say about themselves, and the golden trajectories through a whole optimizer."""
 
 import copy
+import doctest
 import json
 import pickle
 import warnings
@@ -12,6 +13,7 @@ from torch.nn import Parameter
 
 from equipoise import SMES, Equipoise, KAdam, StabilityWarning
 from equipoise.optim import _kernels as kernels
+from equipoise.optim import _optimizer
 from tests.conformance.table import every_case, every_class
 from tests.conformance.training import parameters, same, train
 
@@ -188,3 +190,12 @@ def test_neither_steps_nor_copies_nor_loads_repeat_the_warning(case):
         warnings.simplefilter("error")
         train(optimizer, 2)
         copy.deepcopy(optimizer).load_state_dict(pickle.loads(pickle.dumps(optimizer)).state_dict())
+
+
+@pytest.mark.parametrize("optimizer", [Equipoise, SMES, KAdam])
+def test_the_examples_of_a_class_run(optimizer):
+    """The classes say that they live in ``equipoise``, where a search for examples through the modules does not find them."""
+    found = doctest.DocTestFinder().find(optimizer, module=False, globs=dict(vars(_optimizer)))
+    examples = [each for each in found if each.examples]
+    assert examples
+    assert [doctest.DocTestRunner().run(each).failed for each in examples] == [0] * len(examples)

@@ -164,7 +164,7 @@ def _check_bias_is_over(beta: float, age: int, to: type[Optimizer]) -> None:
         least = math.ceil(math.log(NEGLIGIBLE) / math.log(beta)) - 1
         raise StateDictError(
             f"an average with beta = {beta} is {age} steps old and torch.optim.{to.__name__} has no bias correction, which"
-            f" matters until it is {least} steps old: migrate then"
+            f" matters until it is {least} steps old: convert it then"
         )
 
 

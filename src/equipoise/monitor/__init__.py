@@ -49,7 +49,7 @@ __all__ = [
     "probe_scale_invariance",
 ]
 
-__getattr__ = imported_on_first_use(
+__getattr__, __dir__ = imported_on_first_use(
     __name__,
     {
         "Action": "_guarding.guard",

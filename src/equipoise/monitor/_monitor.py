@@ -236,7 +236,9 @@ class Monitor:
         self._measurer.note_changes()
         self._close_telemetry()  # of a step that failed
         if (self.steps + 1) % self.every == 0:
-            self._before = StateBeforeStep(optimizer, Telemetry(optimizer))
+            before = StateBeforeStep(optimizer)
+            before.telemetry = Telemetry(optimizer)  # last: whoever subscribes must be able to end it
+            self._before = before
         return None if self.guard is None else self._guarded(self.guard, given, named)
 
     def _guarded(self, guard: Guard, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any] | None:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from equipoise import rules
 from equipoise.errors import ArgumentError, GradientError
-from equipoise.hyperparameters import Hyperparameters, Pair, whole_number
+from equipoise.hyperparameters import Betas, Hyperparameters, whole_number
 from equipoise.optim import _sharding as sharding
 from equipoise.optim._groups import as_python_numbers, checked_stages, values_for_step, warn_if_unstable
 from equipoise.optim._kernels import AUTO, choose_kernel
@@ -31,7 +31,6 @@ from equipoise.optim._state import completed_group, copied_state
 from equipoise.optim._telemetry import Telemetry, composer_metrics
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
-Betas: TypeAlias = Pair | Sequence[Pair]
 
 
 class Equipoise(torch.optim.Optimizer):

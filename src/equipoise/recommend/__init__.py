@@ -32,7 +32,7 @@ __all__ = [
     "write_study",
 ]
 
-__getattr__ = imported_on_first_use(
+__getattr__, __dir__ = imported_on_first_use(
     __name__,
     {
         "Evidence": "_evidence",

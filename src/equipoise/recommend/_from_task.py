@@ -12,20 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from equipoise.errors import MissingExtraError, StudyStoppedError, UnusableInputError
+from equipoise.errors import StudyStoppedError, UnusableInputError
 from equipoise.hyperparameters import whole_number
 from equipoise.optim._optimizer import Equipoise
 from equipoise.recommend._evidence import Evidence, GroupSettings, NumberName, Snapshot
 from equipoise.recommend._gradient_averages import EnoughStepsError, GradientAverages
 from equipoise.rules import Reference
-
-try:
-    from equipoise.study._cells import Assignment
-    from equipoise.study._processes import end, start, usable_cores
-    from equipoise.study._spec import BUILT_IN_TASKS, TaskSource, locate_task
-    from equipoise.study._worker import Trial, enter_process, load_task, seed_all
-except ImportError as error:
-    raise MissingExtraError("a task", "study") from error
+from equipoise.study._cells import Assignment
+from equipoise.study._processes import end, start, usable_cores
+from equipoise.study._spec import BUILT_IN_TASKS, TaskSource, locate_task
+from equipoise.study._worker import Trial, enter_process, load_task, seed_all
 
 WEIGHT_DECAY = 0.01
 """The default of AdamW."""
@@ -43,11 +39,11 @@ def from_task(
 
     Args:
         task: as in a study file: a built-in name, ``package.module:function``, or ``file.py:function``.
-        reference: of the optimizer that is to be recommended.
-        steps: how many. Training ends there.
-        epochs: what the task is told to train for. It may end before `steps`.
+        reference: the reference of the optimizer that is to be recommended.
+        steps: how many steps to train. Training ends there.
+        epochs: how many epochs the task is told to train for. It may end before `steps`.
         lr: the learning rate of AdamW.
-        seed: of the task.
+        seed: the seed of the task.
 
     Raises:
         UnusableInputError: there is no such task, or it failed or made too few steps.

@@ -9,18 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import tomli_w
+
 from equipoise._files import replace_file
-from equipoise.errors import MissingExtraError, UnusableInputError
+from equipoise.errors import UnusableInputError
 from equipoise.recommend._evidence import Evidence, typical_scale
 from equipoise.recommend._recommendation import DIFFERENT, Recommendation
+from equipoise.study._spec import Study, locate_task
 from equipoise.theory._exponent import scale_degree
-
-try:
-    import tomli_w
-
-    from equipoise.study._spec import Study, locate_task
-except ImportError as error:
-    raise MissingExtraError("a study", "study") from error
 
 SEEDS, TUNING_SEEDS = 8, 2
 """Four comparisons at 5 % need 8 seeds to be able to show anything."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Analysis", "Arm", "Study", "Trial", "read_study", "run"]
 
-__getattr__ = imported_on_first_use(
+__getattr__, __dir__ = imported_on_first_use(
     __name__,
     {"Analysis": "_analysis", "Arm": "_spec", "Study": "_spec", "Trial": "_worker", "read_study": "_spec", "run": "_run"},
     extra="study",

@@ -87,7 +87,7 @@ class Store:
         self.engine.dispose()
 
     def add(self, study: str, cell: Cell) -> None:
-        """Keep the result of a cell. A trial that another runner finished meanwhile is left as it is."""
+        """Keep the result of a cell. A trial that another process finished meanwhile is left as it is."""
         assignment, result = cell.assignment, cell.result
         assert result is not None  # only finished trials are kept
         key = assignment.key

@@ -95,7 +95,7 @@ def assess(betas: Betas, exponent: Exponent = 0.5, stages: int = 1) -> Assessmen
 
 
 def assess_hyperparameters(given: Hyperparameters) -> Assessment:
-    """The same for hyperparameters that were parsed before."""
+    """Judge parsed hyperparameters, as :func:`assess` does."""
     pairs, exponents = given.betas, given.exponents
     margins = [margin(*pair, p) for pair, p in zip(pairs, exponents, strict=True)]
     candidates = (i for i, decides in enumerate(deciding_stages(exponents)) if decides)

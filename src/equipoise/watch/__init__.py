@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "follow", "records", "serve", "show", "summary"]
 
-__getattr__ = imported_on_first_use(
+__getattr__, __dir__ = imported_on_first_use(
     __name__,
     {
         "Run": "_run",

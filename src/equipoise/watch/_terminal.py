@@ -21,7 +21,7 @@ try:
     from rich.rule import Rule
     from rich.table import Table
     from rich.text import Text
-except ImportError as error:
+except ModuleNotFoundError as error:
     raise MissingExtraError("watching a run", "watch") from error
 
 COLUMNS = {

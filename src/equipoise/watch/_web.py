@@ -30,7 +30,7 @@ try:
     from starlette.requests import Request
     from starlette.responses import JSONResponse, Response, StreamingResponse
     from starlette.routing import Route
-except ImportError as error:
+except ModuleNotFoundError as error:
     raise MissingExtraError("the page of a run", "watch") from error
 
 PAGE = Path(__file__).with_name("page.html")

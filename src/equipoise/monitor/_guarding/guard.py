@@ -46,8 +46,8 @@ class Guard:
     Args:
         on_trouble: the policy: :class:`Warn`, :class:`Skip`, :class:`Rollback` or :class:`Stop`.
         snapshots: where good states are kept: the states at readings without trouble. Rollback needs them; with any other
-            policy they are there for a person. Call ``snapshots.take(0)`` before the first
-            step to be able to go back to the very beginning.
+            policy they are there for a person. Call ``snapshots.take(0)`` before the first step to be able to go back to the
+            very beginning.
         thresholds: where verdicts begin.
 
     Raises:

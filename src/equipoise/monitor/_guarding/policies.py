@@ -50,8 +50,7 @@ class Rollback:
     """The remedies, applied in this order. Without any, the run is repeated as it was, or goes on with other data."""
     rewind: Callable[[int], None] | None = None
     """A function that brings the data back to where they were after the step that it is called with. None leaves them where
-    they
-    are: the batches since the snapshot, bad ones included, are skipped. (A loader with a state dict can be in the
+    they are: the batches since the snapshot, bad ones included, are skipped. (A loader with a state dict can be in the
     snapshots.)"""
     limit: int = 3
     """The most rollbacks in the whole run; one more stops it."""

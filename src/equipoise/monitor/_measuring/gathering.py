@@ -18,8 +18,8 @@ from equipoise.optim._telemetry import Parts, combined_measures
 from equipoise.theory._region import Floats
 
 METRICS_SENT = 32
-"""So many metrics travel with the sums of tensors, in one collective. All processes send as
-many numbers, however few metrics they have."""
+"""So many metrics travel with the sums of tensors, in one collective. All processes send as many numbers,
+however few metrics they have."""
 
 
 def gather(

@@ -30,10 +30,10 @@ PARAMETER, UPDATE = MEASURES.index("parameter"), MEASURES.index("update")
 
 
 class StateBeforeStep:
-    """What has to be kept before a step until it is measured, because the step replaces it, or a scheduler changes it after."""
+    """What is kept before a step until it is measured, because the step replaces it, or a scheduler changes it afterwards."""
 
-    def __init__(self, optimizer: Equipoise, telemetry: Telemetry | None = None) -> None:
-        self.telemetry = telemetry
+    def __init__(self, optimizer: Equipoise) -> None:
+        self.telemetry: Telemetry | None = None
         self.groups: list[dict[str, Any]] = [
             # Schedulers write into a learning rate that is a tensor.
             {**group, "lr": torch.as_tensor(group["lr"], dtype=torch.float64).detach().clone()}

@@ -26,7 +26,7 @@ def trainer_optimizer(
     arguments: transformers.TrainingArguments,
     *,
     matches: Sequence[Match] = (),
-    **settings: Any,
+    **hyperparameters: Any,
 ) -> tuple[Any, dict[str, Any]]:
     """The ``optimizer_cls_and_kwargs`` with which a transformers ``Trainer`` builds this optimizer.
 
@@ -38,7 +38,7 @@ def trainer_optimizer(
         arguments: the arguments of the Trainer.
         matches: where there are any, :func:`equipoise.balance.layerwise` makes the groups from them instead. What a match
             leaves out, the weight decay too, is the Trainer's.
-        settings: arguments of the optimizer, such as ``exponent``; they win over those of the Trainer.
+        hyperparameters: arguments of the optimizer, such as ``exponent``; they win over those of the Trainer.
 
     Example:
         >>> from types import SimpleNamespace
@@ -48,7 +48,7 @@ def trainer_optimizer(
         (<class 'equipoise.KAdam'>, {'lr': 0.001, 'betas': (0.9, 0.99), 'eps': 1e-08, 'k': 2})
     """
     betas = (arguments.adam_beta1, arguments.adam_beta2)
-    given = {"lr": arguments.learning_rate, "betas": betas, "eps": arguments.adam_epsilon, **settings}
+    given = {"lr": arguments.learning_rate, "betas": betas, "eps": arguments.adam_epsilon, **hyperparameters}
     if not matches:
         return optimizer, given
 
