@@ -16,8 +16,8 @@ from .training import STEPS, Run, same, steps_read
 ROOT = Path(__file__).parents[2]
 
 CTRL_C = (-signal.SIGINT, 1)
-"""How a process ends that Ctrl-C has stopped. 1 where the package tabulate is installed: torch imports it at exit, and the eval in
-that import makes Python forget why the process ends."""
+"""How a process ends that Ctrl-C has stopped: 1 where the package tabulate is installed, because torch imports it at exit, and
+the eval in that import makes Python forget why the process ends."""
 PATIENCE = 120
 """Seconds until a child that should have ended is taken to hang; nothing is measured by it."""
 
