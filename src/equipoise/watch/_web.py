@@ -16,8 +16,8 @@ import secrets
 import socket
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
+from equipoise._html import render
 from equipoise.errors import MissingExtraError, UnusableInputError
 from equipoise.watch._page_data import Selection, ServedRuns
 from equipoise.watch._run import Run
@@ -33,7 +33,6 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtraError("the page of a run", "watch") from error
 
-PAGE = Path(__file__).with_name("page.html")
 HOST = "127.0.0.1"
 
 
@@ -47,7 +46,7 @@ def application(served: ServedRuns) -> Starlette:
             " form-action 'none'; frame-ancestors 'none'"
         )
         headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-        content = PAGE.read_text(encoding="utf-8").replace("NONCE", once)
+        content = render("equipoise.watch", "page.html", nonce=once)
         return Response(content, media_type="text/html", headers=headers | {"X-Content-Type-Options": "nosniff"})
 
     async def updates(request: Request) -> Response:
