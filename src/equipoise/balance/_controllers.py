@@ -16,7 +16,7 @@ from equipoise.balance._controller import Controller
 from equipoise.errors import ArgumentError
 from equipoise.hyperparameters import Hyperparameters, whole_number
 from equipoise.optim._optimizer import Equipoise
-from equipoise.optim._telemetry import Measures, Telemetry
+from equipoise.optim._telemetry import MEASURING, Measures, Telemetry
 from equipoise.theory._exponent import scale_degree
 
 
@@ -78,7 +78,7 @@ class SpreadController(Controller):
         if not 0 < tolerance < math.inf:
             raise ArgumentError("tolerance", tolerance, "a positive finite number, in decades")
         if not isinstance(optimizer, Equipoise):
-            raise ArgumentError("optimizer", type(optimizer).__name__, "an Equipoise, SMES or KAdam, whose steps measure")
+            raise ArgumentError("optimizer", type(optimizer).__name__, MEASURING)
         layers = sum(parameter.numel() > 0 for number in self.groups for parameter in self._group(number)["params"])
         if layers < 2:
             accepted = f"groups that hold at least two tensors, whose updates can lie apart (there is {layers})"

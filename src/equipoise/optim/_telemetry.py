@@ -41,6 +41,10 @@ class Measures(NamedTuple):
     """How many g are infinite or NaN."""
 
 
+MEASURING = "an Equipoise, SMES or KAdam, whose steps measure"
+"""What is accepted where the steps of an optimizer are to be measured."""
+
+
 class MeasuredOptimizer(Protocol):
     """An optimizer whose steps measure for everyone who asked, as those of this package do."""
 
@@ -74,7 +78,7 @@ class Telemetry:
 
     def __init__(self, optimizer: MeasuredOptimizer) -> None:
         if not hasattr(optimizer, "telemetries"):
-            raise ArgumentError("optimizer", type(optimizer).__name__, "an Equipoise, SMES or KAdam, whose steps measure")
+            raise ArgumentError("optimizer", type(optimizer).__name__, MEASURING)
         self.parts: Parts = ()
         """What the last step measured; empty before the first one."""
         self._optimizer = optimizer
