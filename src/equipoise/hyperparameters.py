@@ -85,7 +85,7 @@ def parse_betas(betas: Betas, stages: int) -> tuple[Pair, ...]:
     """``betas`` as one pair per stage: a single pair serves every stage.
 
     Raises:
-        ArgumentError: stages below 1 or above 1,000, or betas that are neither one pair nor `stages` pairs of numbers in [0, 1).
+        ArgumentError: stages outside of 1 to 1,000, or betas that are neither one pair nor `stages` pairs in [0, 1).
 
     Example:
         >>> parse_betas((0.9, 0.999), 2)
