@@ -225,7 +225,11 @@ def test_a_checkpoint_without_betas_says_which_groups_it_has(read):
         ("c.yaml", "", "holds no betas.*found nothing"),
         ("c.yaml", "day: 2024-13-45", "not valid YAML: month must be in 1..12"),
         ("c.yaml", "betas: &a [0.9, *a]", r"contains itself: the alias \*a"),
-        ("c.json", json.dumps([{"betas": [0.9, 0.99], "k": 1000}] * 11), "betas of more than 10,000 parameter groups and stages"),
+        (
+            "c.json",
+            json.dumps([{"betas": [0.9, 0.99], "k": 1000}] * 11),
+            "betas of more than 10,000 parameter groups and stages",
+        ),
         ("c.toml", "betas = [0.9, 0.99]\nstages = 1000000000", r"stages = 1000000000 .* from 1 to 1000"),
         ("c.yaml", 'x: !!python/object/apply:os.system ["true"]', "not valid YAML: could not determine a constructor"),
         ("c.pt", b"", "is empty: looked for a checkpoint"),

@@ -35,14 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     try:
         code = options.run(options)
-        sys.stdout.flush()
+        print(end="", flush=True)
     except EquipoiseError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(3 if isinstance(error, StudyStoppedError) else 2) from None
     except BrokenPipeError:
         if not _output_is_closed():
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left at exit
+        _drop_output()
         raise SystemExit(READER_LEFT) from None
     raise SystemExit(code)
 
@@ -52,6 +52,11 @@ def _output_is_closed() -> bool:
     output = select.poll()
     output.register(sys.stdout, 0)  # for errors only
     return bool(output.poll(0))
+
+
+def _drop_output() -> None:
+    """Let what is still to be written go nowhere: Python writes it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
