@@ -35,9 +35,7 @@ def read_checkpoint(path: Path, map_location: str | None = "cpu") -> Any:
     with open_regular(path) as file:
         if not file.read(1):
             raise UnusableInputError(f"{path} is empty: looked for a checkpoint")
-        is_archive = zipfile.is_zipfile(file)
-        if is_archive:
-            _refuse_compressed(file, path)
+        is_archive = _is_archive(file, path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the file's age; what matters is below
@@ -49,7 +47,7 @@ def read_checkpoint(path: Path, map_location: str | None = "cpu") -> Any:
             " and loading that could run code (weights_only=True)"
         ) from None
     except Exception as error:  # damaged files raise anything
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:160]
+        reason = printable(f"{type(error).__name__}: {error}".partition("\n")[0])
         raise UnusableInputError(f"{path} is not a torch checkpoint, or a damaged one ({reason})") from None
     return checked_tree(content, path)
 
@@ -111,19 +109,26 @@ def read_optimizer(path: Path) -> OptimizerInCheckpoint:
         raise StateDictError(f"{path}{f', at {place}' if place else ''}: {error}") from None
 
 
-def _refuse_compressed(file: BinaryIO, path: Path) -> None:
-    """Refuse an archive that unfolds to more than the file has: torch stores its entries as they are."""
+def _is_archive(file: BinaryIO, path: Path) -> bool:
+    """Whether a checkpoint is of torch's present format.
+
+    Raises:
+        UnusableInputError: it is an archive that unfolds to more than the file has: torch stores its entries as they are.
+    """
     try:
+        if not zipfile.is_zipfile(file):
+            return False
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise UnusableInputError(f"{path} is not a torch checkpoint, or a damaged one ({error})") from None
+        raise UnusableInputError(f"{path} is not a torch checkpoint, or a damaged one ({printable(str(error))})") from None
     declared, size = sum(entry.file_size for entry in entries), os.fstat(file.fileno()).st_size
     if declared > size or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise UnusableInputError(
             f"{path} is a compressed archive, which unfolds from {size:,} to {declared:,} bytes: accepted are checkpoints as"
             " torch.save writes them"
         )
+    return True
 
 
 def _optimizers(node: Any, place: str, keys: tuple[Any, ...]) -> Iterator[tuple[str, tuple[Any, ...], Any]]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from equipoise._words import listed, printable
 from equipoise.errors import ArgumentError, StateDictError
 from equipoise.hyperparameters import Hyperparameters
 from equipoise.migrate._group_values import Values, new_group
@@ -93,7 +94,9 @@ def parse_state_dict(state_dict: Any) -> SavedOptimizer:
         ]
         parsed.append(SavedGroup({key: value for key, value in group.items() if key != "params"}, parameters))
     if left:
-        raise StateDictError(f"the state dict remembers parameters that none of its groups has: {', '.join(map(repr, left))}")
+        raise StateDictError(
+            f"the state dict remembers parameters that none of its groups has: {listed([*map(ascii, left)], 3)}"
+        )
     return SavedOptimizer(kind, parsed)
 
 
@@ -115,7 +118,7 @@ def _kind(groups: list[Values]) -> OptimizerKind:
             return kind
     names = sorted({name for group in groups for name in group} - {"params"})
     raise StateDictError(
-        f"the state dict is of another optimizer (its groups have {', '.join(names)}): accepted are"
+        f"the state dict is of another optimizer (its groups have {printable(', '.join(names))}): accepted are"
         f" {', '.join(each.__name__ for each in KIND_OF_CLASS)}"
     )
 
@@ -152,7 +155,7 @@ def _check_values(group: Values, number: int, kind: OptimizerKind) -> None:
 
 def _state(saved: Any, identifier: int | str, kind: OptimizerKind, group: Values) -> Values:
     """The state of one parameter, without values of None, which torch's SGD saves of a parameter that had no gradient."""
-    place = f"the state of parameter {identifier}"
+    place = f"the state of parameter {printable(str(identifier), 80)}"
     if not isinstance(saved, Mapping) or not all(isinstance(key, str) for key in cast("Mapping[Any, Any]", saved)):
         raise StateDictError(f"{place} is no mapping of names to values")
     state: Values = {
@@ -168,7 +171,7 @@ def _state(saved: Any, identifier: int | str, kind: OptimizerKind, group: Values
         needed = ("step", *(key + suffix for suffix in suffixes(group["stages"]) for key in ("exp_avg", "exp_avg_sq")))
     lacking = [key for key in needed if key not in state]
     if lacking:
-        raise StateDictError(f"{place} lacks {lacking[0]}: it has {', '.join(state)}")
+        raise StateDictError(f"{place} lacks {lacking[0]}: it has {printable(', '.join(state))}")
     shape = None
     for key, value in state.items():
         if key == "step":
@@ -177,14 +180,14 @@ def _state(saved: Any, identifier: int | str, kind: OptimizerKind, group: Values
                 raise StateDictError(f"{place} has a step that is no whole number from 0 to 2**53")
         elif key.startswith("born_"):
             if not (isinstance(value, int) and abs(value) <= MOST_STEPS):
-                raise StateDictError(f"{place} has a {key} that is no whole number from -2**53 to 2**53")
+                raise StateDictError(f"{place} has a {printable(key, 80)} that is no whole number from -2**53 to 2**53")
         elif key.startswith(MOMENTS):
             _check_moment(value, key, place)
             shape = value.shape if shape is None else shape
             if value.shape != shape:
                 raise StateDictError(f"{place} has averages of shapes {tuple(shape)} and {tuple(value.shape)}: they must agree")
         elif key.startswith("reference") and not (isinstance(value, Tensor) and value.is_floating_point()):
-            raise StateDictError(f"{place} has a {key} that is no tensor of real numbers")
+            raise StateDictError(f"{place} has a {printable(key, 80)} that is no tensor of real numbers")
     return state
 
 
@@ -199,7 +202,7 @@ def _check_moment(value: Any, key: str, place: str) -> None:
         or value.is_meta
         or value.untyped_storage().nbytes() < value.numel() * value.element_size()
     ):
-        raise StateDictError(f"{place} has a {key} that is no tensor of numbers, each with a memory of its own")
+        raise StateDictError(f"{place} has a {printable(key, 80)} that is no tensor of numbers, each with a memory of its own")
 
 
 def _number(value: Any) -> float | None:

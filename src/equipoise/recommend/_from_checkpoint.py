@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.optim import SGD, RMSprop
 
 from equipoise import rules
-from equipoise.errors import UnusableInputError
+from equipoise.errors import StateDictError, UnusableInputError
 from equipoise.hyperparameters import Pair, parse_betas
 from equipoise.migrate._checkpoint import read_optimizer
-from equipoise.migrate._group_values import new_group
+from equipoise.migrate._group_values import Values, new_group
+from equipoise.migrate._kinds import FAMILY, OptimizerKind
 from equipoise.optim._optimizer import Equipoise
 from equipoise.optim._state import as_real
 from equipoise.recommend._evidence import (
@@ -54,7 +55,7 @@ def from_checkpoint(path: str | Path, reference: rules.Reference = "initial") ->
     Raises:
         UnusableInputError: the file cannot be read, does not hold exactly one optimizer, or its optimizer remembers no
             gradients.
-        StateDictError: the optimizer is of another kind.
+        StateDictError: the optimizer is of another kind, or something in its state is missing or cannot be.
 
     Example:
         >>> import tempfile, torch
@@ -75,8 +76,8 @@ def from_checkpoint(path: str | Path, reference: rules.Reference = "initial") ->
     layers: list[LayerGradients] = []
     steps = 0
     for number, group in enumerate(saved.groups):
-        betas = _betas(group.values)
-        lr, degree = _lr_of_adam(group.values)
+        betas = _betas(saved.kind, group.values)
+        lr, degree = _lr_of_adam(saved.kind, group.values)
         members: list[LayerGradients] = []
         for _, name, state in group.parameters:
             if not state:
@@ -87,7 +88,7 @@ def from_checkpoint(path: str | Path, reference: rules.Reference = "initial") ->
                 raise UnusableInputError(f"{path}: the state of {name} has squares that are negative or not finite")
             if mean == 0:
                 continue  # it never had a gradient
-            shape, against = tuple(state[remembering].shape), _reference(state, reference)
+            shape, against = tuple(state[remembering].shape), _reference(state, name, reference)
             low, high = (None, None) if remembering == MOMENTUM else coordinate_range(squares)
             members.append(LayerGradients(name, number, shape, math.sqrt(mean), against, low, high))
             steps = max(steps, age)
@@ -101,36 +102,44 @@ def from_checkpoint(path: str | Path, reference: rules.Reference = "initial") ->
     return Evidence(source, steps or None, reference, tuple(groups), (snapshot,), UNSEEN, rough)
 
 
-def _betas(group: dict[str, Any]) -> Pair:
+def _betas(kind: OptimizerKind, group: Values) -> Pair:
     """The betas of the first stage; an average that torch's optimizer does not have gets beta1 = 0 or the default beta2."""
-    if "betas" in group:
-        return parse_betas(group["betas"], group.get("stages", 1))[0]
-    return (0.0, group["alpha"]) if "alpha" in group else (group["momentum"], new_group(Equipoise)["betas"][1])
+    if RMSprop in kind.classes:
+        return 0.0, group["alpha"]
+    if SGD in kind.classes:
+        return group["momentum"], new_group(Equipoise)["betas"][1]
+    return parse_betas(group["betas"], group["stages"] if kind is FAMILY else 1)[0]
 
 
-def _lr_of_adam(group: dict[str, Any]) -> tuple[float, float]:
+def _lr_of_adam(kind: OptimizerKind, group: Values) -> tuple[float, float]:
     """The learning rate at which Adam's updates are as large as those of the run, if gradients have scale 1; and its degree.
 
     For gradients of another scale it is that learning rate times scale^degree.
     """
     lr = float(group.get("initial_lr", group["lr"]))
-    if "exponent" in group:
+    if kind is FAMILY:
         return lr, scale_degree(group["exponent"], group["stages"]) if group["reference"] == "none" else 0.0
-    if "momentum" in group and "alpha" not in group:  # SGD
+    if SGD in kind.classes:
         return lr * (1 - group["dampening"]) / (1 - group["momentum"]), 1.0
     return lr, 0.0
 
 
-def _mean_squares(state: dict[str, Any], key: str, betas: Pair) -> tuple[NDArray[np.float64], int]:
+def _mean_squares(state: Values, key: str, betas: Pair) -> tuple[NDArray[np.float64], int]:
     """The mean square of the gradients per coordinate, and over how many steps it was taken; 0 where that is not known."""
     values = as_real(state[key]).double().numpy()
-    if key == MOMENTUM:
-        return values**2, 0
-    age = int(state["step"]) - state.get("born_exp_avg_sq", 0)
-    return (values / rules.correction(betas[1], age), age) if age > 0 else (values, 0)
+    age = 0 if key == MOMENTUM else max(0, int(state["step"]) - state.get("born_exp_avg_sq", 0))
+    with np.errstate(over="ignore"):  # what is not finite is refused
+        squares = values**2 if key == MOMENTUM else values / rules.correction(betas[1], age) if age else values
+    return squares, age
 
 
-def _reference(state: dict[str, Any], reference: rules.Reference) -> float | None:
+def _reference(state: Values, name: str, reference: rules.Reference) -> float | None:
+    """The root of the reference scale that a parameter had."""
     if reference == "none":
         return 1.0
-    return math.sqrt(float(state["reference"])) if "reference" in state else None
+    if "reference" not in state:
+        return None
+    scale = state["reference"]
+    if scale.numel() != 1 or not 0 < float(scale) < math.inf:
+        raise StateDictError(f"the reference of {name} is no positive number, although it had gradients")
+    return math.sqrt(float(scale))
