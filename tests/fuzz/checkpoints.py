@@ -32,17 +32,17 @@ ODD = [
     None, "x", "", True, 0, 1, -1, 3, 0.5, 1.0, -0.1, float("nan"), float("inf"), 2**53 + 1, 2**70, 10**300, 1e300, 1e-320,
     b"bytes", "\x1b[31m\n\u202e", "\ud800", "a" * 5000, torch.float32,
     # Containers.
-    [], {}, (), [1, 2], (0.9, 0.999), (0.9, 1.0), [[0.9, 0.9], [0.9, 0.9]], {"a": 1}, {(1, 2): 3}, OrderedDict(a=1), Counter("ab"),
-    {1, 2}, torch.Size([2, 2]), nested(30), nested(150), loop(),
+    [], {}, (), [1, 2], (0.9, 0.999), (0.9, 1.0), [[0.9, 0.9], [0.9, 0.9]], {"a": 1}, {(1, 2): 3}, OrderedDict(a=1),
+    Counter("ab"), {1, 2}, torch.Size([2, 2]), nested(30), nested(150), loop(),
     # Tensors.
     torch.tensor(2.0), torch.tensor(float("nan")), torch.tensor(-3), torch.tensor(1j), torch.ones(3), torch.ones(0), MATRIX,
     0 * MATRIX, -MATRIX, MATRIX * float("nan"), MATRIX * float("inf"), MATRIX.double() * 1e300, MATRIX.double() * 1e-320,
-    MATRIX.long(), MATRIX.bool(), MATRIX.to(torch.complex64), MATRIX.bfloat16(), MATRIX.to(torch.float8_e4m3fn), MATRIX.to_sparse(),
-    MATRIX.to("meta"), MATRIX.T, Parameter(MATRIX), torch.ones(1).expand(10**6, 10**6),
+    MATRIX.long(), MATRIX.bool(), MATRIX.to(torch.complex64), MATRIX.bfloat16(), MATRIX.to(torch.float8_e4m3fn),
+    MATRIX.to_sparse(), MATRIX.to("meta"), MATRIX.T, Parameter(MATRIX), torch.ones(1).expand(10**6, 10**6),
 ]  # fmt: skip
 KEYS = [
-    "betas", "lr", "exponent", "stages", "reference", "step", "exp_avg", "exp_avg_sq_2", "exp_avg_sq_99", "born_exp_avg", "params",
-    "param_names", "state", "param_groups", "x", "\n", 0, -1, (1, 2), None, 2.5,
+    "betas", "lr", "exponent", "stages", "reference", "step", "exp_avg", "exp_avg_sq_2", "exp_avg_sq_99", "born_exp_avg",
+    "params", "param_names", "state", "param_groups", "x", "\n", 0, -1, (1, 2), None, 2.5,
 ]  # fmt: skip
 
 
