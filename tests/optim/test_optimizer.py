@@ -25,7 +25,7 @@ GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "trajectories.json")
 def test_a_float64_run_follows_the_golden_trajectory(run):
     stages = len(run["betas"])
     parameter = Parameter(torch.tensor(run["param"], dtype=torch.float64))
-    fixed = {name: run[name] for name in ("eps", "weight_decay", "maximize", "reference", "reference_steps")}
+    fixed = {name: run[name] for name in ("eps", "weight_decay", "maximize", "reference")}
     optimizer = Equipoise([parameter], betas=run["betas"], stages=stages, exponent=run["exponents"][0], **fixed)
     steps = zip(run["lrs"], run["exponents"], run["grads"], run["expected"]["params"], strict=True)
     for lr, exponent, gradient, expected in steps:
@@ -68,7 +68,6 @@ DEFAULTS = {
     "exponent": 0.5,
     "stages": 1,
     "reference": "none",
-    "reference_steps": 20,
     "maximize": False,
     "kernel": "auto",
     "rounding": "nearest",
