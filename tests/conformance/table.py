@@ -53,9 +53,7 @@ CASES = (
     OptimizerCase("negative", Equipoise, {"lr": 0.01, "exponent": -0.25}),
     OptimizerCase("initial", Equipoise, {"lr": 0.01, "exponent": 0.125, "reference": "initial"}, reference=True),
     OptimizerCase("two-stage", Equipoise, {"lr": 0.01, "weight_decay": 0.1, **_TWO_STAGES}, stages=2),
-    OptimizerCase(
-        "two-stage-initial", Equipoise, {**_TWO_STAGES, "reference": "initial"}, stages=2, reference=True
-    ),
+    OptimizerCase("two-stage-initial", Equipoise, {**_TWO_STAGES, "reference": "initial"}, stages=2, reference=True),
     OptimizerCase("smes", SMES, {}, reference=True),
     OptimizerCase("smes-paper", SMES, {"lr": 0.1, "exponent": 0.125, "reference": "none", "weight_decay": 0.1}),
     OptimizerCase("smes-maximize", SMES, {"maximize": True, "eps": 1e-4}, reference=True),

@@ -55,7 +55,10 @@ def expected(case: dict[str, Any]) -> dict[str, Any]:
             x = [normalized(a / first, b / second, exponent, eps, scale) for a, b in zip(m, v, strict=True)]
         theta = [old * (1 - mpf(lr) * decay) - mpf(lr) * u for old, u in zip(theta, x, strict=True)]
         params.append([float(value) for value in theta])
-    kept = {name: [[float(value) for value in pair[place]] for pair in moments] for place, name in enumerate(("exp_avg", "exp_avg_sq"))}
+    kept = {
+        name: [[float(value) for value in pair[place]] for pair in moments]
+        for place, name in enumerate(("exp_avg", "exp_avg_sq"))
+    }
     return {"params": params, **kept}
 
 

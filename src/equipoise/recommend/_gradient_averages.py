@@ -95,7 +95,11 @@ class GradientAverages:
             self._steps_with_gradient[parameter] = self._steps_with_gradient.get(parameter, 0) + sums.count
             name = f"{index} {self._names.get(parameter, '')}".rstrip()
             shape = tuple(parameter.shape)
-            reference = 1.0 if self._reference == "none" else float(rules.reference(self._optimizer.state[parameter]["reference"])) ** 0.5
+            reference = (
+                1.0
+                if self._reference == "none"
+                else float(rules.reference(self._optimizer.state[parameter]["reference"])) ** 0.5
+            )
             count, total, squares = (each.numpy(force=True).ravel() for each in (sums.count, sums.gradients, sums.squares))
             scale = math.sqrt(float(squares.mean()) / steps)
             if first:

@@ -22,7 +22,9 @@ def prepare(slots: Sequence[Slot]) -> Batch:
     """Steps on these slots."""
     # Parameters and moments as (elements,), in the same memory wherever it has no gaps.
     remembering = [index for index, slot in enumerate(slots) if slot.remembers]
-    return partial(_execute, slots, remembering, [_flat(slot.theta) for slot in slots], [_flat_memories(slot) for slot in slots])
+    return partial(
+        _execute, slots, remembering, [_flat(slot.theta) for slot in slots], [_flat_memories(slot) for slot in slots]
+    )
 
 
 def _execute(

@@ -115,7 +115,9 @@ def _squares(slot: Slot, gradient: Tensor, group: Group, stage: int) -> Tensor:
     step = group.step._replace(number=int(slot.steps.item()) + 1)
     precision = slot.memories[0].squares.dtype
     found = torch.zeros(2, dtype=torch.float64, device=gradient.device)
-    for block, piece in _blocks(slot._replace(theta=slot.memories[0].m), gradient, SUMMED):  # m has no gaps, and theta is not read
+    for block, piece in _blocks(
+        slot._replace(theta=slot.memories[0].m), gradient, SUMMED
+    ):  # m has no gaps, and theta is not read
         x = _input(piece, precision, step)
         for memory, before in zip(block.memories[:stage], step.stages, strict=False):
             x, _ = rules.apply_stage(x, _exact(memory, precision), before, step)
@@ -124,7 +126,11 @@ def _squares(slot: Slot, gradient: Tensor, group: Group, stage: int) -> Tensor:
 
 
 def _execute(
-    slots: Sequence[Slot], remembering: Sequence[int], gradients: Sequence[Tensor], groups: Sequence[Group], measures: Tensor | None
+    slots: Sequence[Slot],
+    remembering: Sequence[int],
+    gradients: Sequence[Tensor],
+    groups: Sequence[Group],
+    measures: Tensor | None,
 ) -> None:
     remember([slots[index] for index in remembering], [gradients[index] for index in remembering], groups)
     for index, (slot, gradient) in enumerate(zip(slots, gradients, strict=True)):
