@@ -2,7 +2,7 @@
 
 No claim and no verdict on a paper: a choice, by a rule that was written before the runs. A statistic is fit if
 
-- a step of 1000-fold gradients among the first 20, the first or a later one, changes R from the next step on by less than 1.5, and
+- a step of 1000-fold gradients, the first or a later one of the 20, changes R from the next step on by less than 1.5, and
 - on every network of claim (i) the best learning rates of the exponents 0, 1/4 and 1/2 lie at most one step of the grid apart.
 
 Of those that are fit the one with the best mean outcome at its own best learning rate is taken, and where the intervals of the
@@ -76,14 +76,20 @@ class _Statistic(Equipoise):
 
 
 class Mean(_Statistic):
+    """R is the mean."""
+
     statistic = staticmethod(mean)
 
 
 class GeometricMean(_Statistic):
+    """R is the geometric mean."""
+
     statistic = staticmethod(geometric_mean)
 
 
 class BoundedGrowth(_Statistic):
+    """R is the mean of squares that may not grow fast."""
+
     statistic = staticmethod(bounded_growth)
 
 
@@ -125,9 +131,8 @@ def main(options: Options) -> None:
         found = {arm.name: arm for arm in own.arms}
         for name in STATISTICS:
             move = moved(name, own)
-            print(
-                f"{network.name}, {name}: the best learning rate moves {move:.3g}-fold: {'fit' if move < ONE_STEP else 'not fit'}"
-            )
+            fit = "fit" if move < ONE_STEP else "not fit"
+            print(f"{network.name}, {name}: the best learning rate moves {move:.3g}-fold: {fit}")
             for exponent in EXPONENTS:
                 arm, before = found[f"{name} {exponent:g}"], found[f"mean {exponent:g}"]
                 better = difference(network.gains(arm), network.gains(before))

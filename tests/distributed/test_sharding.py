@@ -193,7 +193,7 @@ def test_telemetry_is_of_the_whole_tensor_on_every_process_and_keeps_a_nan():
 @world(2)
 def test_all_tensors_agree_in_one_collective():
     mesh = init_device_mesh("cpu", (2,))
-    pairs, own, _, telemetry, _ = follow(mesh, [Shard(0)], [torch.ones(7)] * 19, stages=2, reference="initial")
+    _, own, _, telemetry, _ = follow(mesh, [Shard(0)], [torch.ones(7)] * 19, stages=2, reference="initial")
 
     def collectives(action):
         with CommDebugMode() as mode:

@@ -1,7 +1,7 @@
 """Computes what trajectories.json expects, with 50 digits, from the inputs that it holds: python -m tests.golden.make.
 
-The update rule and its reference scale are stated here once more, on their own, so that what the package says is checked against
-something else.
+The update rule and its reference scale are stated here once more, on their own, so that what the package says is checked
+against something else.
 """
 
 from __future__ import annotations
@@ -55,11 +55,8 @@ def expected(case: dict[str, Any]) -> dict[str, Any]:
             x = [normalized(a / first, b / second, exponent, eps, scale) for a, b in zip(m, v, strict=True)]
         theta = [old * (1 - mpf(lr) * decay) - mpf(lr) * u for old, u in zip(theta, x, strict=True)]
         params.append([float(value) for value in theta])
-    kept = {
-        name: [[float(value) for value in pair[place]] for pair in moments]
-        for place, name in enumerate(("exp_avg", "exp_avg_sq"))
-    }
-    return {"params": params, **kept}
+    averages = [[[float(value) for value in pair[place]] for pair in moments] for place in (0, 1)]
+    return {"params": params, "exp_avg": averages[0], "exp_avg_sq": averages[1]}
 
 
 def main() -> None:

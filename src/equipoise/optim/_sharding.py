@@ -110,7 +110,7 @@ def first_element(parameter: Tensor) -> int:
 
 
 class References:
-    """The reference scales of tensors that the same processes share: of whole tensors, with one collective per stage for all."""
+    """The reference scales of tensors that the same processes share, with one collective per stage for all of them."""
 
     def __init__(self, processes: Processes, places: Sequence[int], slots: Sequence[Slot]) -> None:
         self._processes = processes

@@ -44,7 +44,8 @@ M, V, SQUARES, M_BORN, V_BORN, MEMORY = (tl.constexpr(place) for place in range(
 
 SEED, LR, WEIGHT_DECAY, EPS, SIGN, GROUP = (tl.constexpr(place) for place in range(6))
 BETA1, BETA2, EXPONENT, STAGE = (tl.constexpr(place) for place in range(4))
-"""``given``, int64: the addresses of the gradients, GROUP values of the group, then STAGE of each stage; doubles but the seed."""
+"""``given``, int64: the addresses of the gradients, GROUP values of the group, then STAGE of each stage: doubles,
+except for the seed."""
 
 REFERENCE_STEPS = tl.constexpr(20)
 """As in rules.py."""
