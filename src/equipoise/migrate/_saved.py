@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from equipoise import rules
 from equipoise._words import listed, printable
 from equipoise.errors import ArgumentError, StateDictError
 from equipoise.hyperparameters import Hyperparameters
@@ -186,8 +187,8 @@ def _state(saved: Any, identifier: int | str, kind: OptimizerKind, group: Values
             shape = value.shape if shape is None else shape
             if value.shape != shape:
                 raise StateDictError(f"{place} has averages of shapes {tuple(shape)} and {tuple(value.shape)}: they must agree")
-        elif key.startswith("reference") and not (isinstance(value, Tensor) and value.is_floating_point()):
-            raise StateDictError(f"{place} has a {printable(key, 80)} that is no tensor of real numbers")
+        elif key.startswith("reference"):
+            state[key] = _reference(value, key, place)
     return state
 
 
@@ -203,6 +204,16 @@ def _check_moment(value: Any, key: str, place: str) -> None:
         or value.untyped_storage().nbytes() < value.numel() * value.element_size()
     ):
         raise StateDictError(f"{place} has a {printable(key, 80)} that is no tensor of numbers, each with a memory of its own")
+
+
+def _reference(value: Any, key: str, place: str) -> Tensor:
+    """What a reference scale is taken from; one number, as earlier versions kept it, for all steps."""
+    shapes = ((), (rules.REFERENCE_STEPS,))
+    if isinstance(value, Tensor) and value.is_floating_point() and not value.is_meta and value.shape in shapes:
+        squares = value.double().expand(rules.REFERENCE_STEPS)
+        if squares.isfinite().all() and squares[0] >= 0 and (squares.diff() >= 0).all():
+            return value.expand(rules.REFERENCE_STEPS).clone() if value.dim() == 0 else value
+    raise StateDictError(f"{place} has a {printable(key, 80)} that is not {rules.REFERENCE_STEPS} finite numbers in ascending order")
 
 
 def _number(value: Any) -> float | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch.optim import SGD, RMSprop
 
 from equipoise import rules
-from equipoise.errors import StateDictError, UnusableInputError
+from equipoise.errors import UnusableInputError
 from equipoise.hyperparameters import Pair, parse_betas
 from equipoise.migrate._checkpoint import read_optimizer
 from equipoise.migrate._group_values import Values, new_group
@@ -88,7 +88,7 @@ def from_checkpoint(path: str | Path, reference: rules.Reference = "initial") ->
                 raise UnusableInputError(f"{path}: the state of {name} has squares that are negative or not finite")
             if mean == 0:
                 continue  # it never had a gradient
-            shape, against = tuple(state[remembering].shape), _reference(state, name, reference)
+            shape, against = tuple(state[remembering].shape), _reference(state, reference)
             low, high = (None, None) if remembering == MOMENTUM else coordinate_range(squares)
             members.append(LayerGradients(name, number, shape, math.sqrt(mean), against, low, high))
             steps = max(steps, age)
@@ -133,13 +133,8 @@ def _mean_squares(state: Values, key: str, betas: Pair) -> tuple[NDArray[np.floa
     return squares, age
 
 
-def _reference(state: Values, name: str, reference: rules.Reference) -> float | None:
-    """The root of the reference scale that a parameter had."""
+def _reference(state: Values, reference: rules.Reference) -> float | None:
+    """The root of the reference scale that a parameter had, if it had one."""
     if reference == "none":
         return 1.0
-    if "reference" not in state:
-        return None
-    scale = state["reference"]
-    if scale.numel() != 1 or not 0 < float(scale) < math.inf:
-        raise StateDictError(f"the reference of {name} is no positive number, although it had gradients")
-    return math.sqrt(float(scale))
+    return math.sqrt(float(rules.reference(state["reference"]))) or None if "reference" in state else None
