@@ -344,6 +344,7 @@ def test_a_sample_of_a_long_file_shows_its_whole_length_and_its_end_and_takes_no
     steps = seen.overview.steps[0, : seen.overview.used]
     assert steps[0] < 200
     assert np.diff(steps).max() < 4 * 50_000 / _run.SAMPLE_PLACES
+    assert not seen.overview.abandoned_buckets.any()
     assert (run.position, run.overview.count, seen.verdicts[0]["step"]) == (0, 0, 50_000)
     while run.read():
         pass

@@ -153,7 +153,7 @@ class Run:
         seen = copy.copy(self)
         seen.overview, seen.events, seen.verdicts, seen._last = Overview(), {}, [], None
         newest = max(0, self.size - PART_BYTES)
-        places = np.linspace(0, newest, SAMPLE_PLACES).astype(int).tolist()
+        places = np.linspace(0, newest, SAMPLE_PLACES, endpoint=False).astype(int).tolist()
         # Two lines of each place, for one may be a header or a verdict.
         lines = [line for place in places for line in self._file.whole_lines(place, ENOUGH_FOR_A_LINE)[:2]]
         seen._take(lines + self._file.whole_lines(newest, PART_BYTES))
