@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from equipoise.errors import UnusableInputError
 from equipoise.monitor import JsonLines, Reading
 from equipoise.monitor._recording.run_file import RunInfo, reading_line
-from equipoise.watch import Run, _line_file, _run, records
+from equipoise.watch import Run, _line_file, _overview, _run, records
 from equipoise.watch._overview import BUCKETS, Overview
 from equipoise.watch._run import INDEX
 from tests.monitor.samples import NAMES, RUN, Action, group, reading, verdict
@@ -94,11 +94,11 @@ values = st.one_of(st.floats(-1e9, 1e9), st.sampled_from([math.nan, math.inf, -m
 def test_however_readings_arrive_the_overview_is_the_same_and_loses_neither_extremes_nor_what_is_not_finite(some, times, sizes):
     everything = some * times
     whole, pieces = Overview(), Overview()
-    whole.add(range(1, len(everything) + 1), ["a"], [[value] for value in everything])
+    whole.add(range(1, len(everything) + 1), range(len(everything)), ["a"], [[value] for value in everything])
     place = 0
     while place < len(everything):
         part = everything[place : place + sizes[place % len(sizes)]]
-        pieces.add(range(place + 1, place + 1 + len(part)), ["a"], [[value] for value in part])
+        pieces.add(range(place + 1, place + 1 + len(part)), range(place, place + len(part)), ["a"], [[value] for value in part])
         place += len(part)
     for name, array in whole.to_arrays().items():
         np.testing.assert_array_equal(array, pieces.to_arrays()[name], err_msg=name)
@@ -117,7 +117,7 @@ def test_one_spike_and_one_nan_in_a_hundred_thousand_readings_are_seen():
         rows = [[1.0 + 0.1 * (step % 7)] for step in range(begin, begin + 1000)]
         if begin == 31_000:
             rows[337], rows[338] = [500.0], [math.nan]
-        overview.add(range(begin, begin + 1000), ["loss"], rows)
+        overview.add(range(begin, begin + 1000), range(begin, begin + 1000), ["loss"], rows)
     low, high, nonfinite = curve(overview, "loss")
     assert (overview.count, overview.width, overview.used) == (100_000, 128, 782)
     spike = int(np.argmax(high))
@@ -127,10 +127,48 @@ def test_one_spike_and_one_nan_in_a_hundred_thousand_readings_are_seen():
     assert sum(array.nbytes for array in overview.to_arrays().values()) < 40_000
 
 
+@st.composite
+def runs_with_steps_back(draw):
+    """The steps of the readings of a run that is rolled back or resumed now and then."""
+    steps = [1]
+    for length, back in draw(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 60)), max_size=12)):
+        steps += range(steps[-1] + 1, steps[-1] + length)
+        steps.append(max(1, steps[-1] - back))
+    return steps
+
+
+@given(runs_with_steps_back(), st.lists(st.integers(1, 50), min_size=1, max_size=8), st.sampled_from([8, 16, BUCKETS]))
+def test_a_run_that_went_back_is_one_line_of_steps_that_only_grow_and_what_was_abandoned(steps, sizes, most):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_overview, "BUCKETS", most)
+        overview, whole = Overview(), Overview()
+        values = [[float(place)] for place in range(len(steps))]
+        whole.add(steps, range(len(steps)), ["a"], values)
+        place = 0
+        while place < len(steps):
+            part = slice(place, place + sizes[place % len(sizes)])
+            overview.add(steps[part], range(len(steps))[part], ["a"], values[part])
+            place = part.stop
+    for name, array in whole.to_arrays().items():
+        np.testing.assert_array_equal(array, overview.to_arrays()[name], err_msg=name)
+    assert overview.used <= most
+    assert overview.count == len(steps)
+    begins, ends = overview.steps[:, : overview.used]
+    assert (begins <= ends).all()
+    line = ~overview.abandoned_buckets
+    assert (ends[line][:-1] < begins[line][1:]).all()
+    assert line[-1]
+    assert ends[-1] == steps[-1]
+    if overview.width == 1:
+        again = [step >= min(steps[place + 1 :], default=math.inf) for place, step in enumerate(steps)]
+        assert overview.abandoned_buckets.tolist() == again
+        assert overview.abandoned(np.array(steps), np.arange(len(steps))).tolist() == again
+
+
 def test_a_series_that_comes_late_is_missing_before():
     overview = Overview()
-    overview.add([1, 2], ["a"], [[1.0], [2.0]])
-    overview.add([3], ["b", "a"], [[9.0, 3.0]])
+    overview.add([1, 2], [0, 1], ["a"], [[1.0], [2.0]])
+    overview.add([3], [2], ["b", "a"], [[9.0, 3.0]])
     np.testing.assert_array_equal(curve(overview, "b")[0], [math.nan, math.nan, 9.0])
     np.testing.assert_array_equal(curve(overview, "a")[1], [1.0, 2.0, 3.0])
     assert overview.newest("a") == 3.0
@@ -138,10 +176,10 @@ def test_a_series_that_comes_late_is_missing_before():
 
 def test_an_overview_that_was_saved_goes_on_as_if_nothing_had_been():
     once, twice = Overview(), Overview()
-    once.add(range(3000), ["a"], [[float(step)] for step in range(3000)])
-    twice.add(range(1337), ["a"], [[float(step)] for step in range(1337)])
+    once.add(range(3000), range(3000), ["a"], [[float(step)] for step in range(3000)])
+    twice.add(range(1337), range(1337), ["a"], [[float(step)] for step in range(1337)])
     twice = Overview.from_arrays(twice.to_arrays())
-    twice.add(range(1337, 3000), ["a"], [[float(step)] for step in range(1337, 3000)])
+    twice.add(range(1337, 3000), range(1337, 3000), ["a"], [[float(step)] for step in range(1337, 3000)])
     for name, array in once.to_arrays().items():
         np.testing.assert_array_equal(array, twice.to_arrays()[name], err_msg=name)
 
@@ -306,6 +344,7 @@ def test_a_sample_of_a_long_file_shows_its_whole_length_and_its_end_and_takes_no
     steps = seen.overview.steps[0, : seen.overview.used]
     assert steps[0] < 200
     assert np.diff(steps).max() < 4 * 50_000 / _run.SAMPLE_PLACES
+    assert not seen.overview.abandoned_buckets.any()
     assert (run.position, run.overview.count, seen.verdicts[0]["step"]) == (0, 0, 50_000)
     while run.read():
         pass
@@ -316,19 +355,46 @@ def test_a_sample_of_a_long_file_shows_its_whole_length_and_its_end_and_takes_no
 @pytest.mark.parametrize(
     ("first", "last"), [(0, 50), (9_995, 10_105), (20_000, 20_000), (49_900, 10**9), (5, 9), (10**7, 10**8)]
 )
-def test_a_closer_look_has_exactly_the_readings_between_two_steps(long_run, first, last, follow):
+@pytest.mark.parametrize("indexed", [True, False])
+def test_a_closer_look_has_every_reading_between_two_steps_and_few_around(long_run, first, last, indexed, monkeypatch, follow):
+    monkeypatch.setattr(_run, "INDEX_BYTES", 1 << 20)
+    (long_run / INDEX).unlink(missing_ok=True)
     run = follow(long_run)
-    run.read()
-    expected = [step for step in range(10, 50_010, 10) if first <= step <= last]
+    while indexed and run.read():
+        pass
+    assert (run.to_show() is run) == indexed
     found = run.window(first, last)
-    assert found.steps[0, : found.used].tolist() == expected
-    if expected:
-        np.testing.assert_array_equal(curve(found, "metrics/loss")[0], [step + 0.5 for step in expected])
+    steps = found.steps[0, : found.used].tolist()
+    inside = [step for step in steps if first <= step <= last]
+    assert inside == [step for step in range(10, 50_010, 10) if first <= step <= last]
+    assert len(steps) - len(inside) <= 250
+    if steps:
+        np.testing.assert_array_equal(curve(found, "metrics/loss")[0], [step + 0.5 for step in steps])
+
+
+def test_a_closer_look_at_steps_that_were_repeated_has_each_attempt_at_them(tmp_path, taken_in):
+    for steps in (range(1, 31), range(21, 41), range(11, 51)):
+        sink = JsonLines(tmp_path)
+        sink.open(RUN)
+        for step in steps:
+            sink.write(reading(step, loss=float(steps[0])))
+        sink.close()
+    run = taken_in(tmp_path)
+    found = run.window(25, 26)
+    attempts = [
+        (loss, step) for loss, step in zip(curve(found, "metrics/loss")[0], found.steps[0], strict=False) if step in (25, 26)
+    ]
+    assert attempts == [(1, 25), (1, 26), (21, 25), (21, 26), (11, 25), (11, 26)]
+    given_up = run.overview.abandoned(found.steps[1, : found.used], found.places[: found.used])
+    assert {loss for loss, up in zip(curve(found, "metrics/loss")[0], given_up, strict=True) if not up} == {11}
 
 
 def test_a_closer_look_at_too_much_is_none(long_run, monkeypatch, follow):
     monkeypatch.setattr(_run, "WINDOW_BYTES", 10_000)
-    assert follow(long_run).window(0, 10**9) is None
+    run = follow(long_run)
+    while run.read():
+        pass
+    assert run.window(0, 10**9) is None
 
 
 def test_lines_longer_than_what_is_read_at_a_time_are_read_whole(sink, tmp_path, monkeypatch, taken_in):
@@ -338,7 +404,7 @@ def test_lines_longer_than_what_is_read_at_a_time_are_read_whole(sink, tmp_path,
         sink.write(reading(step))
     run = taken_in(tmp_path)
     assert (run.overview.count, run.unreadable) == (3, 0)
-    assert run.window(2, 2).count == 1
+    assert 2 in run.window(2, 2).steps[0]
 
 
 def test_of_a_run_that_was_started_again_in_the_same_folder_the_newest_start_is_shown(tmp_path, taken_in):
@@ -354,6 +420,19 @@ def test_of_a_run_that_was_started_again_in_the_same_folder_the_newest_start_is_
     assert (low.tolist(), high.tolist()) == ([0.25] * 3, [0.25] * 3)
     assert {event["verdict"] for event in run.events.values()} == {"at 0.25"}
     assert sum(isinstance(record, Reading) for record in records(tmp_path)) == 6
+
+
+def test_verdicts_are_of_the_newest_reading_and_not_of_an_earlier_attempt_at_its_step(sink, tmp_path, taken_in):
+    for step in (10, 20):
+        sink.write(reading(step))
+    sink.write(verdict(20))
+    sink.write(Action("rollback", 20, (), "Back from step 20 to step 10."))
+    run = taken_in(tmp_path)
+    assert [one["step"] for one in run.verdicts] == [20]
+    sink.write(reading(20))
+    run.read()
+    assert run.verdicts == []
+    assert [one["kind"] for one in run.events.values()] == ["verdict", "action"]
 
 
 def test_of_a_run_that_was_resumed_everything_is_shown(tmp_path, taken_in):

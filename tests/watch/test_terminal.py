@@ -95,7 +95,7 @@ def test_a_run_without_readings_says_so(tmp_path, shown):
 
 def drawn(values, width, name="metrics/loss"):
     overview = Overview()
-    overview.add(range(len(values)), [name], [[value] for value in values])
+    overview.add(range(len(values)), range(len(values)), [name], [[value] for value in values])
     return sparkline(overview, name, width).plain
 
 

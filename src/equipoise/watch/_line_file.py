@@ -1,16 +1,14 @@
-"""A long file of lines that another process appends to: parts of it, and where to find a step."""
+"""A long file of lines that another process appends to, read part by part."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
-import math
 import os
+from itertools import accumulate
 from pathlib import Path
 
 from equipoise.errors import UnusableInputError
-from equipoise.monitor._recording.run_file import READING_BEGINS
 
 ENOUGH_FOR_A_LINE = 1 << 12
 """So many bytes are read to find a line."""
@@ -60,11 +58,11 @@ class LineFile:
             return False
         return not os.path.samestat(there, os.fstat(self._file.fileno()))
 
-    def whole_lines(self, place: int, length: int) -> tuple[int, bytes]:
+    def whole_lines(self, place: int, length: int) -> list[tuple[int, bytes]]:
         """The first line that begins at a place or after it, and the whole lines that follow.
 
         Returns:
-            Where that line begins, and all whole lines from there that end within `length` bytes, or, if there is none, within
+            The place and the text of each whole line from there that ends within `length` bytes, or, if there is none, within
             twice as many.
         """
         before = min(place, 1)  # a line may begin right here
@@ -72,31 +70,10 @@ class LineFile:
         begin = part.find(b"\n") + 1 if before else 0
         whole = part[begin : part.rfind(b"\n") + 1]
         if whole or len(part) < length + before:
-            return place - before + begin, whole
+            lines = whole.splitlines(keepends=True)
+            ends = accumulate(map(len, lines), initial=place - before + begin)
+            return list(zip(ends, lines, strict=False))
         return self.whole_lines(place, 2 * length)
-
-    def place_of(self, step: int) -> int:
-        """Where the first reading from a step on begins. It is found by bisection, which needs steps that only ever grow."""
-        low, high, found = 0, self.size, self.size
-        while low < high:
-            middle = (low + high) // 2
-            place, there = self._next_reading(middle)
-            if there >= step:
-                high, found = middle, place
-            else:
-                low = place + 1
-        return found
-
-    def _next_reading(self, place: int) -> tuple[int, float]:
-        """Where the next reading after a place begins, and its step, which is infinite if there is none."""
-        while True:
-            place, part = self.whole_lines(place, ENOUGH_FOR_A_LINE)
-            if not part:
-                return self.size, math.inf
-            for line in part.splitlines(keepends=True):
-                if line.startswith(READING_BEGINS):
-                    return place, json.loads(line)["step"]
-                place += len(line)
 
     def fingerprint(self, position: int) -> str:
         """Tells the file up to a position from any other, by its beginning, which has the time of the run, and its end

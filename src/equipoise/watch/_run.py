@@ -12,7 +12,7 @@ import json
 import logging
 import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -22,9 +22,17 @@ import numpy as np
 from equipoise._files import replace_file
 from equipoise.errors import UnusableInputError
 from equipoise.monitor._measuring.readings import Reading
-from equipoise.monitor._recording.run_file import FILE, RunInfo, header_of, reading_of, series_names, series_values
+from equipoise.monitor._recording.run_file import (
+    FILE,
+    READING_BEGINS,
+    RunInfo,
+    header_of,
+    reading_of,
+    series_names,
+    series_values,
+)
 from equipoise.watch._line_file import ENOUGH_FOR_A_LINE, LineFile
-from equipoise.watch._overview import Overview
+from equipoise.watch._overview import NEVER, Overview
 from equipoise.watch._records import checked_header
 
 INDEX = "watch.npz"
@@ -89,6 +97,8 @@ class Run:
         self._last: dict[str, Any] | None = None
         self.events: dict[str, dict[str, Any]] = {}
         """Verdicts and actions as they stand in the file. Of a verdict that lasts, only the newest line."""
+        self.verdicts: list[dict[str, Any]] = []
+        """The verdicts on the newest reading, as they stand in the file."""
         self._sample: tuple[float, Run] | None = None
         self.samples = 0
         """How many samples were taken."""
@@ -104,12 +114,6 @@ class Run:
         """The newest reading."""
         return reading_of(self._last, self.header.tensors) if self._last and self.header else None
 
-    @property
-    def verdicts(self) -> list[dict[str, Any]]:
-        """The verdicts on the newest reading, as they stand in the file."""
-        step = self._last["step"] if self._last else None
-        return [event for event in self.events.values() if event["kind"] == "verdict" and event["step"] == step]
-
     def read(self) -> bool:
         """Take in the next part of the file, about ``PART_BYTES`` bytes.
 
@@ -120,12 +124,12 @@ class Run:
         if self.size < self.position or (self.size == self.position and self._file.replaced):
             self._file.close()
             self._start()
-        _, part = self._file.whole_lines(self.position, PART_BYTES)
-        self.position += len(part)
-        self._take(part.splitlines())
+        lines = self._file.whole_lines(self.position, PART_BYTES)
+        self.position += sum(len(line) for _, line in lines)
+        self._take(lines)
         if self.position - self._indexed > INDEX_BYTES:
             self._write_index()
-        return bool(part)
+        return bool(lines)
 
     @property
     def behind(self) -> bool:
@@ -147,29 +151,40 @@ class Run:
         It takes milliseconds where :meth:`read` takes minutes, and can miss a spike. Show it, but do not read on with it.
         """
         seen = copy.copy(self)
-        seen.overview, seen.events, seen._last = Overview(), {}, None
+        seen.overview, seen.events, seen.verdicts, seen._last = Overview(), {}, [], None
         newest = max(0, self.size - PART_BYTES)
-        places = np.linspace(0, newest, SAMPLE_PLACES).astype(int).tolist()
-        lines = [line for place in places for line in self._file.whole_lines(place, ENOUGH_FOR_A_LINE)[1].splitlines()[:1]]
-        seen._take(lines + self._file.whole_lines(newest, PART_BYTES)[1].splitlines())
+        places = np.linspace(0, newest, SAMPLE_PLACES, endpoint=False).astype(int).tolist()
+        # Two lines of each place, for one may be a header or a verdict.
+        lines = [line for place in places for line in self._file.whole_lines(place, ENOUGH_FOR_A_LINE)[:2]]
+        seen._take(lines + self._file.whole_lines(newest, PART_BYTES))
         return seen
 
     def window(self, first: int, last: int) -> Overview | None:
-        """Every reading from one step to another, or None where they take more than ``WINDOW_BYTES`` bytes.
-
-        The places are found by bisection, which may miss a step that a rollback repeated far from there.
-        """
-        begin, end = self._file.place_of(first), self._file.place_of(last + 1)
-        if end - begin > WINDOW_BYTES:
+        """Every reading from one step to another, and some around them, those of abandoned attempts too; None where one would
+        have to read more than ``WINDOW_BYTES`` bytes to find them."""
+        shown = self.to_show()
+        whole = shown.overview
+        begins = whole.steps[0, : whole.used]
+        ends = np.maximum(whole.steps[1, : whole.used], np.append(begins[1:], NEVER))  # of a sample, what lies between too
+        places = np.append(whole.places[: whole.used], self.size)
+        wanted = np.flatnonzero((begins <= last) & (ends >= first))
+        if (places[wanted + 1] - places[wanted]).sum() > WINDOW_BYTES:
             return None
-        seen = copy.copy(self)
-        seen.overview, seen.events = Overview(), {}
-        seen._take(self._file.whole_lines(begin, end - begin)[1].splitlines() if end > begin else [])
+        lines = [
+            (place, line)
+            for begin, end in zip(places[wanted].tolist(), places[wanted + 1].tolist(), strict=True)
+            for place, line in self._file.whole_lines(begin, end - begin)
+            if line.startswith(READING_BEGINS)
+        ]
+        seen = copy.copy(shown)
+        seen.overview = Overview()
+        seen._take(lines)
         return seen.overview
 
-    def _take(self, lines: list[bytes]) -> None:
-        waiting: list[dict[str, Any]] = []
-        for line in lines:
+    def _take(self, lines: Iterable[tuple[int, bytes]]) -> None:
+        """Take in lines, each with the place where it begins."""
+        waiting: list[tuple[int, dict[str, Any]]] = []
+        for place, line in lines:
             try:
                 parsed = json.loads(line)
                 kind = parsed["kind"]
@@ -177,7 +192,8 @@ class Run:
                     if not parsed.keys() >= READING_KEYS:
                         raise KeyError
                     self._begin_anew_if_started_again(parsed["step"])
-                    waiting.append(parsed)
+                    self.verdicts = []
+                    waiting.append((place, parsed))
                 elif kind == "run":
                     self._add(waiting)
                     self.header, self._header_is_new = checked_header(parsed), True
@@ -191,11 +207,13 @@ class Run:
     def _begin_anew_if_started_again(self, step: int) -> None:
         """Forget what was before a header if the first reading after it has the first step of all: that is another start."""
         if self._header_is_new and self.overview.count and step <= self.overview.steps[0, 0]:
-            self.overview, self.events = Overview(), {}
+            self.overview, self.events, self.verdicts = Overview(), {}, []
             self.generation += 1
         self._header_is_new = False
 
     def _remember(self, event: dict[str, Any]) -> None:
+        if event["kind"] == "verdict":
+            self.verdicts.append(event)
         same = [event.get(name) for name in ("kind", event["kind"], "where", "since")]
         key = json.dumps(same if event["kind"] == "verdict" else [*same, event["step"]])
         self.events.pop(key, None)
@@ -203,10 +221,12 @@ class Run:
         if len(self.events) > EVENTS_KEPT:
             del self.events[next(iter(self.events))]
 
-    def _add(self, readings: list[dict[str, Any]]) -> None:
-        """Add readings to the overview, in as few pieces as there are different sets of tensors and groups."""
-        if not readings or self.header is None:
+    def _add(self, found: list[tuple[int, dict[str, Any]]]) -> None:
+        """Add readings, each with its place, to the overview, in as few pieces as there are different sets of tensors and
+        groups."""
+        if not found or self.header is None:
             return
+        places, readings = zip(*found, strict=True)
         metrics = list(dict.fromkeys(name for reading in readings for name in reading["metrics"]))
         begin = 0
         for end in range(1, len(readings) + 1):
@@ -215,10 +235,11 @@ class Run:
                 tensors = self.header.tensors if some[0]["tensors"] else ()
                 names = series_names(metrics, [len(group["exponent"]) for group in some[0]["groups"]], tensors)
                 for reading in some:
-                    found = reading["metrics"]
-                    reading["metrics"] = {name: found.get(name) for name in metrics}
+                    given = reading["metrics"]
+                    reading["metrics"] = {name: given.get(name) for name in metrics}
                 try:
-                    self.overview.add([one["step"] for one in some], names, [series_values(one) for one in some])
+                    steps, values = [one["step"] for one in some], [series_values(one) for one in some]
+                    self.overview.add(steps, places[begin:end], names, values)
                 except (ValueError, LookupError, TypeError):
                     self.unreadable += len(some)
                 begin = end
@@ -234,6 +255,7 @@ class Run:
             "unreadable": self.unreadable,
             "last": self._last,
             "events": list(self.events.items()),
+            "verdicts": self.verdicts,
             "header": asdict(self.header) if self.header else None,
             "header_is_new": self._header_is_new,
         }
@@ -254,12 +276,13 @@ class Run:
                 if state["position"] > self.size or state["fingerprint"] != self._file.fingerprint(state["position"]):
                     return
                 header, overview = header_of(state["header"]), Overview.from_arrays(arrays)
-                header_is_new = bool(state["header_is_new"])
+                header_is_new, verdicts = bool(state["header_is_new"]), list(state["verdicts"])
         except (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile):
             return
         self.header, self._header_is_new, self.overview = header, header_is_new, overview
         self.position = self._indexed = state["position"]
         self.unreadable, self._last, self.events = state["unreadable"], state["last"], dict(state["events"])
+        self.verdicts = verdicts
 
 
 def read_to_the_end(runs: Sequence[Run]) -> Sequence[Run]:
