@@ -104,8 +104,8 @@ class Overview:
 
     def newest(self, series: str) -> float:
         """The highest value in the newest bucket that has any; NaN where none of them is finite."""
-        row = self.row[series]
-        there = np.flatnonzero(~np.isnan(self.high[row, : self.used]) | (self.nonfinite[row, : self.used] > 0))
+        row, line = self.row[series], np.flatnonzero(~self.abandoned_buckets)
+        there = line[~np.isnan(self.high[row, line]) | (self.nonfinite[row, line] > 0)]
         return float(self.high[row, there[-1]]) if there.size else np.nan
 
     def _buckets(self, steps: Integers) -> Integers:

@@ -6,12 +6,14 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from datetime import datetime
 
 import numpy as np
 
 from equipoise._words import listed, printable
 from equipoise.errors import MissingExtraError
 from equipoise.monitor._measuring.readings import Reading, TensorReading
+from equipoise.watch._naming import COLUMNS, folder_names
 from equipoise.watch._overview import Overview
 from equipoise.watch._run import Run, read_to_the_end
 
@@ -24,30 +26,13 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtraError("watching a run", "watch") from error
 
-COLUMNS = {
-    "gradient_rms": "gradient\nRMS",
-    "update_ratio": "relative\nstep",
-    "largest_update": "largest\nupdate",
-    "nonfinite_fraction": "not\nfinite",
-    "zero_fraction": "\nzeros",
-    "bound": "update\nbound",
-    "update_rms": "update\nRMS",
-    "parameter_rms": "weight\nRMS",
-    "second_moment": "second\nmoment",
-    "norm_ratio": "norm /\nexpected",
-}
-"""The headings of what was measured of a tensor. What matters most comes first: a narrow terminal shows only the first ones."""
-LEGEND = {
-    "update_ratio": "relative step: |lr * update| / |weight|",
-    "bound": "update bound: the largest update that any gradients can cause",
-    "norm_ratio": "norm / expected: |weight| / the norm that its updates predict, for scale-invariant weights",
-}
-"""What a heading of two words cannot say."""
 SPARKS = "▁▂▃▄▅▆▇█"
 EVERY = 0.5
 """Seconds between two looks at the runs."""
 TEXT = 1000
 """So many characters of a message are printed, at most."""
+ENOUGH_ROWS = 20
+"""With fewer tensors shown, there is no room to say what the columns mean."""
 ROWS = 1_000_000
 """More rows than there will ever be: what is printed once is not cut."""
 
@@ -87,13 +72,14 @@ def show(runs: Sequence[Run], console: Console | None = None) -> None:
 def view(runs: Sequence[Run], width: int, height: int) -> RenderableType:
     """Runs one below the other, in that many columns and at most that many rows."""
     each = max(8, height // len(runs))
-    return Group(*(part for run in runs for part in _run_view(run, width, each)))
+    folders = folder_names([run.folder for run in runs])
+    return Group(*(part for run, folder in zip(runs, folders, strict=True) for part in _run_view(run, folder, width, each)))
 
 
-def _run_view(run: Run, width: int, height: int) -> list[RenderableType]:
+def _run_view(run: Run, folder: str, width: int, height: int) -> list[RenderableType]:
     shown = run.to_show()
     last = shown.last
-    parts: list[RenderableType] = [Rule(_title(run, shown, last), align="left", style="dim", characters="─")]
+    parts: list[RenderableType] = [Rule(_title(run, folder, shown, last), align="left", style="dim", characters="─")]
     if last is None:
         return [*parts, Text("no readings yet", style="dim")]
     events = _verdicts_and_actions(shown, brief=height < ROWS)
@@ -101,14 +87,20 @@ def _run_view(run: Run, width: int, height: int) -> list[RenderableType]:
     room = max(0, height - 3 - sum(_height(part, width) for part in events) - len(curves))
     parts += events + curves
     if last.tensors and room > 3:
-        parts.append(_tensor_table(last, shown, width, room - 2))
-        if height >= ROWS:
-            parts.append(Text("; ".join(LEGEND[name] for name in _columns(width) if name in LEGEND), style="dim"))
+        legend = [Text(f"{COLUMNS[name].heading}: {COLUMNS[name].meaning}", style="dim") for name in _columns(width)]
+        rows = room - 2 - sum(_height(line, width) for line in legend)
+        if rows >= min(len(last.tensors), ENOUGH_ROWS):
+            parts += [_tensor_table(last, shown, width, rows), *legend]
+        else:
+            parts.append(_tensor_table(last, shown, width, room - 2))
     return parts
 
 
-def _title(run: Run, shown: Run, last: Reading | None) -> Text:
-    title = Text(printable(run.name), style="bold")
+def _title(run: Run, folder: str, shown: Run, last: Reading | None) -> Text:
+    title = Text(printable(run.name, 60), style="bold")
+    title.append(f"  {printable(folder, 60)}", style="not bold")
+    if run.header is not None:
+        title.append(f", started {datetime.fromtimestamp(run.header.started):%Y-%m-%d %H:%M}", style="not bold")
     if last is not None:
         age = max(0.0, time.time() - last.time)
         title.append(f"  step {last.step:,}", style="not bold")
@@ -158,27 +150,27 @@ def _curves(overview: Overview, last: Reading, width: int) -> list[Text]:
 
 
 def sparkline(overview: Overview, series: str, width: int) -> Text:
-    """A series as one line of blocks, which shows the highest value of each column, of margins the lowest. The blocks tell
-    apart all but the outermost 2 % of the columns, so that a spike does not flatten the rest. Red ✗: a value that was not
-    finite."""
+    """A series as one line of blocks, without the attempts that were abandoned. It shows the highest value of each column, of
+    margins the lowest. The blocks tell apart all but the outermost 2 % of the columns, so that a spike does not flatten the
+    rest. Red ✗: a value that was not finite."""
     lowest = series.rpartition("/")[2].startswith("margin")
-    row, used = overview.row[series], overview.used
-    values, nonfinite = (overview.low if lowest else overview.high)[row, :used], overview.nonfinite[row, :used]
+    row, line = overview.row[series], np.flatnonzero(~overview.abandoned_buckets)
+    values, nonfinite = (overview.low if lowest else overview.high)[row, line], overview.nonfinite[row, line]
     there = ~np.isnan(values) | (nonfinite > 0)
     values, nonfinite = values[there], nonfinite[there]
     edges = np.unique(np.linspace(0, len(values), min(width, len(values)) + 1).astype(int))[:-1]
-    line = Text(no_wrap=True)
+    blocks = Text(no_wrap=True)
     if len(edges):
         values, nonfinite = (np.fmin if lowest else np.fmax).reduceat(values, edges), np.add.reduceat(nonfinite, edges)
         finite = values[~np.isnan(values)]
         low, high = np.quantile(finite, (0.02, 0.98)) if finite.size else (0.0, 0.0)
         for value, count in zip(values.tolist(), nonfinite.tolist(), strict=True):
             if math.isnan(value) or (count and not lowest):
-                line.append("∞" if lowest else "✗", style="dim" if lowest else "red")
+                blocks.append("∞" if lowest else "✗", style="dim" if lowest else "red")
             else:
                 place = min(1.0, max(0.0, (value - low) / (high - low))) if high > low else 0.5
-                line.append(SPARKS[min(len(SPARKS) - 1, int(place * len(SPARKS)))], style="cyan")
-    return line.append(" " * (1 + width - len(edges)))
+                blocks.append(SPARKS[min(len(SPARKS) - 1, int(place * len(SPARKS)))], style="cyan")
+    return blocks.append(" " * (1 + width - len(edges)))
 
 
 def _tensor_table(reading: Reading, run: Run, width: int, rows: int) -> Table:
@@ -192,7 +184,7 @@ def _tensor_table(reading: Reading, run: Run, width: int, rows: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     table.add_column(Text(f"\n{printable(f'tensor of {prefix}' if prefix else 'tensor', room)}"), no_wrap=True)
     for name in columns:
-        table.add_column(COLUMNS[name], justify="right", no_wrap=True, min_width=8)
+        table.add_column("\n".join(COLUMNS[name].heading.rsplit(" ", 1)), justify="right", no_wrap=True, min_width=8)
     for name in shown:
         short = printable(name[len(prefix) + 1 if prefix else 0 :], room)
         cells = (_cell(reading.tensors[name], column) for column in columns)
