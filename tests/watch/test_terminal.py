@@ -12,6 +12,7 @@ import time
 from contextlib import ExitStack
 from datetime import datetime
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -116,7 +117,10 @@ def test_a_run_without_readings_says_so(tmp_path, shown):
 
 def drawn(values, width, name="metrics/loss"):
     overview = Overview()
-    overview.add(range(len(values)), range(len(values)), [name], [[value] for value in values])
+    missing = np.array([[value is None] for value in values], bool).reshape(-1, 1)
+    overview.add(
+        range(len(values)), range(len(values)), [name], [[math.nan if each is None else each] for each in values], missing
+    )
     return sparkline(overview, name, width).plain
 
 
@@ -173,7 +177,7 @@ def test_json_has_the_last_reading_and_what_is_wrong_with_strings_where_json_has
 def test_a_folder_without_a_run_is_unusable_input(run, tmp_path):
     code, out, err = run("watch", tmp_path)
     assert (code, out) == (2, "")
-    assert err == f"error: {tmp_path} holds no run: readings.jsonl: No such file or directory\n"
+    assert err == f"error: there is no run: {tmp_path}/readings.jsonl cannot be read: No such file or directory\n"
 
 
 @pytest.mark.parametrize(("module", "arguments"), [("rich.console", []), ("uvicorn", ["--web"])])

@@ -7,15 +7,18 @@ import os
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import cycle
 
 import numpy as np
 
 from equipoise._words import listed, printable
 from equipoise.errors import MissingExtraError
 from equipoise.monitor._measuring.readings import Reading, TensorReading
+from equipoise.monitor._recording.run_file import FILE
 from equipoise.watch._naming import COLUMNS, folder_names
 from equipoise.watch._overview import Overview
 from equipoise.watch._run import Run, read_to_the_end
+from equipoise.watch._story import Story
 
 try:
     from rich.console import Console, Group, RenderableType
@@ -33,6 +36,8 @@ TEXT = 1000
 """So many characters of a message are printed, at most."""
 ENOUGH_ROWS = 20
 """With fewer tensors shown, there is no room to say what the columns mean."""
+FEWEST_ROWS = 8
+"""A run gets so many rows at least. Of more runs than there is room for, the first are shown."""
 ROWS = 1_000_000
 """More rows than there will ever be: what is printed once is not cut."""
 
@@ -47,11 +52,13 @@ def follow(runs: Sequence[Run], console: Console | None = None) -> None:
     console = console or Console()
     with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
         try:
+            turns = cycle(runs)
             while True:
                 until = time.monotonic() + EVERY
-                # A long file is taken in between two looks, part by part.
-                while sum(run.read() for run in runs) and time.monotonic() < until:
-                    pass
+                # Long files are taken in between two looks, part by part. What the turn ends with comes first in the next one.
+                idle = 0
+                while idle < len(runs) and time.monotonic() < until:
+                    idle = 0 if next(turns).read() else idle + 1
                 live.update(view(runs, console.width, console.height), refresh=True)
                 time.sleep(max(0.0, until - time.monotonic()))
         except KeyboardInterrupt:
@@ -71,20 +78,27 @@ def show(runs: Sequence[Run], console: Console | None = None) -> None:
 
 def view(runs: Sequence[Run], width: int, height: int) -> RenderableType:
     """Runs one below the other, in that many columns and at most that many rows."""
-    each = max(8, height // len(runs))
+    shown = runs[: max(1, height // FEWEST_ROWS)]
+    each = max(FEWEST_ROWS, height // len(shown) - (len(shown) < len(runs)))
     folders = folder_names([run.folder for run in runs])
-    return Group(*(part for run, folder in zip(runs, folders, strict=True) for part in _run_view(run, folder, width, each)))
+    parts = [part for run, folder in zip(shown, folders, strict=False) for part in _run_view(run, folder, width, each)]
+    more = [Text(f"and {len(runs) - len(shown):,} more runs", style="dim")] if len(shown) < len(runs) else []
+    return Group(*parts, *more)
 
 
 def _run_view(run: Run, folder: str, width: int, height: int) -> list[RenderableType]:
     shown = run.to_show()
     last = shown.last
-    parts: list[RenderableType] = [Rule(_title(run, folder, shown, last), align="left", style="dim", characters="─")]
+    brief = height < ROWS
+    parts: list[RenderableType] = [
+        Rule(_title(run, folder, shown, last), align="left", style="dim", characters="─"),
+        *_what_cannot_be_read(run, brief=brief),
+    ]
     if last is None:
         return [*parts, Text("no readings yet", style="dim")]
-    events = _verdicts_and_actions(shown, brief=height < ROWS)
-    curves = _curves(shown.overview, last, width)
-    room = max(0, height - 3 - sum(_height(part, width) for part in events) - len(curves))
+    events = _verdicts_and_actions(shown, brief=brief)
+    curves = _curves(shown.overview, last, width, height // 3)
+    room = max(0, height - 2 - len(parts) - sum(_height(part, width) for part in events) - len(curves))
     parts += events + curves
     if last.tensors and room > 3:
         legend = [Text(f"{COLUMNS[name].heading}: {COLUMNS[name].meaning}", style="dim") for name in _columns(width)]
@@ -96,7 +110,7 @@ def _run_view(run: Run, folder: str, width: int, height: int) -> list[Renderable
     return parts
 
 
-def _title(run: Run, folder: str, shown: Run, last: Reading | None) -> Text:
+def _title(run: Run, folder: str, shown: Story, last: Reading | None) -> Text:
     title = Text(printable(run.name, 60), style="bold")
     title.append(f"  {printable(folder, 60)}", style="not bold")
     if run.header is not None:
@@ -109,12 +123,20 @@ def _title(run: Run, folder: str, shown: Run, last: Reading | None) -> Text:
             title.append("  the optimizer made no step", style="not bold yellow")
     if shown is not run:
         title.append(f"  a sample; {run.position / run.size:.0%} read", style="not bold yellow")
-    if run.unreadable:
-        title.append(f"  {run.unreadable} lines cannot be read", style="not bold red")
     return title
 
 
-def _verdicts_and_actions(run: Run, *, brief: bool) -> list[Text]:
+def _what_cannot_be_read(run: Run, *, brief: bool) -> list[Text]:
+    found = [Text(printable(run.unavailable, TEXT), style="red")] if run.unavailable else []
+    if run.unreadable:
+        lines = "1 line" if run.unreadable == 1 else f"{run.unreadable:,} lines"
+        reasons = [f"line {number:,}: {why}" for number, why in run.refusals[: 1 if brief else None]]
+        more = f"; and {run.unreadable - len(reasons):,} more" if len(reasons) < run.unreadable else ""
+        found.append(Text(f"{lines} of {FILE} cannot be read: {printable('; '.join(reasons), TEXT)}{more}", style="red"))
+    return found
+
+
+def _verdicts_and_actions(run: Story, *, brief: bool) -> list[Text]:
     found = [Text("no trouble at the last reading", style="green")] if not run.verdicts else []
     for verdict in run.verdicts:
         style = "bold red" if verdict["severity"] == "trouble" else "yellow"
@@ -123,16 +145,17 @@ def _verdicts_and_actions(run: Run, *, brief: bool) -> list[Text]:
             text.append(f" in {printable(listed(where, 3))}")
         text.append(f", {verdict['confidence']:.0%} sure: {printable(verdict['message'])}")
         found.append(text.append(f" {printable(verdict['advice'])}", style="dim"))
-    actions = [event for event in run.events.values() if event["kind"] == "action"]
+    actions = [event for event in run.events if event["kind"] == "action"]
     for action in actions[-2:] if brief else actions:
         what = f"{printable(action['action'])} at step {action['step']:,}"
         found.append(Text.assemble((what, "bold magenta"), f": {printable(action['message'])}"))
     return found
 
 
-def _curves(overview: Overview, last: Reading, width: int) -> list[Text]:
-    """A line per metric and for the least margin: name, curve, last value."""
-    metrics = {series: series.removeprefix("metrics/") for series in overview.row if series.startswith("metrics/")}
+def _curves(overview: Overview, last: Reading, width: int, most: int) -> list[Text]:
+    """A line for each metric, or for the first of them, and for the least margin: name, curve, last value."""
+    given = [series for series in overview.row if series.startswith("metrics/")]
+    metrics = {series: series.removeprefix("metrics/") for series in given[:most]}
     shown = {series: (name, _number(last.metrics.get(name, overview.newest(series)))) for series, name in metrics.items()}
     if last.groups:
         number, group = min(enumerate(last.groups), key=lambda numbered: numbered[1].margin_ahead)
@@ -146,6 +169,8 @@ def _curves(overview: Overview, last: Reading, width: int) -> list[Text]:
         line = Text(f"{printable(name, label):<{label}} ", no_wrap=True)
         line.append_text(sparkline(overview, series, width - label - 14))
         lines.append(line.append_text(value))
+    if len(metrics) < len(given):
+        lines.append(Text(f"and {len(given) - len(metrics):,} more metrics", style="dim"))
     return lines
 
 
@@ -154,18 +179,19 @@ def sparkline(overview: Overview, series: str, width: int) -> Text:
     margins the lowest. The blocks tell apart all but the outermost 2 % of the columns, so that a spike does not flatten the
     rest. Red ✗: a value that was not finite."""
     lowest = series.rpartition("/")[2].startswith("margin")
-    row, line = overview.row[series], np.flatnonzero(~overview.abandoned_buckets)
-    values, nonfinite = (overview.low if lowest else overview.high)[row, line], overview.nonfinite[row, line]
-    there = ~np.isnan(values) | (nonfinite > 0)
+    lows, highs, marks = overview.curve(series)
+    line = ~overview.abandoned_buckets
+    values, nonfinite = (lows if lowest else highs)[line], marks[line]
+    there = ~np.isnan(values) | nonfinite
     values, nonfinite = values[there], nonfinite[there]
     edges = np.unique(np.linspace(0, len(values), min(width, len(values)) + 1).astype(int))[:-1]
     blocks = Text(no_wrap=True)
     if len(edges):
-        values, nonfinite = (np.fmin if lowest else np.fmax).reduceat(values, edges), np.add.reduceat(nonfinite, edges)
+        values, nonfinite = (np.fmin if lowest else np.fmax).reduceat(values, edges), np.logical_or.reduceat(nonfinite, edges)
         finite = values[~np.isnan(values)]
         low, high = np.quantile(finite, (0.02, 0.98)) if finite.size else (0.0, 0.0)
-        for value, count in zip(values.tolist(), nonfinite.tolist(), strict=True):
-            if math.isnan(value) or (count and not lowest):
+        for value, wrong in zip(values.tolist(), nonfinite.tolist(), strict=True):
+            if math.isnan(value) or (wrong and not lowest):
                 blocks.append("∞" if lowest else "✗", style="dim" if lowest else "red")
             else:
                 place = min(1.0, max(0.0, (value - low) / (high - low))) if high > low else 0.5
@@ -173,10 +199,10 @@ def sparkline(overview: Overview, series: str, width: int) -> Text:
     return blocks.append(" " * (1 + width - len(edges)))
 
 
-def _tensor_table(reading: Reading, run: Run, width: int, rows: int) -> Table:
+def _tensor_table(reading: Reading, run: Story, width: int, rows: int) -> Table:
     """The tensors of a reading, as many as there are rows for. Those that a verdict names come first."""
     columns = _columns(width)
-    named = [name for verdict in run.verdicts for name in verdict["where"] if name in reading.tensors]
+    named = {name: True for verdict in run.verdicts for name in verdict["where"] if name in reading.tensors}
     names = list(dict.fromkeys([*named, *reading.tensors]))
     shown = names if len(names) <= rows else names[: max(0, rows - 1)]
     prefix = os.path.commonprefix(names).rpartition(".")[0] if len(names) > 1 else ""  # noqa: RUF071
