@@ -126,9 +126,9 @@ class Overview:
         return self.abandoned(self.steps[1, : self.used], self.places[: self.used])
 
     def newest(self, series: str) -> float:
-        """The highest value in the newest bucket that has any; NaN where none of them is finite."""
+        """The highest value in the newest bucket that has any and was not abandoned; NaN where none of them is finite."""
         _, high, nonfinite = self.curve(series)
-        there = np.flatnonzero(~np.isnan(high) | nonfinite)
+        there = np.flatnonzero((~np.isnan(high) | nonfinite) & ~self.abandoned_buckets)
         return float(high[there[-1]]) if there.size else np.nan
 
     def _buckets(self, steps: Integers) -> Integers:
