@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -73,7 +74,7 @@ def events(port, count, path="/updates", **headers):
         line = answer.readline().decode().rstrip("\n")
         if line.startswith("id: "):
             last = line[4:]
-        elif line.startswith("data: "):
+        elif line.startswith("data: {"):
             found.append((last, json.loads(line[6:], parse_constant=lambda name: pytest.fail(name))))
     connection.close()
     return found
@@ -88,6 +89,11 @@ def settled(port, path="/updates"):
             return key, message
         time.sleep(0.1)
     raise AssertionError("nothing was read")
+
+
+def shown(**selection):
+    """A selection as it stands in an address."""
+    return urlencode({"show": json.dumps(selection)})
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +150,7 @@ def test_events_continue_where_the_last_one_ended(tmp_path):
         deadline = time.monotonic() + 30
         while (found := events(port, 1, Last_Event_ID=key)[0][1])["readings"] < 12 and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert (found["first"], found["steps"], found["step"]) == (10, [[11, 12], [11, 12]], 12)
+        assert (found["first"], found["steps"], found["step"]) == (9, [[10, 11, 12], [10, 11, 12]], 12)
         for strange in ("", "nonsense", "0 nonsense", "0 other.1..1 10 99,1 x", key.replace(".1.", ".2.", 1)):
             assert events(port, 1, Last_Event_ID=strange)[0][1]["first"] == 0
 
@@ -163,14 +169,19 @@ def test_what_is_sent_of_a_long_run_is_bounded_and_has_the_extremes_and_the_nan(
 
 
 def test_a_closer_look_has_every_reading_and_numbers_that_are_none_are_refused(port):
-    answer, content = get(port, "/window?of=1&first=299&last=301&tensor=layer.0.weight")
+    answer, content = get(port, f"/window?of=1&first=299&last=301&{shown(tensor='layer.0.weight')}")
     found = json.loads(content)
-    assert (answer.status, found["steps"][0]) == (200, [299, 300, 301])
-    assert found["series"]["metrics/loss"][1][1] == 90.0
-    assert found["series"]["gradient_rms/layer.0.weight"][0] == pytest.approx([0.5, 0.1, 0.2])
-    for query in ("of=x&first=1&last=2", "of=7&first=1&last=2", "of=0", "of=0&first=1&last=2&run=x"):
+    assert (answer.status, found["steps"][0]) == (200, [298, 299, 300, 301])
+    assert found["series"]["metrics/loss"][1][2] == 90.0
+    assert found["series"]["gradient_rms/layer.0.weight"][0] == pytest.approx([0.4, 0.5, 0.1, 0.2])
+    for query in ("of=x&first=1&last=2", "of=7&first=1&last=2", "of=0"):
         assert get(port, f"/window?{query}")[0].status == 400
-    assert get(port, "/updates?group=x")[0].status == 400
+
+
+@pytest.mark.parametrize("nonsense", ['{"group": "x"}', '{"group": true}', '{"other": 1}', "[]", "{", '{"page": 1.5}'])
+def test_what_is_no_selection_is_refused(port, nonsense):
+    for path in ("/updates?", "/window?of=0&first=1&last=2&"):
+        assert get(port, path + urlencode({"show": nonsense}))[0].status == 400
 
 
 def test_a_port_that_is_taken_is_unusable_input(run, folders, port):
@@ -273,8 +284,8 @@ TITLES = "[...document.querySelectorAll('figure:not([hidden]) h3')].map(title =>
 def test_runs_are_drawn_from_this_server_alone_without_a_complaint(page):
     assert page.value("document.getElementById('connection').textContent") == "connected"
     titles = page.value(TITLES)
-    assert titles[:2] == ["loss", "stability margin (dashed: least ahead)"]
-    assert {"learning rate", "gradient RMS", "relative step, |lr * update| / |weight|"} <= set(titles)
+    assert titles[:2] == ["loss", "stability margin, nats per step (dashed: least ahead)"]
+    assert {"learning rate", "gradient RMS, loss per weight", "relative step, |lr * update| / |weight|"} <= set(titles)
     assert "norm / the norm that updates predict" not in titles  # known of none
     paths = page.value("[...document.querySelectorAll('figure:not([hidden]) .curve')].map(curve => curve.getAttribute('d'))")
     assert len(paths) > 20
@@ -395,9 +406,12 @@ def test_new_readings_appear_and_a_connection_that_was_lost_comes_back_with_what
         assert browser.value("document.title") == "mine"
         server.send_signal(signal.SIGINT)
         server.wait(timeout=30)
-    browser.until("document.getElementById('connection').textContent", "connection lost; trying again")
+    connection = "document.getElementById('connection')"
+    browser.until(f"{connection}.className", "bad")
+    lost = r"Connection lost; trying again\. This page shows what was known at \d\d:\d\d:\d\d\."
+    assert re.fullmatch(lost, browser.value(f"{connection}.textContent"))
     write(tmp_path, [12])
     with served("--port", port, tmp_path):
-        browser.until("document.getElementById('connection').textContent", "connected")
+        browser.until(f"{connection}.textContent", "connected")
         browser.until(f"{TEXT}.includes('step 12,')")
         browser.until("document.querySelector('#metrics svg').getAttribute('aria-label').includes('steps 1 to 12')")

@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager, suppress
 
 from equipoise._html import render
 from equipoise.errors import MissingExtraError, UnusableInputError
+from equipoise.watch._naming import COLUMNS
 from equipoise.watch._page_data import Selection, ServedRuns
 from equipoise.watch._run import Run
 
@@ -46,12 +47,12 @@ def application(served: ServedRuns) -> Starlette:
             " form-action 'none'; frame-ancestors 'none'"
         )
         headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-        content = render("equipoise.watch", "page.html", nonce=once)
+        content = render("equipoise.watch", "page.html", nonce=once, columns=COLUMNS)
         return Response(content, media_type="text/html", headers=headers | {"X-Content-Type-Options": "nosniff"})
 
     async def updates(request: Request) -> Response:
         try:
-            selection = Selection.parse(request.query_params)
+            selection = Selection.parse(request.query_params.get("show", "{}"))
         except ValueError as error:
             return Response(str(error), 400)
         stream = served.updates(selection, request.headers.get("last-event-id", ""))
@@ -61,7 +62,7 @@ def application(served: ServedRuns) -> Starlette:
         asked = request.query_params
         try:
             number, first, last = (int(asked[name]) for name in ("of", "first", "last"))
-            found = await served.call(served.window, number, Selection.parse(request.query_params), first, last)
+            found = await served.call(served.window, number, Selection.parse(asked.get("show", "{}")), first, last)
         except (ValueError, LookupError) as error:
             return Response(str(error), 400)
         return JSONResponse(found, headers={"Cache-Control": "no-store"})
