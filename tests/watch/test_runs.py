@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from equipoise.errors import UnusableInputError
 from equipoise.monitor import JsonLines, Reading
-from equipoise.monitor._recording.run_file import RunInfo, event_line, reading_line
+from equipoise.monitor._recording.run_file import INDICATORS, RunInfo, event_line, reading_line
 from equipoise.watch import Run, _overview, _run, _story, records
 from equipoise.watch._file import line_file
 from equipoise.watch._file.index import INDEX
@@ -218,12 +218,12 @@ def test_series_have_the_names_that_loggers_use_and_a_metric_that_comes_at_times
         sink.write(reading(step, names=NAMES[:1], metrics={"loss": float(step)} | more))
     run = taken_in(tmp_path)
     overview, tensors = run.overview, run.tensors
-    assert {"metrics/loss", "group 0/margin", "group 0/beta2 of stage 1"} <= overview.row.keys()
+    assert {"metrics/loss", "group 0/margin", "group 0/beta2 of stage 1"} <= overview.place_of.keys()
     np.testing.assert_array_equal(overview.curve("metrics/validation_loss")[0], [math.nan, 9.0, math.nan, math.nan])
-    low, _, nonfinite = tensors.curve("gradient_rms/layer.bias")
+    low, _, nonfinite = tensors.curve("layer.bias", INDICATORS.index("gradient_rms"))
     assert np.isnan(low).all()
     assert nonfinite.sum() == 0
-    assert tensors.curve("norm_ratio/layer.weight")[2].sum() == 4
+    assert tensors.curve("layer.weight", INDICATORS.index("norm_ratio"))[2].sum() == 4
 
 
 def test_a_step_that_was_not_made_has_no_tensors(sink, tmp_path, taken_in):
@@ -231,7 +231,7 @@ def test_a_step_that_was_not_made_has_no_tensors(sink, tmp_path, taken_in):
     sink.write(reading(2, made=False, tensors={}))
     run = taken_in(tmp_path)
     assert (run.last.made, run.last.tensors, run.overview.count) == (False, {}, 2)
-    np.testing.assert_array_equal(run.tensors.curve("gradient_rms/layer.weight")[0], [0.5])
+    np.testing.assert_array_equal(run.tensors.curve("layer.weight", INDICATORS.index("gradient_rms"))[0], [0.5])
 
 
 def test_a_run_that_is_resumed_with_other_tensors_and_groups_goes_on(tmp_path, taken_in):
@@ -242,8 +242,8 @@ def test_a_run_that_is_resumed_with_other_tensors_and_groups_goes_on(tmp_path, t
         sink.close()
     run = taken_in(tmp_path)
     assert run.last.tensors.keys() == {"b", "c"}
-    np.testing.assert_array_equal(run.tensors.curve("gradient_rms/b")[0], [0.5, 0.5])
-    np.testing.assert_array_equal(run.tensors.curve("gradient_rms/a")[0], [0.5, math.nan])
+    np.testing.assert_array_equal(run.tensors.curve("b", INDICATORS.index("gradient_rms"))[0], [0.5, 0.5])
+    np.testing.assert_array_equal(run.tensors.curve("a", INDICATORS.index("gradient_rms"))[0], [0.5, math.nan])
     np.testing.assert_array_equal(run.overview.curve("group 1/margin")[0], np.array([math.nan, 0.2], np.float32))
 
 

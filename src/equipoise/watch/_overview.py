@@ -8,7 +8,7 @@ steps of the buckets alone say which of them hold an attempt that was abandoned.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +25,8 @@ NEVER = np.iinfo(np.int64).max
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+Curve: TypeAlias = tuple[Floats, Floats, Flags]
+"""In each bucket the lowest value, the highest value, and whether one was not finite."""
 
 
 class Overview:
@@ -33,6 +35,9 @@ class Overview:
     A series may be missing from a reading. A value that is not finite marks its bucket, and is neither its lowest nor its
     highest; a bucket without a finite value has NaN as both. Values are kept with six digits. One beyond 3.4e38 counts as
     infinite.
+
+    Args:
+        kinds: how many numbers belong to each name, each of them a series.
 
     Example:
         >>> overview = Overview()
@@ -44,9 +49,10 @@ class Overview:
         array([False,  True,  True, False])
     """
 
-    def __init__(self) -> None:
-        self.row: dict[str, int] = {}
-        """The number of each series."""
+    def __init__(self, kinds: int = 1) -> None:
+        self.kinds = kinds
+        self.place_of: dict[str, int] = {}
+        """The names, and how many came before each."""
         self.count = 0
         """The number of readings."""
         self.width = 1
@@ -66,7 +72,7 @@ class Overview:
         self._high: Floats = np.empty((BUCKETS, 0), np.float32)
         self._nonfinite: Flags = np.empty((BUCKETS, 0), np.bool_)
         self._newest: tuple[Sequence[str], Integers] = (), np.empty(0, np.int64)
-        """The names that were given last, and the numbers of these series."""
+        """The names that were given last, and the columns of their series."""
 
     def add(
         self,
@@ -81,13 +87,13 @@ class Overview:
         Args:
             steps: the step of each reading.
             places: where each reading begins in the file.
-            names: the names of the series.
-            values: a row per reading and in it a number per name.
+            names: what there are numbers of.
+            values: a row per reading, and in it the numbers of each name, side by side.
             missing: where a reading has no number; None says nowhere.
         """
-        rows = self._rows(names)
+        columns = self._columns(names)
         with np.errstate(over="ignore"):
-            found: Floats = np.array(values, np.float32).reshape(len(steps), len(names))
+            found: Floats = np.array(values, np.float32).reshape(len(steps), len(columns))
         nonfinite = ~np.isfinite(found)
         found[nonfinite] = np.nan
         if missing is not None:
@@ -101,13 +107,13 @@ class Overview:
                 self._halve()
                 continue
             part = slice(done, done + len(fitting))
-            self._fill(fitting, when[part], where[part], rows, found[part], nonfinite[part])
+            self._fill(fitting, when[part], where[part], columns, found[part], nonfinite[part])
             done = part.stop
 
-    def curve(self, series: str) -> tuple[Floats, Floats, Flags]:
-        """Of a series in each bucket the lowest value, the highest value, and whether one was not finite."""
-        row = self.row[series]
-        return self._low[: self.used, row], self._high[: self.used, row], self._nonfinite[: self.used, row]
+    def curve(self, name: str, kind: int = 0) -> Curve:
+        """A series in the buckets that are used."""
+        there = slice(0, self.used), self.place_of[name] * self.kinds + kind
+        return self._low[there], self._high[there], self._nonfinite[there]
 
     def abandoned(self, steps: Integers, places: Integers) -> Flags:
         """Whether the run has come to each step again later in its file, so that what was there was given up.
@@ -125,9 +131,9 @@ class Overview:
         """Whether each bucket belongs to an attempt that was abandoned: the run was at its last step again."""
         return self.abandoned(self.steps[1, : self.used], self.places[: self.used])
 
-    def newest(self, series: str) -> float:
+    def newest(self, name: str) -> float:
         """The highest value in the newest bucket that has any and was not abandoned; NaN where none of them is finite."""
-        _, high, nonfinite = self.curve(series)
+        _, high, nonfinite = self.curve(name)
         there = np.flatnonzero((~np.isnan(high) | nonfinite) & ~self.abandoned_buckets)
         return float(high[there[-1]]) if there.size else np.nan
 
@@ -140,7 +146,7 @@ class Overview:
         return self.used - 1 + np.cumsum((number - begin) % self.width == 0)
 
     def _fill(
-        self, buckets: Integers, steps: Integers, places: Integers, rows: Integers, values: Floats, nonfinite: Flags
+        self, buckets: Integers, steps: Integers, places: Integers, columns: Integers, values: Floats, nonfinite: Flags
     ) -> None:
         starts = np.flatnonzero(np.diff(buckets, prepend=-1))
         ends = np.append(starts[1:], len(steps)) - 1
@@ -150,8 +156,8 @@ class Overview:
         self.steps[1, buckets[ends]] = steps[ends]
         self._low[begun] = self._high[begun] = np.nan
         self._nonfinite[begun] = False
-        if len(rows):
-            place: Any = np.ix_(buckets[starts], rows)
+        if len(columns):
+            place: Any = np.ix_(buckets[starts], columns)
             self._low[place] = np.fmin(self._low[place], np.fmin.reduceat(values, starts))
             self._high[place] = np.fmax(self._high[place], np.fmax.reduceat(values, starts))
             self._nonfinite[place] |= np.logical_or.reduceat(nonfinite, starts)
@@ -188,18 +194,19 @@ class Overview:
             np.logical_or(self._nonfinite[one], self._nonfinite[other], out=self._nonfinite[bucket])
         self.used = len(first)
 
-    def _rows(self, names: Sequence[str]) -> Integers:
-        """The numbers of some series, those of new ones too."""
+    def _columns(self, names: Sequence[str]) -> Integers:
+        """The columns of the series of some names, of new ones too."""
         if names is not self._newest[0]:
             for name in names:
-                self.row.setdefault(name, len(self.row))
+                self.place_of.setdefault(name, len(self.place_of))
             self._make_room()
-            self._newest = names, np.array([self.row[name] for name in names], np.int64)
+            first = np.array([self.place_of[name] for name in names], np.int64) * self.kinds
+            self._newest = names, (first[:, None] + np.arange(self.kinds)).ravel()
         return self._newest[1]
 
     def _make_room(self) -> None:
         """Have a column for every series."""
-        series, there = len(self.row), self._low.shape[1]
+        series, there = len(self.place_of) * self.kinds, self._low.shape[1]
         while self.buckets > FEWEST_BUCKETS and series * self.buckets > CELLS:
             self.buckets //= 2
             while self.used > self.buckets:
@@ -216,7 +223,14 @@ class Overview:
 
     def sizes(self) -> dict[str, Any]:
         """What :meth:`load` has to know beside the :meth:`pieces`."""
-        return {"names": list(self.row), "count": self.count, "width": self.width, "used": self.used, "filled": self._filled}
+        return {
+            "names": list(self.place_of),
+            "kinds": self.kinds,
+            "count": self.count,
+            "width": self.width,
+            "used": self.used,
+            "filled": self._filled,
+        }
 
     def pieces(self) -> Iterator[bytes]:
         """Everything that :meth:`load` reads, one piece after the other."""
@@ -229,11 +243,11 @@ class Overview:
         Raises:
             ValueError: the file does not hold one of these sizes.
         """
-        made = cls()
-        made.row = {str(name): number for number, name in enumerate(sizes["names"])}
+        made = cls(int(sizes["kinds"]))
+        made.place_of = {str(name): number for number, name in enumerate(sizes["names"])}
         made._make_room()
         made.count, made.width, made.used, made._filled = (int(sizes[name]) for name in ("count", "width", "used", "filled"))
-        if not (0 <= made.used <= made.buckets and len(made.row) == len(sizes["names"]) and made.width > 0):
+        if not (0 <= made.used <= made.buckets and len(made.place_of) == len(sizes["names"]) and made.width > 0):
             raise ValueError("sizes that no overview has")
         for row in made._saved():
             content = file.read(row.nbytes)
@@ -245,6 +259,6 @@ class Overview:
         return made
 
     def _saved(self) -> list[NDArray[Any]]:
-        used, series = self.used, len(self.row)
+        used, series = self.used, len(self.place_of) * self.kinds
         tables = [*self._low[:used, :series], *self._high[:used, :series], *self._nonfinite[:used, :series]]
         return [self.steps[0, :used], self.steps[1, :used], self.places[:used], *tables]

@@ -8,10 +8,10 @@ import math
 import re
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from equipoise._words import printable
 from equipoise.monitor._recording.run_file import GROUP_INDICATORS, INDICATORS, RunInfo
 from equipoise.watch._file.lines import EventLine, ReadingLine
 from equipoise.watch._naming import COLUMNS, folder_names
-from equipoise.watch._overview import Overview
+from equipoise.watch._overview import Curve, Overview
 from equipoise.watch._run import Run
 from equipoise.watch._story import Story
 
@@ -67,11 +67,14 @@ class Selection:
         Raises:
             ValueError: it is none.
         """
-        found = json.loads(text)
-        kinds = {field.name: type(field.default) for field in fields(cls)}
-        if type(found) is not dict or any(type(value) is not kinds.get(name) for name, value in found.items()):
-            raise ValueError(f"not a selection: {text}")
-        return cls(**found)
+        found: Any = json.loads(text)
+        kinds: dict[str, Any] = {field.name: type(field.default) for field in fields(cls)}
+        if not isinstance(found, dict):
+            raise ValueError(f"a selection must be an object, not {text}")
+        asked = cast("dict[str, Any]", found)
+        if any(type(value) is not kinds.get(name) for name, value in asked.items()):
+            raise ValueError(f"a selection has {', '.join(kinds)}, and not what is in {text}")
+        return cls(**asked)
 
 
 class ServedRuns:
@@ -177,7 +180,7 @@ class ServedRuns:
 
 def metrics_of(story: Story, selection: Selection) -> list[str]:
     """The metrics that are looked for."""
-    names = (series.removeprefix("metrics/") for series in story.overview.row if series.startswith("metrics/"))
+    names = (series.removeprefix("metrics/") for series in story.overview.place_of if series.startswith("metrics/"))
     return matching(names, selection.metrics)
 
 
@@ -200,25 +203,25 @@ def curves(story: Story, whole: Story, selection: Selection, sizes: Sequence[str
         selection: which they are.
         sizes: for either, ``width.used`` of what a page has already, if anything.
     """
-    metrics = [f"metrics/{name}" for name in metrics_of(story, selection)[:SHOWN_METRICS]]
-    group = [f"group {selection.group}/{name}" for name in (*GROUP_INDICATORS, "exponent of stage 1")]
-    tensor = [f"{name}/{selection.tensor}" for name in INDICATORS]
+    names = [f"metrics/{name}" for name in metrics_of(story, selection)[:SHOWN_METRICS]]
+    names += [f"group {selection.group}/{name}" for name in (*GROUP_INDICATORS, "exponent of stage 1")]
+    of_run = {name: story.overview.curve(name) for name in names if name in story.overview.place_of}
+    tensor, known = selection.tensor, selection.tensor in story.tensors.place_of
+    of_tensor = {f"{name}/{tensor}": story.tensors.curve(tensor, kind) for kind, name in enumerate(INDICATORS) if known}
     return [
-        _curves(story.overview, whole.overview, metrics + group, sizes[0]),
-        _curves(story.tensors, whole.tensors, tensor, sizes[1]),
+        _curves(story.overview, whole.overview, of_run, sizes[0]),
+        _curves(story.tensors, whole.tensors, of_tensor, sizes[1]),
     ]
 
 
-def _curves(overview: Overview, whole: Overview, names: Sequence[str], size: str) -> dict[str, Any]:
+def _curves(overview: Overview, whole: Overview, found: Mapping[str, Curve], size: str) -> dict[str, Any]:
     """Of the buckets that a page lacks, the newest one that it has among them: their steps, and for each series the lowest
     values, the highest values, and the buckets with values that are not finite. And which of all buckets were abandoned."""
     had = re.fullmatch(rf"{overview.width}\.(\d{{1,5}})", size)
     first = max(0, min(int(had[1]), overview.used) - 1) if had else 0
     series: dict[str, Any] = {}
-    for name in names:
-        if name in overview.row:
-            low, high, nonfinite = (values[first:] for values in overview.curve(name))
-            series[name] = [_numbers(low), _numbers(high), (first + np.flatnonzero(nonfinite)).tolist()]
+    for name, (low, high, nonfinite) in found.items():
+        series[name] = [_numbers(low[first:]), _numbers(high[first:]), (first + np.flatnonzero(nonfinite[first:])).tolist()]
     begins, ends = overview.steps[:, : overview.used]
     abandoned = np.flatnonzero(whole.abandoned(ends, overview.places[: overview.used]))
     steps = [begins[first:].tolist(), ends[first:].tolist()]
@@ -231,10 +234,13 @@ def _numbers(values: NDArray[np.float32]) -> list[float | None]:
 
 def _brief(event: EventLine) -> dict[str, Any]:
     """A verdict or an action, with long texts shortened and few of the names of the tensors that it is about."""
-    where = event.get("where", [])
-    texts = {name: printable(text, SHOWN_TEXT) for name, text in event.items() if isinstance(text, str)}
-    numbers = {name: event[name] for name in ("step", "since", "confidence") if name in event}
-    return {**texts, **numbers, "where": where[:SHOWN_NAMES], "more": max(0, len(where) - SHOWN_NAMES)}
+    found: dict[str, Any] = {
+        name: printable(value, SHOWN_TEXT) if isinstance(value, str) else value
+        for name, value in event.items()
+        if name not in ("where", "verdicts")
+    }
+    where = event["where"] if event["kind"] == "verdict" else []
+    return found | {"where": where[:SHOWN_NAMES], "more": max(0, len(where) - SHOWN_NAMES)}
 
 
 def table(header: RunInfo, reading: ReadingLine, named: Collection[str], selection: Selection) -> dict[str, Any]:

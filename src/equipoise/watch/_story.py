@@ -56,10 +56,8 @@ class Story:
         self.generation += 1
         self.overview = Overview()
         """Of metrics and parameter groups."""
-        self.tensors = Overview()
-        """Of tensors. They are many, so that each may have fewer buckets."""
-        self._tensor_series: tuple[str, ...] = ()
-        """What is measured of the header's tensors; empty before a reading has them."""
+        self.tensors = Overview(len(INDICATORS))
+        """Of tensors, with a kind for each indicator. They are many, so that each may have fewer buckets."""
         self.newest: tuple[RunInfo, ReadingLine] | None = None
         """The newest reading as it stands in the file, and the header that it belongs to."""
         self._newest_places = 0, 0
@@ -105,7 +103,7 @@ class Story:
                     self._check_tensors(found)
                     self._add(waiting)
                     waiting = []
-                    self.header, self._header_place, self._header_is_new, self._tensor_series = found, place, True, ()
+                    self.header, self._header_place, self._header_is_new = found, place, True
                 else:
                     self._remember(place, found)
             except ValueError as error:
@@ -120,14 +118,13 @@ class Story:
     def _series(self, reading: ReadingLine) -> list[str]:
         """The names of the numbers of a reading that are none of tensors."""
         series = series_names(reading.metrics, [len(group.exponent) for group in reading.groups], ())
-        known = self.overview.row
+        known = self.overview.place_of
         if len(known) + len(series) > CURVES and len(known.keys() | series) > CURVES:
             raise ValueError(f"with it the run would have more than {CURVES:,} metrics and numbers of groups")
         return series
 
     def _check_tensors(self, header: RunInfo) -> None:
-        new = sum(f"{INDICATORS[0]}/{name}" not in self.tensors.row for name in header.tensors)
-        if len(self.tensors.row) + len(INDICATORS) * new > len(INDICATORS) * TENSORS:
+        if len(self.tensors.place_of.keys() | header.tensors) > TENSORS:
             raise ValueError(f"with it the run would have more than {TENSORS:,} tensors")
 
     def _begin_anew_if_started_again(self, step: int) -> None:
@@ -157,9 +154,8 @@ class Story:
             steps = [one.step for one in some]
             self.overview.add(steps, places, series, [_values(one) for one in some])
             if measured:
-                self._tensor_series = self._tensor_series or tuple(series_names([], [], self.header.tensors))
-                missing = np.stack([np.tile(~one.seen, len(INDICATORS)) for one in some])
-                self.tensors.add(steps, places, self._tensor_series, [one.tensors.ravel() for one in some], missing)
+                missing = np.stack([np.repeat(~one.seen, len(INDICATORS)) for one in some])
+                self.tensors.add(steps, places, self.header.tensors, [one.tensors.T.ravel() for one in some], missing)
         place, line, _ = readings[-1]
         self.newest, self._newest_places, self._last = (self.header, line), (self._header_place, place), None
 

@@ -154,7 +154,7 @@ def _verdicts_and_actions(run: Story, *, brief: bool) -> list[Text]:
 
 def _curves(overview: Overview, last: Reading, width: int, most: int) -> list[Text]:
     """A line for each metric, or for the first of them, and for the least margin: name, curve, last value."""
-    given = [series for series in overview.row if series.startswith("metrics/")]
+    given = [series for series in overview.place_of if series.startswith("metrics/")]
     metrics = {series: series.removeprefix("metrics/") for series in given[:most]}
     shown = {series: (name, _number(last.metrics.get(name, overview.newest(series)))) for series, name in metrics.items()}
     if last.groups:
