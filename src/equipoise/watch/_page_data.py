@@ -29,7 +29,7 @@ EVERY = 0.25
 """Seconds between two looks at the runs, and at what a page does not have yet."""
 PAUSE = 0.05
 """Seconds for which no page must have asked before more is read: a page that waits for the next run comes first."""
-HEARTBEAT = 5.0
+HEARTBEAT = 2.0
 """After so many seconds of silence something is sent, so that the server notices a page that is gone, and the page a server."""
 SHOWN_EVENTS = 100
 """A page gets so many of the newest verdicts and actions of a run."""
@@ -239,7 +239,7 @@ def _brief(event: EventLine) -> dict[str, Any]:
         for name, value in event.items()
         if name not in ("where", "verdicts")
     }
-    where = event["where"] if event["kind"] == "verdict" else []
+    where = event["where"] if event["kind"] == "verdict" else ()
     return found | {"where": where[:SHOWN_NAMES], "more": max(0, len(where) - SHOWN_NAMES)}
 
 
