@@ -80,15 +80,15 @@ def events(port, count, path="/updates", **headers):
     return found
 
 
-def settled(port, path="/updates"):
-    """The newest id and message of one run, once its whole file was taken in."""
-    deadline = time.monotonic() + 30
+def settled(port, step, **headers):
+    """The newest id and message of one run, once its whole file was taken in, up to that step."""
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        key, message = events(port, 1, path)[0]
-        if message["readings"]:
+        key, message = events(port, 1, **headers)[0]
+        if message.get("step") == step:
             return key, message
         time.sleep(0.1)
-    raise AssertionError("nothing was read")
+    raise AssertionError(f"step {step} was not read")
 
 
 def shown(**selection):
@@ -144,24 +144,25 @@ def test_the_page_answers_to_both_names_of_this_machine_and_listens_nowhere_else
 def test_events_continue_where_the_last_one_ended(tmp_path):
     write(tmp_path, range(1, 11))
     with served(tmp_path) as (_, port):
-        key, message = settled(port)
-        assert (message["first"], message["steps"][0]) == (0, list(range(1, 11)))
+        key, message = settled(port, 10)
+        assert [(part["first"], part["steps"][0]) for part in message["curves"]] == [(0, list(range(1, 11)))] * 2
         write(tmp_path, [11, 12])
-        deadline = time.monotonic() + 30
-        while (found := events(port, 1, Last_Event_ID=key)[0][1])["readings"] < 12 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert (found["first"], found["steps"], found["step"]) == (9, [[10, 11, 12], [10, 11, 12]], 12)
-        for strange in ("", "nonsense", "0 nonsense", "0 other.1..1 10 99,1 x", key.replace(".1.", ".2.", 1)):
-            assert events(port, 1, Last_Event_ID=strange)[0][1]["first"] == 0
+        _, found = settled(port, 12, Last_Event_ID=key)
+        assert [(part["first"], part["steps"]) for part in found["curves"]] == [(9, [[10, 11, 12], [10, 11, 12]])] * 2
+        start = key.partition("/")[0]
+        others = [key.replace("1.10", other) for other in ("2.10", "1.x", "1.", "x")]
+        for strange in ("", "nonsense", "0 nonsense", "0 other/1.10/1.10/0.0,1 x", start, f"{start}//", *others):
+            for part in events(port, 1, Last_Event_ID=strange)[0][1]["curves"]:
+                assert part["first"] == 0
+        far = key.replace("1.10", "1.99999")
+        assert [part["steps"][0] for part in events(port, 1, Last_Event_ID=far)[0][1]["curves"]] == [[12]] * 2
 
 
 def test_what_is_sent_of_a_long_run_is_bounded_and_has_the_extremes_and_the_nan(tmp_path):
     write(tmp_path, range(1, 5001), trouble=True)
     with served(tmp_path) as (_, port):
-        deadline = time.monotonic() + 60
-        while (message := settled(port)[1])["readings"] < 5000 and time.monotonic() < deadline:
-            time.sleep(0.2)
-    low, high, nonfinite = message["series"]["metrics/loss"]
+        _, message = settled(port, 5000)
+    low, high, nonfinite = message["curves"][0]["series"]["metrics/loss"]
     assert len(low) == len(high) == 625 <= BUCKETS
     assert max(high) == 90.0
     assert nonfinite == [499 // 8]
@@ -171,9 +172,9 @@ def test_what_is_sent_of_a_long_run_is_bounded_and_has_the_extremes_and_the_nan(
 def test_a_closer_look_has_every_reading_and_numbers_that_are_none_are_refused(port):
     answer, content = get(port, f"/window?of=1&first=299&last=301&{shown(tensor='layer.0.weight')}")
     found = json.loads(content)
-    assert (answer.status, found["steps"][0]) == (200, [298, 299, 300, 301])
-    assert found["series"]["metrics/loss"][1][2] == 90.0
-    assert found["series"]["gradient_rms/layer.0.weight"][0] == pytest.approx([0.4, 0.5, 0.1, 0.2])
+    assert (answer.status, [part["steps"][0] for part in found]) == (200, [[298, 299, 300, 301]] * 2)
+    assert found[0]["series"]["metrics/loss"][1][2] == 90.0
+    assert found[1]["series"]["gradient_rms/layer.0.weight"][0] == pytest.approx([0.4, 0.5, 0.1, 0.2])
     for query in ("of=x&first=1&last=2", "of=7&first=1&last=2", "of=0"):
         assert get(port, f"/window?{query}")[0].status == 400
 

@@ -8,7 +8,7 @@ steps of the buckets alone say which of them hold an attempt that was abandoned.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +25,8 @@ NEVER = np.iinfo(np.int64).max
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+Curve: TypeAlias = tuple[Floats, Floats, Flags]
+"""In each bucket the lowest value, the highest value, and whether one was not finite."""
 
 
 class Overview:
@@ -108,8 +110,8 @@ class Overview:
             self._fill(fitting, when[part], where[part], columns, found[part], nonfinite[part])
             done = part.stop
 
-    def curve(self, name: str, kind: int = 0) -> tuple[Floats, Floats, Flags]:
-        """Of a series in each bucket the lowest value, the highest value, and whether one was not finite."""
+    def curve(self, name: str, kind: int = 0) -> Curve:
+        """A series in the buckets that are used."""
         there = slice(0, self.used), self.place_of[name] * self.kinds + kind
         return self._low[there], self._high[there], self._nonfinite[there]
 
@@ -130,9 +132,9 @@ class Overview:
         return self.abandoned(self.steps[1, : self.used], self.places[: self.used])
 
     def newest(self, name: str) -> float:
-        """The highest value in the newest bucket that has any; NaN where none of them is finite."""
+        """The highest value in the newest bucket that has any and was not abandoned; NaN where none of them is finite."""
         _, high, nonfinite = self.curve(name)
-        there = np.flatnonzero(~np.isnan(high) | nonfinite)
+        there = np.flatnonzero((~np.isnan(high) | nonfinite) & ~self.abandoned_buckets)
         return float(high[there[-1]]) if there.size else np.nan
 
     def _buckets(self, steps: Integers) -> Integers:

@@ -5,23 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equipoise._json import plain
 from equipoise._words import printable
-from equipoise.monitor._measuring.readings import Reading
-from equipoise.monitor._recording.run_file import GROUP_INDICATORS, INDICATORS
+from equipoise.monitor._recording.run_file import GROUP_INDICATORS, INDICATORS, RunInfo
+from equipoise.watch._file.lines import EventLine, ReadingLine
 from equipoise.watch._naming import COLUMNS, folder_names
-from equipoise.watch._overview import Overview
+from equipoise.watch._overview import Curve, Overview
 from equipoise.watch._run import Run
+from equipoise.watch._story import Story
 
 EVERY = 0.25
 """Seconds between two looks at the runs, and at what a page does not have yet."""
@@ -65,11 +67,14 @@ class Selection:
         Raises:
             ValueError: it is none.
         """
-        found = json.loads(text)
-        kinds = {field.name: type(field.default) for field in fields(cls)}
-        if type(found) is not dict or any(type(value) is not kinds.get(name) for name, value in found.items()):
-            raise ValueError(f"not a selection: {text}")
-        return cls(**found)
+        found: Any = json.loads(text)
+        kinds: dict[str, Any] = {field.name: type(field.default) for field in fields(cls)}
+        if not isinstance(found, dict):
+            raise ValueError(f"a selection must be an object, not {text}")
+        asked = cast("dict[str, Any]", found)
+        if any(type(value) is not kinds.get(name) for name, value in asked.items()):
+            raise ValueError(f"a selection has {', '.join(kinds)}, and not what is in {text}")
+        return cls(**asked)
 
 
 class ServedRuns:
@@ -121,41 +126,36 @@ class ServedRuns:
     def _update(self, number: int, run: Run, selection: Selection, before: str) -> tuple[dict[str, Any] | None, str]:
         """What a page does not have yet of a run, if anything, and a key that says what it has then."""
         shown = run.to_show()
-        overview = shown.overview
         kind = f"sample{run.samples}" if shown is not run else ""
-        buckets = f"{self._name}.{run.generation}.{kind}.{overview.width}"
-        key = f"{buckets} {overview.used} {overview.count} {run.position}"
+        start = f"{self._name}.{run.generation}.{kind}"
+        sizes = [f"{one.width}.{one.used}" for one in (shown.overview, shown.tensors)]
+        key = "/".join([start, *sizes, f"{run.position}.{hash(run.unavailable)}"])
         if key == before:
             return None, key
+        selection = self._with_tensor(selection)
+        had = before.split("/") if before.startswith(f"{start}/") else ["", "", ""]
         message: dict[str, Any] = {
             "run": number,
             "name": run.name,
             "folder": self._folders[number],
             "path": str(run.folder.absolute()),
             "started": run.header.started if run.header else None,
-            "readings": None if shown is not run else overview.count,
-            "progress": round(run.position / run.size, 2) if shown is not run else 1,
+            "progress": run.position / run.size if shown is not run else 1,
+            "unavailable": run.unavailable,
             "unreadable": run.unreadable,
+            "refusals": [f"line {line:,}: {why}" for line, why in run.refusals],
             "verdicts": [_brief(verdict) for verdict in shown.verdicts[:SHOWN_EVENTS]],
-            "events": [_brief(event) for event in list(shown.events.values())[-SHOWN_EVENTS:]],
+            "events": [_brief(event) for event in shown.events[-SHOWN_EVENTS:]],
+            "tensor": selection.tensor,
+            "metrics": len(metrics_of(shown, selection)),
+            "curves": curves(shown, shown, selection, had[1:3]),
         }
-        known, _, rest = before.partition(" ")
-        used, _, rest = rest.partition(" ")
-        if known != buckets or rest.partition(" ")[0] != str(overview.count):
-            # The newest bucket that the page has may have more in it now.
-            first = max(0, int(used) - 1) if known == buckets else 0
-            selection = self._with_tensor(selection)
-            metrics = matching((name for name in overview.row if name.startswith("metrics/")), selection.metrics)
-            message |= {
-                "tensor": selection.tensor,
-                "metrics": len(metrics),
-                "first": first,
-                **curves(overview, overview, [*metrics[:SHOWN_METRICS], *series_of(selection)], first),
-            }
-            if (last := shown.last) is not None:
-                message |= {"step": last.step, "time": last.time, "made": last.made, "groups": len(last.groups)}
-                if number == selection.run:
-                    message["tensors"] = _table(last, shown, selection)
+        if shown.newest is not None:
+            header, newest = shown.newest
+            message |= {"step": newest.step, "time": newest.time, "made": newest.made, "groups": len(newest.groups)}
+            if number == selection.run:
+                named = {name for verdict in shown.verdicts for name in verdict["where"]}
+                message["tensors"] = table(header, newest, named, selection)
         return message, key
 
     def _with_tensor(self, selection: Selection) -> Selection:
@@ -163,18 +163,25 @@ class ServedRuns:
         header = self.runs[selection.run].to_show().header if 0 <= selection.run < len(self.runs) else None
         return replace(selection, tensor=selection.tensor or (header.tensors[0] if header and header.tensors else ""))
 
-    def window(self, number: int, selection: Selection, first: int, last: int) -> dict[str, Any] | None:
-        """The curves of a run between two steps, of every reading; None where there are too many, and the overview must do."""
+    def window(self, number: int, selection: Selection, first: int, last: int) -> list[dict[str, Any]] | None:
+        """The curves of a run between two steps, of every reading; None where there are too many, and the overview must do.
+
+        Raises:
+            UnusableInputError: the file cannot be read.
+        """
         run = self.runs[number]
-        overview = run.window(first, last)
-        if overview is None:
-            return None
-        metrics = matching((name for name in overview.row if name.startswith("metrics/")), selection.metrics)
-        return curves(overview, run.to_show().overview, [*metrics[:SHOWN_METRICS], *series_of(selection)], 0)
+        seen = run.window(first, last)
+        return None if seen is None else curves(seen, run.to_show(), selection, ["", ""])
 
     def close(self) -> None:
         """End the thread."""
         self._thread.shutdown(cancel_futures=True)
+
+
+def metrics_of(story: Story, selection: Selection) -> list[str]:
+    """The metrics that are looked for."""
+    names = (series.removeprefix("metrics/") for series in story.overview.place_of if series.startswith("metrics/"))
+    return matching(names, selection.metrics)
 
 
 def matching(names: Iterable[str], part: str) -> list[str]:
@@ -187,45 +194,68 @@ def matching(names: Iterable[str], part: str) -> list[str]:
     return [name for name in names if part.casefold() in name.casefold()]
 
 
-def series_of(selection: Selection) -> list[str]:
-    """The names of the series of a group and a tensor that are drawn."""
-    group = [f"group {selection.group}/{name}" for name in (*GROUP_INDICATORS, "exponent of stage 1")]
-    return [*group, *(f"{name}/{selection.tensor}" for name in INDICATORS)]
+def curves(story: Story, whole: Story, selection: Selection, sizes: Sequence[str]) -> list[dict[str, Any]]:
+    """The curves that are drawn: those of metrics and a group, and those of a tensor, whose buckets are others.
+
+    Args:
+        story: what they are of: a whole run or some of its readings.
+        whole: the whole run.
+        selection: which they are.
+        sizes: for either, ``width.used`` of what a page has already, if anything.
+    """
+    names = [f"metrics/{name}" for name in metrics_of(story, selection)[:SHOWN_METRICS]]
+    names += [f"group {selection.group}/{name}" for name in (*GROUP_INDICATORS, "exponent of stage 1")]
+    of_run = {name: story.overview.curve(name) for name in names if name in story.overview.place_of}
+    tensor, known = selection.tensor, selection.tensor in story.tensors.place_of
+    of_tensor = {f"{name}/{tensor}": story.tensors.curve(tensor, kind) for kind, name in enumerate(INDICATORS) if known}
+    return [
+        _curves(story.overview, whole.overview, of_run, sizes[0]),
+        _curves(story.tensors, whole.tensors, of_tensor, sizes[1]),
+    ]
 
 
-def curves(overview: Overview, whole: Overview, names: Iterable[str], first: int) -> dict[str, Any]:
-    """The buckets of an overview from `first` on: their steps, and for each series the lowest values, the highest values, and
-    the buckets with values that are not finite. And which of all buckets were abandoned, as the whole run knows."""
-    some = slice(first, overview.used)
+def _curves(overview: Overview, whole: Overview, found: Mapping[str, Curve], size: str) -> dict[str, Any]:
+    """Of the buckets that a page lacks, the newest one that it has among them: their steps, and for each series the lowest
+    values, the highest values, and the buckets with values that are not finite. And which of all buckets were abandoned."""
+    had = re.fullmatch(rf"{overview.width}\.(\d{{1,5}})", size)
+    first = max(0, min(int(had[1]), overview.used) - 1) if had else 0
     series: dict[str, Any] = {}
-    for name in names:
-        if name in overview.row:
-            row = overview.row[name]
-            nonfinite = (first + np.flatnonzero(overview.nonfinite[row, some])).tolist()
-            series[name] = [_numbers(overview.low[row, some]), _numbers(overview.high[row, some]), nonfinite]
-    abandoned = whole.abandoned(overview.steps[1, : overview.used], overview.places[: overview.used])
-    return {"steps": overview.steps[:, some].tolist(), "series": series, "abandoned": np.flatnonzero(abandoned).tolist()}
+    for name, (low, high, nonfinite) in found.items():
+        series[name] = [_numbers(low[first:]), _numbers(high[first:]), (first + np.flatnonzero(nonfinite[first:])).tolist()]
+    begins, ends = overview.steps[:, : overview.used]
+    abandoned = np.flatnonzero(whole.abandoned(ends, overview.places[: overview.used]))
+    steps = [begins[first:].tolist(), ends[first:].tolist()]
+    return {"first": first, "steps": steps, "series": series, "abandoned": abandoned.tolist()}
 
 
-def _numbers(values: NDArray[np.float64]) -> list[float | None]:
+def _numbers(values: NDArray[np.float32]) -> list[float | None]:
     return [None if math.isnan(value) else float(f"{value:.6g}") for value in values.tolist()]
 
 
-def _brief(event: Mapping[str, Any]) -> dict[str, Any]:
+def _brief(event: EventLine) -> dict[str, Any]:
     """A verdict or an action, with long texts shortened and few of the names of the tensors that it is about."""
-    where = event.get("where") or []
-    texts = {name: printable(text, SHOWN_TEXT) for name, text in event.items() if isinstance(text, str)}
-    numbers = {name: event[name] for name in ("step", "since", "confidence") if name in event}
-    return {**texts, **numbers, "where": where[:SHOWN_NAMES], "more": max(0, len(where) - SHOWN_NAMES)}
+    found: dict[str, Any] = {
+        name: printable(value, SHOWN_TEXT) if isinstance(value, str) else value
+        for name, value in event.items()
+        if name not in ("where", "verdicts")
+    }
+    where = event["where"] if event["kind"] == "verdict" else []
+    return found | {"where": where[:SHOWN_NAMES], "more": max(0, len(where) - SHOWN_NAMES)}
 
 
-def _table(reading: Reading, run: Run, selection: Selection) -> dict[str, Any]:
-    """The part of the table of tensors that is shown: of those that match, first those that a verdict names."""
-    named = {name for verdict in run.verdicts for name in verdict["where"]}
-    found = sorted(matching(reading.tensors, selection.tensors), key=lambda name: name not in named)
-    page = min(max(0, selection.page), max(0, len(found) - 1) // SHOWN_TENSORS)
-    rows = [
-        [name, name in named, [plain(getattr(reading.tensors[name], column)) for column in COLUMNS]]
-        for name in found[page * SHOWN_TENSORS : (page + 1) * SHOWN_TENSORS]
-    ]
-    return {"all": len(reading.tensors), "found": len(found), "page": page, "first": page * SHOWN_TENSORS, "rows": rows}
+def table(header: RunInfo, reading: ReadingLine, named: Collection[str], selection: Selection) -> dict[str, Any]:
+    """The part of the table of tensors that is shown.
+
+    Args:
+        header: says which tensors there are.
+        reading: what was measured of them.
+        named: the tensors that a verdict names. They come first.
+        selection: which tensors, and which part.
+    """
+    number = {header.tensors[index]: index for index in np.flatnonzero(reading.seen).tolist()}
+    found = sorted(matching(number, selection.tensors), key=lambda name: name not in named)
+    first = SHOWN_TENSORS * min(max(0, selection.page), max(0, len(found) - 1) // SHOWN_TENSORS)
+    some = found[first : first + SHOWN_TENSORS]
+    values = reading.tensors[[INDICATORS.index(column) for column in COLUMNS]][:, [number[name] for name in some]]
+    rows = [[name, name in named, plain(row)] for name, row in zip(some, values.T.tolist(), strict=True)]
+    return {"all": len(number), "found": len(found), "first": first, "page": first // SHOWN_TENSORS, "rows": rows}
