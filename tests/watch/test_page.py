@@ -177,7 +177,8 @@ def test_a_page_says_which_lines_are_not_shown_and_that_a_run_cannot_be_read(bro
         assert "7 lines not shown: line 4: step must be a whole number from 0 to " in browser.value(now)
         assert browser.value(now).endswith("</script><b>\"; and 2 more")
         (tmp_path / "readings.jsonl").rename(tmp_path / "elsewhere")
-        browser.until(f"{now}.includes('not followed: {tmp_path} holds no run: readings.jsonl: No such file or directory')")
+        gone = f"not followed: there is no run: {tmp_path}/readings.jsonl cannot be read"
+        browser.until(f"{now}.includes('{gone}')")
         assert "not followed" in browser.value("document.getElementById('runs').textContent")
         (tmp_path / "elsewhere").rename(tmp_path / "readings.jsonl")
         browser.until(f"!{now}.includes('not followed')")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from equipoise.errors import UnusableInputError
 from equipoise.hyperparameters import Pair, parse_betas
 from equipoise.migrate._checkpoint import read_optimizer
 from equipoise.migrate._group_values import new_group
-from equipoise.migrate._kinds import kind_of
 from equipoise.optim._optimizer import Equipoise
 from equipoise.optim._state import as_real
 from equipoise.recommend._evidence import (
@@ -71,23 +69,22 @@ def from_checkpoint(path: str | Path, reference: rules.Reference = "initial") ->
         (1, 0.5)
     """
     path = Path(path)
-    state_dict = read_optimizer(path).state_dict
-    kind = kind_of(state_dict)
-    remembering = kind.state_keys[-1]
+    saved = read_optimizer(path).saved
+    remembering = saved.kind.state_keys[-1]
     groups: list[GroupSettings] = []
     layers: list[LayerGradients] = []
     steps = 0
-    for number, group in enumerate(state_dict["param_groups"]):
-        betas = _betas(group)
-        lr, degree = _lr_of_adam(group)
+    for number, group in enumerate(saved.groups):
+        betas = _betas(group.values)
+        lr, degree = _lr_of_adam(group.values)
         members: list[LayerGradients] = []
-        for name, state in _states(state_dict, group):
-            if state.get(remembering) is None:
+        for _, name, state in group.parameters:
+            if not state:
                 continue
             squares, age = _mean_squares(state, remembering, betas)
             mean = float(squares.mean()) if squares.size else 0.0
-            if not math.isfinite(mean):
-                raise UnusableInputError(f"{path}: the state of {name} is not finite")
+            if not math.isfinite(mean) or (squares < 0).any():
+                raise UnusableInputError(f"{path}: the state of {name} has squares that are negative or not finite")
             if mean == 0:
                 continue  # it never had a gradient
             shape, against = tuple(state[remembering].shape), _reference(state, reference)
@@ -97,8 +94,8 @@ def from_checkpoint(path: str | Path, reference: rules.Reference = "initial") ->
         groups.append(GroupSettings(betas, lr * typical_scale(members) ** degree if members else lr))
         layers += members
     if not layers:
-        raise UnusableInputError(f"{path}: its optimizer ({kind.label}) remembers no gradients")
-    source = f"{path}: the state of {kind.label}" + (f" after {steps:,} steps" if steps else "")
+        raise UnusableInputError(f"{path}: its optimizer ({saved.kind.label}) remembers no gradients")
+    source = f"{path}: the state of {saved.kind.label}" + (f" after {steps:,} steps" if steps else "")
     snapshot = Snapshot(steps, compared(layers), (None,) * len(groups))
     rough = ROUGH_FROM_MOMENTUM if remembering == MOMENTUM else {}
     return Evidence(source, steps or None, reference, tuple(groups), (snapshot,), UNSEEN, rough)
@@ -122,12 +119,6 @@ def _lr_of_adam(group: dict[str, Any]) -> tuple[float, float]:
     if "momentum" in group and "alpha" not in group:  # SGD
         return lr * (1 - group["dampening"]) / (1 - group["momentum"]), 1.0
     return lr, 0.0
-
-
-def _states(state_dict: dict[str, Any], group: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The name and the state of every parameter of a group; the state of a parameter that never had a gradient is empty."""
-    for identifier, name in zip(group["params"], group.get("param_names", group["params"]), strict=True):
-        yield str(name), state_dict["state"].get(identifier, {})
 
 
 def _mean_squares(state: dict[str, Any], key: str, betas: Pair) -> tuple[NDArray[np.float64], int]:

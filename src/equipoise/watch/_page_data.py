@@ -7,7 +7,6 @@ import json
 import math
 import re
 import secrets
-import time
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
@@ -27,8 +26,6 @@ from equipoise.watch._story import Story
 
 EVERY = 0.25
 """Seconds between two looks at the runs, and at what a page does not have yet."""
-PAUSE = 0.05
-"""Seconds for which no page must have asked before more is read: a page that waits for the next run comes first."""
 HEARTBEAT = 2.0
 """After so many seconds of silence something is sent, so that the server notices a page that is gone, and the page a server."""
 SHOWN_EVENTS = 100
@@ -85,18 +82,19 @@ class ServedRuns:
         self._folders = folder_names([run.folder for run in runs])
         self._stopping = stopping
         self._thread = ThreadPoolExecutor(1, "runs")
-        self._asked = 0.0  # when a page last did
+        self._changes = 0  # how often a run had something new
+        self._events: dict[tuple[int, Selection, str], tuple[str, str]] = {}  # since the last change: pages often ask alike
         self._name = secrets.token_hex(4)  # another server may have understood a run in other buckets
 
     async def follow(self) -> None:
-        """Take in what the runs write, for ever, and serve pages first."""
+        """Take in what the runs write, for ever. Between two parts of a long file every page that waits has its turn."""
         while True:
-            new = False
+            before = self._changes
             for run in self.runs:
-                while time.monotonic() < self._asked + PAUSE:
-                    await asyncio.sleep(PAUSE / 5)
-                new |= await self.call(run.read)
-            if not new:
+                if await self.call(run.read):
+                    self._events = {}
+                    self._changes += 1
+            if self._changes == before:
                 await asyncio.sleep(EVERY)
 
     async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -106,16 +104,13 @@ class ServedRuns:
     async def updates(self, selection: Selection, last: str) -> AsyncGenerator[str]:
         """Server-sent events, from where the last one left off."""
         known = dict(part.split(" ", 1) for part in last.split(",") if " " in part)
-        silence = HEARTBEAT
+        seen, silence = -1, HEARTBEAT
         yield "retry: 1000\n\n"
         while not self._stopping():
-            for number, run in enumerate(self.runs):
-                self._asked = time.monotonic()
-                before = known.get(str(number), "")
-                found, known[str(number)] = await self.call(self._update, number, run, selection, before)
-                if found is not None:
-                    place = ",".join(f"{number} {key}" for number, key in known.items())
-                    yield f"id: {place}\ndata: {json.dumps(found, allow_nan=False, separators=(',', ':'))}\n\n"
+            if seen != self._changes:
+                seen = self._changes
+                for event in await self.call(self._news, selection, known):
+                    yield event
                     silence = 0.0
             if silence >= HEARTBEAT:
                 yield "event: alive\ndata: \n\n"
@@ -123,15 +118,29 @@ class ServedRuns:
             await asyncio.sleep(EVERY)
             silence += EVERY
 
-    def _update(self, number: int, run: Run, selection: Selection, before: str) -> tuple[dict[str, Any] | None, str]:
-        """What a page does not have yet of a run, if anything, and a key that says what it has then."""
+    def _news(self, selection: Selection, known: dict[str, str]) -> list[str]:
+        """An event for every run of which a page does not know the newest, and `known` as it is with them."""
+        events: list[str] = []
+        cache = self._events
+        for number, run in enumerate(self.runs):
+            asked = number, selection, known.get(str(number), "")
+            if asked not in cache:
+                cache[asked] = self._update(number, run, selection, asked[2])
+            found, known[str(number)] = cache[asked]
+            if found:
+                place = ",".join(f"{number} {key}" for number, key in known.items())
+                events.append(f"id: {place}\ndata: {found}\n\n")
+        return events
+
+    def _update(self, number: int, run: Run, selection: Selection, before: str) -> tuple[str, str]:
+        """What a page does not have yet of a run, as JSON, empty if it has everything; and a key that says what it has then."""
         shown = run.to_show()
         kind = f"sample{run.samples}" if shown is not run else ""
         start = f"{self._name}.{run.generation}.{kind}"
         sizes = [f"{one.width}.{one.used}" for one in (shown.overview, shown.tensors)]
         key = "/".join([start, *sizes, f"{run.position}.{hash(run.unavailable)}"])
         if key == before:
-            return None, key
+            return "", key
         selection = self._with_tensor(selection)
         had = before.split("/") if before.startswith(f"{start}/") else ["", "", ""]
         message: dict[str, Any] = {
@@ -156,7 +165,7 @@ class ServedRuns:
             if number == selection.run:
                 named = {name for verdict in shown.verdicts for name in verdict["where"]}
                 message["tensors"] = table(header, newest, named, selection)
-        return message, key
+        return json.dumps(message, allow_nan=False, separators=(",", ":")), key
 
     def _with_tensor(self, selection: Selection) -> Selection:
         """The selection with a tensor: a page that has just been opened does not know which there are."""

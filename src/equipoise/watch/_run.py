@@ -22,7 +22,9 @@ PART_BYTES = 1 << 18
 SAMPLE_PLACES = 512
 """So many places of a file that is too long to wait for are sampled."""
 SAMPLE_BYTES = 8 << 20
-"""So many bytes at most are read for a sample: of long lines, there are fewer places."""
+"""After so many bytes a sample is large enough: of long lines, there are fewer places."""
+_SPREAD = sorted(range(SAMPLE_PLACES), key=lambda number: f"{number:09b}"[::-1])
+"""The places in an order in which the first few of them are already spread over the whole file."""
 WINDOW_BYTES = 8 << 20
 """So many bytes at most are read for a closer look at some steps."""
 SAMPLE_SECONDS = 15.0
@@ -142,14 +144,16 @@ class Run(Story):
         seen = Story(self.folder, self.header)
         try:
             with LineFile(self.folder) as file:
-                newest = file.last_lines(PART_BYTES)
-                if newest:
-                    length = max(ENOUGH_FOR_A_LINE, 2 * max(len(line) for _, line in newest))
-                    count = min(SAMPLE_PLACES, max(2, SAMPLE_BYTES // length))
-                    places = np.linspace(0, newest[0][0], count, endpoint=False).astype(int).tolist()
+                newest = file.newest_lines(PART_BYTES)
+                end = newest[0][0] if newest else self.size
+                lines: dict[int, bytes] = {}
+                for number in _SPREAD:
                     # Two lines of each place, for one may be a header or a verdict.
-                    seen.take(line for place in places for line in file.whole_lines(place, length)[:2])
-                seen.take(newest)
+                    lines.update(file.whole_lines(number * end // SAMPLE_PLACES, ENOUGH_FOR_A_LINE)[:2])
+                    if sum(map(len, lines.values())) > SAMPLE_BYTES:
+                        break
+                lines.update(newest)
+            seen.take(sorted(lines.items()))
         except UnusableInputError as error:
             self.unavailable = str(error)
         return seen

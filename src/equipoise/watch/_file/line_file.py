@@ -12,7 +12,7 @@ from typing import Self
 from equipoise._files import open_regular
 from equipoise.errors import UnusableInputError
 from equipoise.monitor._measuring.readings import Reading
-from equipoise.monitor._recording.run_file import FILE, LINE_BYTES, RunInfo
+from equipoise.monitor._recording.run_file import FILE, LINE_BYTES, READING_BEGINS, RunInfo
 from equipoise.watch._file.lines import EventLine, ReadingLine, parse_line
 
 ENOUGH_FOR_A_LINE = 1 << 12
@@ -64,12 +64,13 @@ class LineFile:
                 return list(zip(ends, lines, strict=False))
             length *= 2
 
-    def last_lines(self, length: int) -> list[tuple[int, bytes]]:
-        """The whole lines that begin within `length` bytes of the end, or, if there is none, within twice as many, and so on."""
+    def newest_lines(self, length: int) -> list[tuple[int, bytes]]:
+        """The whole lines that begin within `length` bytes of the end, or, if no reading does, within twice as many, and so
+        on, until there could be none that is short enough."""
         size = self.size
         while True:
             lines = self.whole_lines(max(0, size - length), length)
-            if lines or length >= min(size, 2 * LINE_BYTES):
+            if length >= min(size, 2 * LINE_BYTES) or any(line.startswith(READING_BEGINS) for _, line in lines):
                 return lines
             length *= 2
 
