@@ -153,6 +153,25 @@ def test_new_readings_appear_and_a_connection_that_was_lost_comes_back_with_what
         browser.until("document.querySelector('#metrics svg').getAttribute('aria-label').includes('steps 1 to 12')")
 
 
+def test_more_pages_than_a_browser_has_connections_can_be_open_if_only_some_are_seen(browser, port):
+    first = browser.driver.current_window_handle
+    for _ in range(7):
+        browser.driver.switch_to.new_window("tab")
+        browser.driver.get(f"http://127.0.0.1:{port}/")
+        browser.until("document.getElementById('connection').textContent", "connected")
+        # A browser without a window shows all of its tabs at once, so that the page is told otherwise.
+        browser.value("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
+        browser.value("document.dispatchEvent(new Event('visibilitychange'))")
+    browser.value("delete document.hidden")
+    browser.value("document.getElementById('connection').textContent = ''")
+    browser.value("document.dispatchEvent(new Event('visibilitychange'))")
+    browser.until("document.getElementById('connection').textContent", "connected")
+    for handle in set(browser.driver.window_handles) - {first}:
+        browser.driver.switch_to.window(handle)
+        browser.driver.close()
+    browser.driver.switch_to.window(first)
+
+
 def test_a_page_says_when_the_server_does_not_answer_and_when_it_does_again(browser, tmp_path):
     write(tmp_path, range(1, 11))
     with served(tmp_path) as (server, port):
@@ -175,7 +194,7 @@ def test_a_page_says_which_lines_are_not_shown_and_that_a_run_cannot_be_read(bro
         browser.open(port)
         browser.until(f"{TEXT}.includes('step 3,')")
         assert "7 lines not shown: line 4: step must be a whole number from 0 to " in browser.value(now)
-        assert browser.value(now).endswith("</script><b>\"; and 2 more")
+        assert browser.value(now).endswith('</script><b>"; and 2 more')
         (tmp_path / "readings.jsonl").rename(tmp_path / "elsewhere")
         gone = f"not followed: there is no run: {tmp_path}/readings.jsonl cannot be read"
         browser.until(f"{now}.includes('{gone}')")

@@ -13,7 +13,7 @@ const MAY_BE_INFINITE = /\/(margin|margin_ahead)$|^(bound|norm_ratio)\//;
 function showCharts() {
   const names = [...new Set(runs.flatMap(run => run ? [...run.curves[0].series.keys()] : []))];
   const metrics = names.filter(name => name.startsWith("metrics/"));
-  const wanted = metrics.map(name => ["metrics", brief(name.slice("metrics/".length), 64), name, null, element("log").checked]);
+  const wanted = metrics.map(name => ["metrics", brief(name.slice("metrics/".length)), name, null, element("log").checked]);
   for (const [title, name, second, log] of GROUP_CHARTS) wanted.push(["group-charts", title, `group ${choice.group}/${name}`, second && `group ${choice.group}/${second}`, log]);
   for (const [title, name, second, log] of TENSOR_CHARTS) wanted.push(["tensor-charts", title, `${name}/${choice.tensor}`, second && `${second}/${choice.tensor}`, log]);
   element("group-title").textContent = `Parameter group ${choice.group}`;
@@ -136,6 +136,9 @@ function pieces(run, name, [first, last], width) {
   return found.filter(piece => piece === kept || piece.points.length);
 }
 
+// A mark of an axis is a round number, and has few digits; those of neighbours differ in the last.
+const exact = mark => mark === 0 || (Math.abs(mark) >= 1e-3 && Math.abs(mark) < 1e5) ? String(mark) : mark.toExponential().replace("e+", "e");
+
 function ticks(low, high, count) {
   const power = 10 ** Math.floor(Math.log10((high - low) / count));
   const step = power * [1, 2, 5, 10].find(factor => (high - low) / (power * factor) <= count);
@@ -197,10 +200,10 @@ function draw(chart) {
   };
   for (const mark of logarithmic ? logarithmicTicks(bottom, top) : ticks(bottom, top, 4)) {
     add("path", {class: "grid", d: `M${edge.left} ${y(mark).toFixed(1)}H${width - edge.right}`});
-    add("text", {x: edge.left - 5, y: (y(mark) + 4).toFixed(1), "text-anchor": "end"}, short(mark));
+    add("text", {x: edge.left - 5, y: (y(mark) + 4).toFixed(1), "text-anchor": "end"}, exact(mark));
   }
   if (chart.name.endsWith("/margin") && bottom < 0 && top > 0) add("path", {class: "zero", d: `M${edge.left} ${y(0).toFixed(1)}H${width - edge.right}`});
-  for (const mark of ticks(first, last, Math.max(2, inside / 70))) {
+  for (const mark of ticks(first, last, Math.max(2, inside / 60))) {
     const text = mark >= 1e6 ? `${Number((mark / 1e6).toPrecision(4))}M` : mark.toLocaleString("en-US");
     add("text", {x: Math.min(x(mark), width - 4 * text.length).toFixed(1), y: height - 6, "text-anchor": "middle"}, text);
   }

@@ -16,7 +16,7 @@ const lowest = values => values.reduce((least, value) => Math.min(least, value),
 // Names and messages are from a file. What could turn the direction of writing, or is no character at all, shows as \ufffd; of
 // a long name the end is kept, which tells layers apart.
 const text = value => String(value).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "\ufffd");
-const brief = (name, most = innerWidth < 600 ? 22 : 64) => {
+const brief = (name, most = 64) => {
   const letters = [...text(name)], head = Math.floor(most / 3);
   return letters.length <= most ? letters.join("") : `${letters.slice(0, head).join("")}\u2026${letters.slice(head + 1 - most).join("")}`;
 };
@@ -238,7 +238,7 @@ function showTable() {
     + (tensors.found < tensors.all ? `; ${whole(tensors.all)} in all` : "");
   element("before").disabled = tensors.page === 0;
   element("after").disabled = last >= tensors.found;
-  replace(body, JSON.stringify([tensors, chosen, innerWidth < 600]), () => tensors.rows.map(([name, named, values]) => {
+  replace(body, JSON.stringify([tensors, chosen]), () => tensors.rows.map(([name, named, values]) => {
     const button = make("button", {type: "button", textContent: brief(name), title: text(name), className: named ? "bad" : ""});
     button.onclick = () => choose({tensor: name});
     const bound = values[COLUMNS.indexOf("bound")];
@@ -284,6 +284,8 @@ const later = some => {
 element("find-metrics").oninput = event => later({metrics: event.target.value});
 element("find-tensors").oninput = event => later({tensors: event.target.value, page: 0});
 new ResizeObserver(changed).observe(document.body);
+// A browser has six connections to a server at a time, for all of its tabs: one that nobody sees leaves its own to the others.
+document.onvisibilitychange = () => document.hidden ? source.close() : connect();
 setInterval(() => {
   for (const run of runs) if (run?.row) showAge(run);
   if (source.readyState === EventSource.OPEN && performance.now() - heard > SILENCE) unfed("The server does not answer");
