@@ -41,7 +41,7 @@ readings = st.builds(
     time=st.floats(0, 1e10),
     made=st.booleans(),
     metrics=st.dictionaries(st.text(), numbers, max_size=3),
-    groups=st.lists(groups, max_size=2).map(tuple),
+    groups=st.lists(groups, min_size=1, max_size=2).map(tuple),
     tensors=tensors,
 )
 

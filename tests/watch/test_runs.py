@@ -1,7 +1,6 @@
 """Runs read back, followed while they are written, and downsampled without losing a spike."""
 
 import io
-import json
 import math
 from contextlib import ExitStack
 
@@ -13,10 +12,9 @@ from hypothesis import strategies as st
 from equipoise.errors import UnusableInputError
 from equipoise.monitor import JsonLines, Reading
 from equipoise.monitor._recording.run_file import INDICATORS, RunInfo, event_line, reading_line
-from equipoise.watch import Run, _overview, _run, _story, records
+from equipoise.watch import Run, _overview, _run, records
 from equipoise.watch._file import line_file
 from equipoise.watch._file.index import INDEX
-from equipoise.watch._file.lines import parse_line
 from equipoise.watch._overview import BUCKETS, Overview
 from tests.monitor.samples import NAMES, RUN, Action, group, reading, verdict
 

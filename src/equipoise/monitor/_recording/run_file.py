@@ -23,8 +23,6 @@ FILE = "readings.jsonl"
 FORMAT = 1
 LINE_BYTES = 16 << 20
 """So many bytes a line may have. A reading of 100,000 tensors has 13 million."""
-NAME_LENGTH = 1000
-"""So many characters a name may have."""
 READING_BEGINS = b'{"kind": "reading"'
 """How the line of a reading begins, and no other."""
 INDICATORS = tuple(field.name for field in fields(TensorReading))

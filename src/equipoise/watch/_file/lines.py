@@ -18,15 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equipoise._words import printable
-from equipoise.monitor._measuring.readings import GroupReading, Reading, TensorReading
-from equipoise.monitor._recording.run_file import (
-    FORMAT,
-    GROUP_INDICATORS,
-    INDICATORS,
-    LINE_BYTES,
-    NAME_LENGTH,
-    RunInfo,
-)
+from equipoise.monitor._measuring.readings import NAME_LENGTH, GroupReading, Reading, TensorReading
+from equipoise.monitor._recording.run_file import FORMAT, GROUP_INDICATORS, INDICATORS, LINE_BYTES, RunInfo
 
 STEPS = 2**53 - 1
 """The largest step. Beyond it a browser cannot count."""
@@ -114,7 +107,7 @@ def parse_line(line: bytes, header: RunInfo | None) -> Line:
         case "reading":
             if header is None:
                 raise ValueError("a reading, but no header before it says which tensors there are")
-            return _reading(found, len(header.tensors))
+            return _reading(found, header)
         case "run":
             return _header(found)
         case "verdict":
@@ -170,7 +163,7 @@ def _shape(value: Any) -> tuple[int, ...]:
     return tuple(_whole(size, "shapes") for size in cast("list[Any]", value))
 
 
-def _reading(line: Object, tensors: int) -> ReadingLine:
+def _reading(line: Object, header: RunInfo) -> ReadingLine:
     step, time, made = _whole(_field(line, "step"), "step"), _time(line, "time"), _field(line, "made")
     if not isinstance(made, bool):
         raise _refused("made", made, "true or false")
@@ -180,6 +173,9 @@ def _reading(line: Object, tensors: int) -> ReadingLine:
     if not columns:
         empty = np.empty((len(INDICATORS), 0))
         return ReadingLine(step, time, made, metrics, groups, empty, np.zeros(0, np.bool_))
+    tensors, most = len(header.tensors), max(header.group_of, default=-1)
+    if most >= len(groups):
+        raise ValueError(f"it has {len(groups)} groups, but there are tensors of group {most}")
     table = [_list(columns, indicator) for indicator in INDICATORS]
     for indicator, column in zip(INDICATORS, table, strict=True):
         if len(column) != tensors:
