@@ -145,6 +145,7 @@ class ServedRuns:
         had = before.split("/") if before.startswith(f"{start}/") else ["", "", ""]
         message: dict[str, Any] = {
             "run": number,
+            "runs": len(self.runs),
             "name": run.name,
             "folder": self._folders[number],
             "path": str(run.folder.absolute()),
@@ -224,8 +225,9 @@ def curves(story: Story, whole: Story, selection: Selection, sizes: Sequence[str
 
 
 def _curves(overview: Overview, whole: Overview, found: Mapping[str, Curve], size: str) -> dict[str, Any]:
-    """Of the buckets that a page lacks, the newest one that it has among them: their steps, and for each series the lowest
-    values, the highest values, and the buckets with values that are not finite. And which of all buckets were abandoned."""
+    """What a page lacks of some curves, from the newest bucket that it has on: the steps of the buckets, and for each series
+    the lowest values, the highest values, and which buckets have values that are not finite. And which of all buckets were
+    abandoned."""
     had = re.fullmatch(rf"{overview.width}\.(\d{{1,5}})", size)
     first = max(0, min(int(had[1]), overview.used) - 1) if had else 0
     series: dict[str, Any] = {}

@@ -65,6 +65,7 @@ function status(words, kind) {
 const noCurves = () => ({steps: [[], []], abandoned: new Set(), series: new Map()});
 
 function take(message) {
+  if (runs.length > message.runs) location.reload();  // another server, with other runs
   const run = runs[message.run] ??= {shown: true, curves: [noCurves(), noCurves()], near: null};
   message.curves.forEach((part, index) => takeBuckets(run.curves[index], part));
   delete message.curves;
