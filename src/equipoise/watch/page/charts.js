@@ -5,7 +5,7 @@ const GROUP_CHARTS = [["stability margin, nats per step (dashed: least ahead)", 
   ["exponent", "exponent of stage 1", null, false], ["spread of gradients, decades", "gradient_spread", null, false],
   ["spread of updates, decades", "update_spread", null, false]];
 const TENSOR_CHARTS = [["gradient RMS, loss per weight", "gradient_rms", null, true], ["relative step, |lr * update| / |weight|", "update_ratio", null, true],
-  ["largest update, weight per lr (dashed: its bound)", "largest_update", "bound", true], ["weight RMS", "parameter_rms", null, true],
+  ["largest update, weights per learning rate (dashed: its bound)", "largest_update", "bound", true], ["weight RMS", "parameter_rms", null, true],
   ["zero gradients, share of the elements", "zero_fraction", null, false], ["gradients not finite, share of the elements", "nonfinite_fraction", null, false],
   ["norm / the norm that updates predict", "norm_ratio", null, false]];
 const MAY_BE_INFINITE = /\/(margin|margin_ahead)$|^(bound|norm_ratio)\//;
