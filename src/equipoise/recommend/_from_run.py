@@ -15,15 +15,12 @@ from equipoise.hyperparameters import parse_betas
 from equipoise.monitor._measuring.readings import GroupReading
 from equipoise.monitor._recording.run_file import INDICATORS, RunInfo
 from equipoise.recommend._evidence import Evidence, GroupSettings, LayerGradients, NumberName, Snapshot, compared
-from equipoise.rules import Reference
+from equipoise.rules import REFERENCE_STEPS, Reference
 from equipoise.theory._invariance import noise_update
 from equipoise.watch._file.line_file import parsed_lines
 from equipoise.watch._file.lines import ReadingLine
 
 Array = NDArray[np.float64]
-
-REFERENCE_STEPS = 20
-"""The step at which the reference "initial" is taken, unless an optimizer says otherwise."""
 
 SNAPSHOTS = 32
 """So many readings are enough."""

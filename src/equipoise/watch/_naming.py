@@ -19,16 +19,16 @@ class Column(NamedTuple):
 
 
 COLUMNS = {
-    "gradient_rms": Column("gradient RMS", "root mean square of the gradient that the optimizer used; in loss per weight"),
-    "update_ratio": Column("relative step", "|lr * update| / |weight|; a ratio: 0.001 moves the weights by 0.1 %"),
-    "largest_update": Column("largest update", "largest element of the update, which lr multiplies; in weight per lr"),
-    "nonfinite_fraction": Column("not finite", "share of the gradient's elements that are infinite or NaN; in percent"),
-    "zero_fraction": Column("zero gradient", "share of the gradient's elements that are 0; in percent"),
-    "bound": Column("update bound", "largest update that gradients can cause, ∞ where none is known; in weight per lr"),
-    "update_rms": Column("update RMS", "root mean square of the update, which lr multiplies; in weight per lr"),
-    "parameter_rms": Column("weight RMS", "root mean square of the weights after the step; in the unit of the weights"),
-    "second_moment": Column("second moment", "mean of the average of squared gradients; in (loss per weight) squared"),
-    "norm_ratio": Column("norm / expected", "|weight| / the norm that its updates predict, if scale-invariant; a ratio"),
+    "gradient_rms": Column("gradient RMS", "root mean square of the gradient that the optimizer used, in loss per weight"),
+    "update_ratio": Column("relative step", "|lr * update| / |weight|, a ratio; 0.001 moves the weights by 0.1 %"),
+    "largest_update": Column("largest update", "largest element of the update, in weights per unit of learning rate"),
+    "nonfinite_fraction": Column("not finite", "share of the gradient's elements that are infinite or NaN, in percent"),
+    "zero_fraction": Column("zero gradient", "share of the gradient's elements that are 0, in percent"),
+    "bound": Column("update bound", "largest update that any gradients can cause, in its unit; ∞ where none is known"),
+    "update_rms": Column("update RMS", "root mean square of the update, in weights per unit of learning rate"),
+    "parameter_rms": Column("weight RMS", "root mean square of the weights after the step, in their own unit"),
+    "second_moment": Column("second moment", "mean of the average of squared gradients, in (loss per weight) squared"),
+    "norm_ratio": Column("norm / expected", "|weight| / the norm that its updates predict, a ratio; only if scale-invariant"),
 }
 """What is measured of a tensor, by its name in a reading. A narrow terminal shows the first of them only."""
 

@@ -26,7 +26,7 @@ from equipoise.watch._story import Story
 
 EVERY = 0.25
 """Seconds between two looks at the runs, and at what a page does not have yet."""
-HEARTBEAT = 5.0
+HEARTBEAT = 2.0
 """After so many seconds of silence something is sent, so that the server notices a page that is gone, and the page a server."""
 SHOWN_EVENTS = 100
 """A page gets so many of the newest verdicts and actions of a run."""
@@ -145,6 +145,7 @@ class ServedRuns:
         had = before.split("/") if before.startswith(f"{start}/") else ["", "", ""]
         message: dict[str, Any] = {
             "run": number,
+            "runs": len(self.runs),
             "name": run.name,
             "folder": self._folders[number],
             "path": str(run.folder.absolute()),
@@ -224,8 +225,9 @@ def curves(story: Story, whole: Story, selection: Selection, sizes: Sequence[str
 
 
 def _curves(overview: Overview, whole: Overview, found: Mapping[str, Curve], size: str) -> dict[str, Any]:
-    """Of the buckets that a page lacks, the newest one that it has among them: their steps, and for each series the lowest
-    values, the highest values, and the buckets with values that are not finite. And which of all buckets were abandoned."""
+    """What a page lacks of some curves, from the newest bucket that it has on: the steps of the buckets, and for each series
+    the lowest values, the highest values, and which buckets have values that are not finite. And which of all buckets were
+    abandoned."""
     had = re.fullmatch(rf"{overview.width}\.(\d{{1,5}})", size)
     first = max(0, min(int(had[1]), overview.used) - 1) if had else 0
     series: dict[str, Any] = {}
@@ -248,7 +250,7 @@ def _brief(event: EventLine) -> dict[str, Any]:
         for name, value in event.items()
         if name not in ("where", "verdicts")
     }
-    where = event["where"] if event["kind"] == "verdict" else []
+    where = event["where"] if event["kind"] == "verdict" else ()
     return found | {"where": where[:SHOWN_NAMES], "more": max(0, len(where) - SHOWN_NAMES)}
 
 

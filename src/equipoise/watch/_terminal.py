@@ -34,12 +34,12 @@ EVERY = 0.5
 """Seconds between two looks at the runs."""
 TEXT = 1000
 """So many characters of a message are printed, at most."""
-ENOUGH_ROWS = 20
-"""With fewer tensors shown, there is no room to say what the columns mean."""
+ROWS_BESIDE_LEGEND = 40
+"""So many rows each run must have beside the lines that say what the columns mean."""
 FEWEST_ROWS = 8
 """A run gets so many rows at least. Of more runs than there is room for, the first are shown."""
 ROWS = 1_000_000
-"""More rows than there will ever be: what is printed once is not cut."""
+"""More rows than a run will ever fill: what is printed once is not cut."""
 
 
 def follow(runs: Sequence[Run], console: Console | None = None) -> None:
@@ -73,17 +73,21 @@ def show(runs: Sequence[Run], console: Console | None = None) -> None:
         console: where to print it; None is standard output.
     """
     console = console or Console()
-    console.print(view(read_to_the_end(runs), console.width, ROWS))
+    console.print(view(read_to_the_end(runs), console.width, ROWS * (len(runs) + 1)))
 
 
 def view(runs: Sequence[Run], width: int, height: int) -> RenderableType:
     """Runs one below the other, in that many columns and at most that many rows."""
     shown = runs[: max(1, height // FEWEST_ROWS)]
-    each = max(FEWEST_ROWS, height // len(shown) - (len(shown) < len(runs)))
+    legend = [Text(f"{COLUMNS[name].heading}: {COLUMNS[name].meaning}", style="dim") for name in _columns(width)]
+    rest = height - sum(_height(line, width) for line in legend)
+    if rest < ROWS_BESIDE_LEGEND * len(shown):
+        legend, rest = [], height
+    each = max(FEWEST_ROWS, rest // len(shown) - (len(shown) < len(runs)))
     folders = folder_names([run.folder for run in runs])
     parts = [part for run, folder in zip(shown, folders, strict=False) for part in _run_view(run, folder, width, each)]
     more = [Text(f"and {len(runs) - len(shown):,} more runs", style="dim")] if len(shown) < len(runs) else []
-    return Group(*parts, *more)
+    return Group(*parts, *more, *legend)
 
 
 def _run_view(run: Run, folder: str, width: int, height: int) -> list[RenderableType]:
@@ -101,12 +105,7 @@ def _run_view(run: Run, folder: str, width: int, height: int) -> list[Renderable
     room = max(0, height - 2 - len(parts) - sum(_height(part, width) for part in events) - len(curves))
     parts += events + curves
     if last.tensors and room > 3:
-        legend = [Text(f"{COLUMNS[name].heading}: {COLUMNS[name].meaning}", style="dim") for name in _columns(width)]
-        rows = room - 2 - sum(_height(line, width) for line in legend)
-        if rows >= min(len(last.tensors), ENOUGH_ROWS):
-            parts += [_tensor_table(last, shown, width, rows), *legend]
-        else:
-            parts.append(_tensor_table(last, shown, width, room - 2))
+        parts.append(_tensor_table(last, shown, width, room - 2))
     return parts
 
 
