@@ -78,7 +78,7 @@ def from_run(folder: str | Path, reference: Reference = "initial") -> Evidence:
     first = readings[0].named(readings[0].second_moment) if reference == "initial" else {}
     chosen = [readings[i] for i in sorted({round(float(i)) for i in np.linspace(0, len(readings) - 1, SNAPSHOTS)})]
     densities = _densities(readings)
-    snapshots = tuple(_snapshot(reading, first, densities, reference) for reading in chosen)
+    snapshots = tuple(_snapshot(reading, readings[-1].header, first, densities, reference) for reading in chosen)
     of = "" if len(chosen) == count else f" of {count:,}"
     broken = "" if broken_at is None else f", after which gradients were not finite (step {broken_at:,})"
     source = f"{folder}: {len(chosen)}{of} readings from step {chosen[0].step:,} to {chosen[-1].step:,}{broken}"
@@ -122,23 +122,21 @@ def _densities(readings: Sequence[_Gradients]) -> dict[str, float]:
 
 
 def _snapshot(
-    reading: _Gradients, first: Mapping[str, float], densities: Mapping[str, float], reference: Reference
+    reading: _Gradients,
+    header: RunInfo,
+    first: Mapping[str, float],
+    densities: Mapping[str, float],
+    reference: Reference,
 ) -> Snapshot:
     layers: list[LayerGradients] = []
-    for place in np.flatnonzero(reading.seen & (reading.second_moment > 0)).tolist():
-        name = reading.header.tensors[place]
+    second_moments = reading.named(reading.second_moment)
+    for name, shape, group in zip(header.tensors, header.shapes, header.group_of, strict=True):
+        if second_moments.get(name, 0.0) == 0:
+            continue
         squared = 1.0 if reference == "none" else first.get(name, 0.0)
         against = math.sqrt(squared) if squared else None
-        layers.append(
-            LayerGradients(
-                name,
-                reading.header.group_of[place],
-                reading.header.shapes[place],
-                math.sqrt(reading.second_moment[place]),
-                against,
-                density=densities.get(name) or None,
-            )
-        )
+        density = densities.get(name) or None
+        layers.append(LayerGradients(name, group, shape, math.sqrt(second_moments[name]), against, density=density))
     return Snapshot(reading.step, compared(layers), (None,) * len(reading.groups))
 
 

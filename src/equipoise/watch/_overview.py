@@ -17,7 +17,7 @@ BUCKETS = 1024
 """More than a chart on a screen has columns. When they are full, every two become one."""
 FEWEST_BUCKETS = 128
 """So many buckets there are, however many series."""
-CELLS = 8 << 20
+CELLS = 2 << 20
 """With so many values and more, there are fewer buckets: a value takes nine bytes."""
 NEVER = np.iinfo(np.int64).max
 """A step that no run reaches."""
@@ -63,14 +63,14 @@ class Overview:
         """The number of buckets that there may be."""
         self._filled = 0
         """The number of readings in the newest bucket."""
-        self.steps: Integers = np.empty((2, BUCKETS), np.int64)
+        self.steps: Integers = np.empty((2, 0), np.int64)
         """The steps of the first and the last reading in each bucket."""
-        self.places: Integers = np.empty(BUCKETS, np.int64)
+        self.places: Integers = np.empty(0, np.int64)
         """Where in the file the first reading of each bucket begins."""
         # A row for each bucket, which is set when its first reading comes, and a column for each series.
-        self._low: Floats = np.empty((BUCKETS, 0), np.float32)
-        self._high: Floats = np.empty((BUCKETS, 0), np.float32)
-        self._nonfinite: Flags = np.empty((BUCKETS, 0), np.bool_)
+        self._low: Floats = np.empty((0, 0), np.float32)
+        self._high: Floats = np.empty((0, 0), np.float32)
+        self._nonfinite: Flags = np.empty((0, 0), np.bool_)
         self._newest: tuple[Sequence[str], Integers] = (), np.empty(0, np.int64)
         """The names that were given last, and the columns of their series."""
 
@@ -107,6 +107,7 @@ class Overview:
                 self._halve()
                 continue
             part = slice(done, done + len(fitting))
+            self._make_room(int(fitting[-1]) + 1)
             self._fill(fitting, when[part], where[part], columns, found[part], nonfinite[part])
             done = part.stop
 
@@ -199,27 +200,35 @@ class Overview:
         if names is not self._newest[0]:
             for name in names:
                 self.place_of.setdefault(name, len(self.place_of))
-            self._make_room()
+            self._limit_buckets()
             first = np.array([self.place_of[name] for name in names], np.int64) * self.kinds
             self._newest = names, (first[:, None] + np.arange(self.kinds)).ravel()
         return self._newest[1]
 
-    def _make_room(self) -> None:
-        """Have a column for every series."""
-        series, there = len(self.place_of) * self.kinds, self._low.shape[1]
-        while self.buckets > FEWEST_BUCKETS and series * self.buckets > CELLS:
+    def _limit_buckets(self) -> None:
+        """Have fewer buckets for more series."""
+        while self.buckets > FEWEST_BUCKETS and len(self.place_of) * self.kinds * self.buckets > CELLS:
             self.buckets //= 2
             while self.used > self.buckets:
                 self._halve()
-        if series <= there:
+
+    def _make_room(self, buckets: int) -> None:
+        """Have a row for so many buckets, and a column for every series."""
+        series, (rows, columns) = len(self.place_of) * self.kinds, self._low.shape
+        if buckets <= rows and series <= columns:
             return
-        wide = max(series, there + min(there, 1024))
-        shape, used = (self.buckets, wide), slice(0, self.used)
+        if buckets > rows:
+            rows = min(self.buckets, max(buckets, 2 * rows))
+        wide = columns if series <= columns else max(series, columns + min(columns, 1024))
+        used = slice(0, self.used)
         for name, nothing in (("_low", np.nan), ("_high", np.nan), ("_nonfinite", False)):
             old = getattr(self, name)
-            new = np.empty(shape, old.dtype)  # takes no memory before it is written to
-            new[used, :there], new[used, there:] = old[used], nothing
+            new = np.empty((rows, wide), old.dtype)  # takes no memory before it is written to
+            new[used, :columns], new[used, columns:] = old[used], nothing
             setattr(self, name, new)
+        steps, places = np.empty((2, rows), np.int64), np.empty(rows, np.int64)
+        steps[:, used], places[used] = self.steps[:, used], self.places[used]
+        self.steps, self.places = steps, places
 
     def sizes(self) -> dict[str, Any]:
         """What :meth:`load` has to know beside the :meth:`pieces`."""
@@ -245,10 +254,12 @@ class Overview:
         """
         made = cls(int(sizes["kinds"]))
         made.place_of = {str(name): number for number, name in enumerate(sizes["names"])}
-        made._make_room()
-        made.count, made.width, made.used, made._filled = (int(sizes[name]) for name in ("count", "width", "used", "filled"))
-        if not (0 <= made.used <= made.buckets and len(made.place_of) == len(sizes["names"]) and made.width > 0):
+        made._limit_buckets()
+        count, width, used, filled = (int(sizes[name]) for name in ("count", "width", "used", "filled"))
+        if not (0 <= used <= made.buckets and len(made.place_of) == len(sizes["names"]) and width > 0):
             raise ValueError("sizes that no overview has")
+        made._make_room(used)
+        made.count, made.width, made.used, made._filled = count, width, used, filled
         for row in made._saved():
             content = file.read(row.nbytes)
             if len(content) < row.nbytes:

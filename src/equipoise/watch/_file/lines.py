@@ -175,7 +175,7 @@ def _reading(line: Object, header: RunInfo) -> ReadingLine:
         return ReadingLine(step, time, made, metrics, groups, empty, np.zeros(0, np.bool_))
     tensors, most = len(header.tensors), max(header.group_of, default=-1)
     if most >= len(groups):
-        raise ValueError(f"it has {len(groups)} groups, but there are tensors of group {most}")
+        raise ValueError(f"groups: it has {len(groups)}, numbered from 0, but there are tensors of group {most}")
     table = [_list(columns, indicator) for indicator in INDICATORS]
     for indicator, column in zip(INDICATORS, table, strict=True):
         if len(column) != tensors:
