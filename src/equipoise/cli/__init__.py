@@ -17,12 +17,15 @@ import sys
 from collections.abc import Sequence
 
 from equipoise._version import __version__
+from equipoise._words import printable
 from equipoise.cli import _check, _migrate, _recommend, _study, _watch
 from equipoise.cli._arguments import Parser
 from equipoise.errors import EquipoiseError, StudyStoppedError
 
 __all__ = ["main"]
 
+LONGEST_LINE = 1000
+"""So many characters a line of a message has, at most."""
 READER_LEFT = 128 + 13
 """The exit code of a command that the signal SIGPIPE ends."""
 
@@ -37,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = options.run(options)
         print(end="", flush=True)
     except EquipoiseError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # It may repeat what stands in a file. That of a study has a line for each fault.
+        print("\n".join(printable(line, LONGEST_LINE) for line in f"error: {error}".split("\n")), file=sys.stderr)
         raise SystemExit(3 if isinstance(error, StudyStoppedError) else 2) from None
     except BrokenPipeError:
         if not _output_is_closed():
