@@ -46,7 +46,9 @@ tensor_readings = st.builds(
 )
 steps = st.sampled_from([*[20, 30] * 4, 0, 1, 1000, 2**53 - 1])
 verdicts = st.builds(
-    Verdict, names, st.sampled_from(["trouble", "warning"]), steps, steps, st.lists(names, max_size=3).map(tuple), shares, names, names
+    Verdict,
+    *(names, st.sampled_from(["trouble", "warning"]), steps, steps),
+    *(st.lists(names, max_size=3).map(tuple), shares, names, names),
 )
 
 
@@ -76,7 +78,8 @@ def lines(draw):
 
 
 STRANGE = [
-    *(None, True, "x", "inf", "nan", "", [], {}, [[]], {"a": []}, -1, 0, 1e300, -1e-5, 2**53, 10**400, 0.5, ["x"], [None], [1, "x"]),
+    *(None, True, "x", "inf", "nan", "", -1, 0, 1e300, -1e-5, 2**53, 10**400, 0.5),
+    *([], {}, [[]], {"a": []}, ["x"], [None], [1, "x"]),
     *EVIL[:4],
     "x" * 1001,
 ]

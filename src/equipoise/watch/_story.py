@@ -100,9 +100,9 @@ class Story:
                     self._begin_anew_if_started_again(found.step)
                     waiting.append((place, found, series))
                 elif isinstance(found, RunInfo):
-                    self._check_tensors(found)
                     self._add(waiting)
                     waiting = []
+                    self._check_tensors(found)
                     self.header, self._header_place, self._header_is_new = found, place, True
                 else:
                     self._remember(place, found)
