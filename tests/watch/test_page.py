@@ -271,7 +271,7 @@ def test_runs_of_one_name_are_told_apart_everywhere(browser, tmp_path):
 
 def test_every_column_says_what_it_is_and_in_which_unit(page):
     headings = page.value("[...document.querySelectorAll('#table thead th')].map(cell => [cell.textContent, cell.title])")
-    assert headings == [["tensor", ""], *map(list, COLUMNS.values())]
+    assert headings == [["tensor", "name of the parameter in the model"], *map(list, COLUMNS.values())]
     meanings = page.value("[...document.querySelectorAll('dl > *')].map(item => item.textContent)")
     assert meanings == [text for column in COLUMNS.values() for text in column]
 
