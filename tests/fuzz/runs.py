@@ -1,6 +1,7 @@
 """Files of runs that are nearly right, and what a disk, another program or an attacker makes of them."""
 
 import json
+from copy import deepcopy
 
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ EVIL = [
     "\ud800",
     "</script><script>",
     "[bold]x[/bold]",
-    "{{ 7 * 7 }}",
+    "{{ 7 * 7 }}{0}{missing:>9999999999}",
     "x" * 300,
     "\u0300" * 50,
     "ש" * 9,
@@ -100,14 +101,15 @@ def damaged_line(draw, line):
                 node = node[key]
                 continue
             how = draw(st.sampled_from(["value", "gone", "more"]))
+            strange = deepcopy(draw(st.sampled_from(STRANGE)))
             if how == "gone":
                 del node[key]
             elif how == "value":
-                node[key] = draw(st.sampled_from(STRANGE))
+                node[key] = strange
             elif isinstance(node, dict):
-                node[draw(names)] = draw(st.sampled_from(STRANGE))
+                node[draw(names)] = strange
             else:
-                node.insert(key, draw(st.sampled_from(STRANGE)))
+                node.insert(key, strange)
             break
     return json.dumps(value)
 
