@@ -1,6 +1,7 @@
 """Files of runs that are nearly right, and what a disk, another program or an attacker makes of them."""
 
 import json
+from copy import deepcopy
 
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ EVIL = [
     "\ud800",
     "</script><script>",
     "[bold]x[/bold]",
-    "{{ 7 * 7 }}",
+    "{{ 7 * 7 }}{0}{missing:>9999999999}",
     "x" * 300,
     "\u0300" * 50,
     "ש" * 9,
@@ -46,7 +47,9 @@ tensor_readings = st.builds(
 )
 steps = st.sampled_from([*[20, 30] * 4, 0, 1, 1000, 2**53 - 1])
 verdicts = st.builds(
-    Verdict, names, st.sampled_from(["trouble", "warning"]), steps, steps, st.lists(names, max_size=3).map(tuple), shares, names, names
+    Verdict,
+    *(names, st.sampled_from(["trouble", "warning"]), steps, steps),
+    *(st.lists(names, max_size=3).map(tuple), shares, names, names),
 )
 
 
@@ -76,7 +79,8 @@ def lines(draw):
 
 
 STRANGE = [
-    *(None, True, "x", "inf", "nan", "", [], {}, [[]], {"a": []}, -1, 0, 1e300, -1e-5, 2**53, 10**400, 0.5, ["x"], [None], [1, "x"]),
+    *(None, True, "x", "inf", "nan", "", -1, 0, 1e300, -1e-5, 2**53, 10**400, 0.5),
+    *([], {}, [[]], {"a": []}, ["x"], [None], [1, "x"]),
     *EVIL[:4],
     "x" * 1001,
 ]
@@ -97,14 +101,15 @@ def damaged_line(draw, line):
                 node = node[key]
                 continue
             how = draw(st.sampled_from(["value", "gone", "more"]))
+            strange = deepcopy(draw(st.sampled_from(STRANGE)))
             if how == "gone":
                 del node[key]
             elif how == "value":
-                node[key] = draw(st.sampled_from(STRANGE))
+                node[key] = strange
             elif isinstance(node, dict):
-                node[draw(names)] = draw(st.sampled_from(STRANGE))
+                node[draw(names)] = strange
             else:
-                node.insert(key, draw(st.sampled_from(STRANGE)))
+                node.insert(key, strange)
             break
     return json.dumps(value)
 

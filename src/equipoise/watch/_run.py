@@ -66,7 +66,7 @@ class Run(Story):
         self.position = 0
         """How many bytes of the file were taken in."""
         self._fingerprint = ""
-        """Of the file up to there."""
+        """What tells the file up to there from any other."""
         self._in_long_line = False
         """Whether the position is inside of a line that is too long."""
         self._indexed = self._index_size = 0

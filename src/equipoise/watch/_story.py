@@ -17,7 +17,7 @@ from equipoise.watch._overview import Overview
 EVENTS_KEPT = 500
 """So many different verdicts and actions are remembered."""
 REFUSALS_KEPT = 5
-"""Of so many lines that cannot be read it is remembered which they are, and why."""
+"""So many of the lines that cannot be read are remembered, with what is wrong."""
 CURVES = 200_000
 """So many metrics and numbers of groups a run may have."""
 TENSORS = 100_000
@@ -55,9 +55,9 @@ class Story:
     def _begin_readings(self) -> None:
         self.generation += 1
         self.overview = Overview()
-        """Of metrics and parameter groups."""
+        """The curves of metrics and parameter groups."""
         self.tensors = Overview(len(INDICATORS))
-        """Of tensors, with a kind for each indicator. They are many, so that each may have fewer buckets."""
+        """The curves of tensors, with a kind for each indicator. They are many, so that they may have fewer buckets."""
         self.newest: tuple[RunInfo, ReadingLine] | None = None
         """The newest reading as it stands in the file, and the header that it belongs to."""
         self._newest_places = 0, 0
@@ -100,9 +100,9 @@ class Story:
                     self._begin_anew_if_started_again(found.step)
                     waiting.append((place, found, series))
                 elif isinstance(found, RunInfo):
-                    self._check_tensors(found)
                     self._add(waiting)
                     waiting = []
+                    self._check_tensors(found)
                     self.header, self._header_place, self._header_is_new = found, place, True
                 else:
                     self._remember(place, found)

@@ -58,11 +58,11 @@ class LineFile:
             part = self._part(place - before, length + before)
             begin = part.find(b"\n") + 1 if before else 0
             whole = part[begin : part.rfind(b"\n") + 1]
-            if whole or len(part) < length + before or length > 2 * LINE_BYTES:
+            if whole or len(part) < length + before or length == 2 * LINE_BYTES:
                 lines = [line + b"\n" for line in whole.split(b"\n")[:-1]]
                 ends = accumulate(map(len, lines), initial=place - before + begin)
                 return list(zip(ends, lines, strict=False))
-            length *= 2
+            length = min(2 * length, 2 * LINE_BYTES)  # the rest of one line, and another
 
     def newest_lines(self, length: int) -> list[tuple[int, bytes]]:
         """The whole lines that begin within `length` bytes of the end, or, if no reading does, within twice as many, and so
