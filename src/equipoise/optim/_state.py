@@ -77,11 +77,10 @@ def prepare_state(
     moments = [key + suffix for suffix in ends for key in ("exp_avg", "exp_avg_sq")]
     references = ["reference" + suffix for suffix in ends] if group["reference"] != "none" else []
     if not state:
-        state["step"] = torch.zeros((), dtype=torch.float32, device=count_device)
+        state["step"] = torch.zeros((), dtype=torch.float64, device=count_device)
         for key in moments:
             state[key] = torch.zeros_like(parameter, dtype=dtype, memory_format=torch.preserve_format, requires_grad=False)
-    if state["step"].device != count_device:
-        state["step"] = state["step"].to(count_device)
+    state["step"] = state["step"].to(count_device, torch.float64)  # as it is, unless another optimizer counted
     for key in moments:
         kept = state[key]
         if kept.shape != parameter.shape or kept.device != parameter.device:
@@ -200,7 +199,7 @@ def copied_value(key: str, value: Any, parameter: Tensor, state_dtype: torch.dty
         StateDictError: a moment has another shape than its parameter, or is sharded where the parameter is not.
     """
     if key == "step":
-        return torch.tensor(float(value), dtype=torch.float32)
+        return torch.tensor(float(value), dtype=torch.float64)
     if not isinstance(value, Tensor):
         return value
     if key.startswith("reference"):

@@ -31,7 +31,7 @@ typedef enum { HALF, QUARTER, EIGHTH, ZERO, MODERATE, MODERATE_NEGATIVE, LARGE, 
 typedef struct {
     void *theta;                                     /* [count], contiguous, of theta_type; written */
     const void *gradient;                            /* [count], contiguous, of gradient_type; only read */
-    float *step;                                     /* [1]: t of the step before; incremented here */
+    double *step;                                    /* [1]: t of the step before; incremented here */
     int64_t theta_type, gradient_type, moments_type; /* Type; all or none FLOAT64 */
     int64_t count;                                   /* elements */
     int64_t first_chunk;                             /* chunks of all tensors before this one */

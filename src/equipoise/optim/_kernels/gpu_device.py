@@ -87,7 +87,7 @@ def begin(
     mask = index < count
     row = tensors + index * (TENSOR + STAGES * MEMORY)
     group = given + count
-    steps = tl.load(row + STEP, mask=mask, other=0).to(tl.pointer_type(tl.float32))
+    steps = tl.load(row + STEP, mask=mask, other=0).to(tl.pointer_type(tl.float64))
     t = tl.load(steps, mask=mask, other=0.0) + 1.0
     tl.store(steps, t, mask=mask)
     number = t.to(tl.int64)
@@ -113,12 +113,12 @@ def begin(
         # c = 1 - beta^t from t = 0 on by doubling t, c (2 - c), and adding 1, beta c + 1 - beta: neither cancels digits.
         c1 = tl.zeros([TENSORS], tl.float64)
         c2 = tl.zeros([TENSORS], tl.float64)
-        for bit in range(25):
-            if (most >> (24 - bit)) > 0:
+        for bit in range(53):
+            if (most >> (52 - bit)) > 0:
                 c1 = c1 * (2.0 - c1)
                 c2 = c2 * (2.0 - c2)
-                c1 = tl.where(((age1 >> (24 - bit)) & 1) == 1, beta1 * c1 + (1.0 - beta1), c1)
-                c2 = tl.where(((age2 >> (24 - bit)) & 1) == 1, beta2 * c2 + (1.0 - beta2), c2)
+                c1 = tl.where(((age1 >> (52 - bit)) & 1) == 1, beta1 * c1 + (1.0 - beta1), c1)
+                c2 = tl.where(((age2 >> (52 - bit)) & 1) == 1, beta2 * c2 + (1.0 - beta2), c2)
         place = out + NUMBERS + s * STAGE_NUMBERS
         tl.store(place + B1, beta1, mask=mask)
         tl.store(place + R1, 1.0 - beta1, mask=mask)
@@ -284,7 +284,7 @@ def conclude(
     blocks = tl.load(row + BLOCKS)
     first = sums + tl.load(row + FIRST_BLOCK)
     if REFERENCED:
-        number = tl.load(tl.load(row + STEP).to(tl.pointer_type(tl.float32))).to(tl.int64)
+        number = tl.load(tl.load(row + STEP).to(tl.pointer_type(tl.float64))).to(tl.int64)
         last = double(given + count + LAST)
         elements = tl.load(row + COUNT).to(tl.float64)
         for s in tl.static_range(STAGES):

@@ -22,7 +22,7 @@ class Slot(NamedTuple):
     memories: list[rules.Memory]
     """One per stage. m and v: the shape of theta, all of one dtype; reference: (), of the dtype that it is computed in."""
     steps: Tensor
-    """Steps so far: (), float32; a kernel adds 1."""
+    """Steps so far: (), float64, which counts on where float32 stands still, at 2^24; a kernel adds 1."""
     group: int
     """The index of its group in those of the step."""
     position: int
