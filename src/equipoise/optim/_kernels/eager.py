@@ -20,7 +20,12 @@ def refusal(*_: object) -> None:
     """It takes every parameter."""
 
 
-def prepare(slots: Sequence[Slot]) -> Batch:
+def row(slot: Slot) -> Slot:
+    """Nothing but the slot is needed."""
+    return slot
+
+
+def prepare(_: torch.device, slots: Sequence[Slot]) -> Batch:
     """Steps on these slots."""
     return partial(_execute, slots)
 
@@ -135,8 +140,8 @@ def _step(slot: Slot, gradient: Tensor, groups: Sequence[Group], measures: Tenso
 
 
 def _blocks(slot: Slot, gradient: Tensor) -> Iterator[tuple[Slot, Tensor]]:
-    """Cut the slot and its gradient into views of BLOCK elements; where memory has gaps, yield both whole."""
-    if slot.theta.numel() <= BLOCK or not slot.theta.is_contiguous():
+    """Cut the slot and its gradient into views of BLOCK elements."""
+    if slot.theta.numel() <= BLOCK:
         yield slot, gradient
         return
     theta, flat = slot.theta.view(-1), gradient.reshape(-1)

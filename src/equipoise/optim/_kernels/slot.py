@@ -14,7 +14,7 @@ class Slot(NamedTuple):
     """One parameter's part in a step.
 
     All tensors are views: a kernel writes into the model's parameter and the optimizer's state. Parameter, moments and gradient
-    are real and of one shape, with the dimensions in the order in which they lie in memory.
+    are real and of one shape; parameter and moments are contiguous.
     """
 
     theta: Tensor
@@ -47,7 +47,7 @@ MEASURES = ("gradient", "update", "parameter", "second_moment", "largest_update"
 the sum of the first stage's second moment after it; max |update|; how many gradients are 0, and how many are not finite."""
 
 Batch: TypeAlias = Callable[[Sequence[Tensor], Sequence[Group], Tensor | None], None]
-"""One step, in place, on the slots that a kernel prepared it for.
+"""One step, in place, on the slots that a kernel prepared it for, as long as none of their tensors moves.
 
 Arguments: the gradients, one per slot, of its shape, any dtype, only read; the groups of the step; and None or a tensor for the
 measures: (slots, MEASURES), float64, on the device of the slots."""
