@@ -44,7 +44,7 @@ def _execute(rows: Sequence[Row], gradients: Sequence[Tensor], groups: Sequence[
             if measures is not None:
                 measures[index] = 0
             continue
-        step, keys = eager.numbered(slot, groups[slot.group])
+        step, keys = eager.numbered(slot._replace(theta=theta), groups[slot.group])
         references, found = compiled_apply()(
             theta, _flat(gradient), memories, _as_tensors(step), _keys(keys, theta.device), measures is not None
         )

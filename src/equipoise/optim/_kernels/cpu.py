@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from equipoise.optim._kernels import eager
-from equipoise.optim._kernels.slot import MEASURES, Batch, Group, Slot
+from equipoise.optim._kernels.slot import MEASURES, Batch, Group, Slot, power_kind
 
 CHUNK = 2048
 """How many elements a thread takes at a time, as in cpu.c."""
@@ -35,7 +35,7 @@ TENSOR = np.dtype(
     + [(name, np.int64) for name in ("first_chunk", "first_memory", "group", "position", "offset")]
 )
 MEMORY = np.dtype([(name, np.int64) for name in ("m", "v", "reference", "m_born", "v_born")])
-STAGE = np.dtype([(name, np.float64) for name in ("beta1", "beta2", "exponent")])
+STAGE = np.dtype([*((name, np.float64) for name in ("beta1", "beta2", "exponent")), ("power", np.int64)])
 GROUP = np.dtype(
     [(name, np.float64) for name in ("lr", "eps", "weight_decay")]
     + [(name, np.int64) for name in ("stages", "first_stage", "maximize", "initial", "reference_steps", "stochastic", "seed")]
@@ -128,7 +128,7 @@ class _Batch:
         """One step; the arguments are those of :data:`~equipoise.optim._kernels.slot.Batch`."""
         gradients = self._readable(gradients)  # keeps copies alive until the C code has returned
         self.tensors["gradient"] = np.fromiter(map(Tensor.data_ptr, gradients), np.int64, len(gradients))
-        stages = np.array([stage for group in groups for stage in group.step.stages], STAGE)
+        stages = np.array([(*stage, power_kind(stage.exponent)) for group in groups for stage in group.step.stages], STAGE)
         given = np.zeros(len(groups), GROUP)
         first = 0
         for each, (step, stochastic, seed) in zip(given, groups, strict=True):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from equipoise import rules
 from equipoise.optim._kernels.rounding import Key, make_key, random_bits, stochastic
-from equipoise.optim._kernels.slot import Batch, Group, Slot
+from equipoise.optim._kernels.slot import ANY, Batch, Group, Slot, power_kind
 
 BLOCK = 1 << 16
 """Elements that go through all operations before the next ones do: their temporaries stay in cache."""
@@ -67,11 +67,25 @@ def apply(
     return [memory.reference for memory in kept], measures
 
 
+def _step_of(slot: Slot, group: Group, number: int) -> rules.Step:
+    """The step of a slot with this number, whose powers are computed in double where float32 does not hold all of them."""
+    return group.step._replace(number=number, stages=[_widened(stage, slot.theta) for stage in group.step.stages])
+
+
+def _widened(stage: rules.Stage, theta: Tensor) -> rules.Stage:
+    """With an exponent that makes torch compute powers of the parameter's shape in double, if it is ANY."""
+    if power_kind(stage.exponent) != ANY:
+        return stage
+    # A number, or a tensor without dimensions, would be cast to the dtype of one that has some.
+    exponent = torch.full((1,) * theta.dim(), stage.exponent, dtype=torch.float64, device=theta.device)
+    return stage._replace(exponent=exponent)
+
+
 def numbered(slot: Slot, group: Group) -> tuple[rules.Step, list[Key | None]]:
     """The step of a slot, after its count was raised, and the keys to its random numbers."""
     number = int(slot.steps.item())
     keys = [make_key(group.seed, slot.position, number, stream, slot.offset) for stream in range(len(slot.memories) + 1)]
-    return group.step._replace(number=number), [keys[0] if group.stochastic else None, *keys[1:]]
+    return _step_of(slot, group, number), [keys[0] if group.stochastic else None, *keys[1:]]
 
 
 def prime(
@@ -101,7 +115,7 @@ def prime(
 
 def _mean(slot: Slot, gradient: Tensor, group: Group, stage: int) -> Tensor:
     """The mean of a stage's v_hat that the coming step will find, (), while the stage's reference is 0."""
-    step = group.step._replace(number=int(slot.steps.item()) + 1)
+    step = _step_of(slot, group, int(slot.steps.item()) + 1)
     precision = slot.memories[0].reference.dtype
     memories = [memory._replace(m=memory.m.to(precision), v=memory.v.to(precision)) for memory in slot.memories]
     _, kept = rules.direction(gradient.to(precision), memories, step)
@@ -153,7 +167,7 @@ def _blocks(slot: Slot, gradient: Tensor) -> Iterator[tuple[Slot, Tensor]]:
 
 
 def _write(target: Tensor, value: Tensor, key: Key | None, shift: int = 0) -> None:
-    if key is not None and target.dtype != value.dtype:
+    if key is not None and target.dtype in (torch.bfloat16, torch.float16):
         bits = random_bits(key, value.numel(), value.device) >> shift
-        value = stochastic(value, target.dtype, bits.view(value.shape))
+        value = stochastic(value.float(), target.dtype, bits.view(value.shape))
     target.copy_(value)

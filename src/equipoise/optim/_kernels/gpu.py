@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from equipoise.errors import CaptureError
-from equipoise.optim._kernels.slot import MEASURES, Batch, Group, Slot
+from equipoise.optim._kernels.slot import MEASURES, Batch, Group, Slot, power_kind
 
 BLOCK = 1024
 """Elements that one program updates."""
@@ -41,7 +41,7 @@ TENSOR = np.dtype(
     [(name, np.int64) for name in ("theta", "step", "count", "blocks", "first_block", "position", "offset", "measures")]
 )
 MEMORY = np.dtype([(name, np.int64) for name in ("m", "v", "reference", "m_born", "v_born")])
-GROUP, STAGE, NUMBERS, STAGE_NUMBERS = 6, 3, 3, 10
+GROUP, STAGE, NUMBERS, STAGE_NUMBERS = 6, 3, 3, 12
 
 _of_graphs: list[Tensor] = []
 """The tables that CUDA graphs were captured with: nothing tells when the last of those graphs is gone."""
@@ -158,7 +158,7 @@ class _Launch:
         if not self.blocks:
             return
 
-        powers = sum(_power(stage.exponent) << (3 * number) for number, stage in enumerate(group.step.stages))
+        powers = sum(power_kind(stage.exponent) << (3 * number) for number, stage in enumerate(group.step.stages))
         types: dict[str, Any] = {
             "POWERS": powers,
             "GRADIENT_TYPE": TYPES[gradients[0].dtype],
@@ -222,7 +222,3 @@ class _Launch:
         dtype = dtype or self.precision
         return [gradient.to(dtype).resolve_neg().contiguous() for gradient in gradients]
 
-
-def _power(exponent: float) -> int:
-    """The kind of an exponent, as in gpu_device.py."""
-    return {0.5: 0, 0.25: 1, 0.125: 2, 0.0: 3}.get(exponent, 4 if exponent > 0 else 5)

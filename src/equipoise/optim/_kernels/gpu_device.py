@@ -24,9 +24,11 @@ from equipoise.optim._kernels.gpu_stage import (
     EPSILON,
     HIGH,
     LOW,
+    MANTISSA,
     R1,
     R2,
     SCALE,
+    SHIFT,
     STAGE_NUMBERS,
     advance,
     mix64,
@@ -75,6 +77,15 @@ def scale_of(reference, exponent):
     """R^(1/2 - p); 1 while R is 0: no gradient was seen, and every m is 0."""
     seen = tl.where(exponent == 0.5, 1.0, tl.where(reference == 0.0, 1.0, reference.to(tl.float64)))
     return tl.exp2((0.5 - exponent) * tl.log2(seen))
+
+
+@triton.jit
+def store_scale(place, scale, mask):
+    """Put a scale, given in double, among the numbers of a stage, which may be floats."""
+    bits = scale.to(tl.int64, bitcast=True)
+    tl.store(place + SCALE, scale, mask=mask)
+    tl.store(place + SHIFT, ((bits >> 52) - 1023).to(tl.float64), mask=mask)
+    tl.store(place + MANTISSA, ((bits & 0xFFFFFFFFFFFFF) | (1023 << 52)).to(tl.float64, bitcast=True), mask=mask)
 
 
 @triton.jit(do_not_specialize=["count"])
@@ -127,15 +138,14 @@ def begin(
         tl.store(place + R2, 1.0 - beta2, mask=mask)
         tl.store(place + C2, 1.0 / c2, mask=mask)
         tl.store(place + EPSILON, double(group + EPS), mask=mask)
-        size = tl.abs(exponent)
-        high = (size.to(tl.float32).to(tl.uint32, bitcast=True) & 0xFFFFFE00).to(tl.float32, bitcast=True).to(tl.float64)
+        high = (exponent.to(tl.float32).to(tl.uint32, bitcast=True) & 0xFFFFFE00).to(tl.float32, bitcast=True).to(tl.float64)
         tl.store(place + HIGH, high, mask=mask)
-        tl.store(place + LOW, size - high, mask=mask)
+        tl.store(place + LOW, exponent - high, mask=mask)
         if REFERENCED:
             references = tl.load(row + TENSOR + s * MEMORY + REFERENCE, mask=mask, other=0).to(tl.pointer_type(REAL))
-            tl.store(place + SCALE, scale_of(tl.load(references, mask=mask, other=1.0), exponent), mask=mask)
+            store_scale(place, scale_of(tl.load(references, mask=mask, other=1.0), exponent), mask)
         else:
-            tl.store(place + SCALE, 1.0, mask=mask)
+            store_scale(place, tl.full([TENSORS], 1.0, tl.float64), mask)
 
 
 @triton.jit(do_not_specialize=["count"])
@@ -168,7 +178,7 @@ def prime(
         place = out + NUMBERS + (THROUGH - 1) * STAGE_NUMBERS
         mean = (total * tl.load(place + C2).to(tl.float64) / elements.to(tl.float64)).to(REAL)
         tl.store(reference, mean)
-        tl.store(place + SCALE, scale_of(mean, double(given + count + GROUP + (THROUGH - 1) * STAGE + EXPONENT)))
+        store_scale(place, scale_of(mean, double(given + count + GROUP + (THROUGH - 1) * STAGE + EXPONENT)), True)
 
 
 @triton.jit

@@ -42,6 +42,19 @@ class Group(NamedTuple):
     """It begins the random numbers for rounding."""
 
 
+ROOTS = {0.5: 0, 0.25: 1, 0.125: 2, 0.0: 3}
+BETWEEN, ANY = 4, 5
+
+
+def power_kind(exponent: float) -> int:
+    """How v^p is computed, as cpu.c and gpu_device.py number the kinds: by ROOTS, by logarithms in float32, or in double.
+
+    BETWEEN 0 and 2/3 R^(1/2 - p) v^p is a normal float32 for all R and v that float32 has: these go from 2^-149 to 2^128, and
+    149 (p + |1/2 - p|) is at most 124.2. With ANY other exponent it may overflow, or lose digits, and is computed in double.
+    """
+    return ROOTS.get(exponent, BETWEEN if 0 < exponent <= 2 / 3 else ANY)
+
+
 MEASURES = ("gradient", "update", "parameter", "second_moment", "largest_update", "zeros", "nonfinite")
 """What is measured of every slot in a step: sums of the squares of the gradient, of the update and of the parameter after it;
 the sum of the first stage's second moment after it; max |update|; how many gradients are 0, and how many are not finite."""
