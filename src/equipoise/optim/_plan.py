@@ -3,15 +3,15 @@
 Looking at every tensor costs more than updating a small one. So a plan remembers the address of every tensor that it was made
 for, and one pass over the addresses tells whether it still holds. It passes with ``map``, which costs half as much as a loop.
 
-Where other parameters have a gradient than in the step before, another plan is needed. It takes what was found of each parameter
-from the plan before, so that only those that are new are looked at one by one.
+Where other parameters have a gradient than in the step before, another plan is needed. It takes what was found of each
+parameter from the plan before, so that only those that are new are looked at one by one.
 """
 
 from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import chain
@@ -71,7 +71,7 @@ class Part(NamedTuple):
 
 
 @contextmanager
-def without_collections() -> Iterator[None]:
+def without_collections() -> Generator[None]:
     """Make many objects that stay: Python's garbage collector would look at all that there are again and again meanwhile."""
     enabled = gc.isenabled()
     gc.disable()
@@ -144,8 +144,8 @@ class Plan:
             with without_collections():
                 self._find(groups, new)
             parts = [self._known[id(parameter)] for parameter in self.parameters]
-        columns = zip(*parts, strict=True) if parts else ([] for _ in Part._fields)
-        self._used, self._kept, views, batches, rows, shards, copies, *seen = map(list, columns)
+        columns: list[list[Any]] = [list(column) for column in zip(*parts, strict=True)] or [[] for _ in Part._fields]
+        self._used, self._kept, views, batches, rows, shards, copies, *seen = columns
         self._views = {index: view for index, view in enumerate(views) if view is not AS_IT_IS}
         """By index of the parameter, where a kernel does not see its gradient as it is."""
         self._copies = {index: copy for index, copy in enumerate(copies) if copy is not None}
@@ -242,7 +242,7 @@ class Plan:
         for index, copy in self._copies.items():
             copy.copy_(self._seen(index))
         for references in self._references:
-            references.prime(gradients, groups)
+            references.remember(gradients, groups)
         for indices, batch in self._batches:
             its_own = gradients if len(self._batches) == 1 else [gradients[index] for index in indices]
             measures = None
@@ -251,8 +251,6 @@ class Plan:
                 parts.append(([self.parameters[index] for index in indices], measures))
             batch(its_own, groups, measures)
         torch.autograd.graph.increment_version(self._here)  # autograd did not see all of them change
-        for references in self._references:
-            references.agree(groups)
         for index, copy in self._copies.items():
             self._seen(index).copy_(copy)
         return parts

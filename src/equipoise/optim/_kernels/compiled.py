@@ -34,10 +34,17 @@ def row(slot: Slot) -> Row:
 
 def prepare(_: torch.device, rows: Sequence[Row]) -> Batch:
     """Steps on the slots of these rows."""
-    return partial(_execute, rows)
+    return partial(_execute, rows, [index for index, row in enumerate(rows) if row.slot.remembers])
 
 
-def _execute(rows: Sequence[Row], gradients: Sequence[Tensor], groups: Sequence[Group], measures: Tensor | None) -> None:
+def _execute(
+    rows: Sequence[Row],
+    remembering: Sequence[int],
+    gradients: Sequence[Tensor],
+    groups: Sequence[Group],
+    measures: Tensor | None,
+) -> None:
+    eager.remember([rows[index].slot for index in remembering], [gradients[index] for index in remembering], groups)
     for index, ((slot, theta, memories), gradient) in enumerate(zip(rows, gradients, strict=True)):
         slot.steps.add_(1)
         if not slot.theta.numel():
@@ -45,12 +52,9 @@ def _execute(rows: Sequence[Row], gradients: Sequence[Tensor], groups: Sequence[
                 measures[index] = 0
             continue
         step, keys = eager.numbered(slot._replace(theta=theta), groups[slot.group])
-        references, found = compiled_apply()(
+        found = compiled_apply()(
             theta, _flat(gradient), memories, _as_tensors(step), _keys(keys, theta.device), measures is not None
         )
-        if step.reference != "none":
-            for memory, reference in zip(slot.memories, references, strict=True):
-                memory.reference.copy_(reference)
         if measures is not None and found is not None:
             measures[index] = found
 
@@ -80,7 +84,6 @@ def _as_tensors(step: rules.Step) -> rules.Step:
         stages=[rules.Stage(*map(_tensor, stage)) for stage in step.stages],
         eps=_tensor(step.eps),
         weight_decay=_tensor(step.weight_decay),
-        reference_steps=_tensor(step.reference_steps),
     )
 
 
@@ -94,6 +97,6 @@ def _keys(keys: Sequence[Key | None], device: torch.device) -> list[Key | None]:
 
 
 @cache
-def compiled_apply() -> Callable[..., tuple[list[Tensor], Tensor | None]]:
+def compiled_apply() -> Callable[..., Tensor | None]:
     """The graph, which torch compiles for every kind of tensor that it is called with."""
     return torch.compile(eager.apply, dynamic=True, fullgraph=True)  # pyright: ignore[reportUnknownMemberType]

@@ -1,8 +1,8 @@
 """The fused CPU kernel: ``cpu.c``, compiled when the package is installed, called on raw pointers.
 
 The C code checks nothing. Everything that it relies on is checked, or made so, here: tensors on the CPU, contiguous, of a
-dtype that it reads, alive during the call. What is checked of a slot is checked once, when its row is made: whoever keeps the row
-must make another when a tensor of the slot has moved. Gradients are checked in every step.
+dtype that it reads, alive during the call. What is checked of a slot is checked once, when its row is made: whoever keeps the
+row must make another when a tensor of the slot has moved. Gradients are checked in every step.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equipoise.optim._kernels import eager
 from equipoise.optim._kernels.slot import MEASURES, Batch, Group, Slot, power_kind
 
 CHUNK = 2048
@@ -29,20 +28,20 @@ CHUNK = 2048
 TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3}
 """How cpu.c numbers the types."""
 
-# The structures of cpu.c, field by field, all of 8 bytes: theta, gradient, step, m, v and reference are addresses.
+# The structures of cpu.c, field by field, all of 8 bytes: theta, gradient, step, m, v and squares are addresses.
 TENSOR = np.dtype(
     [(name, np.int64) for name in ("theta", "gradient", "step", "theta_type", "gradient_type", "moments_type", "count")]
-    + [(name, np.int64) for name in ("first_chunk", "first_memory", "group", "position", "offset")]
+    + [(name, np.int64) for name in ("first_chunk", "first_memory", "group", "position", "offset", "remembers")]
 )
-MEMORY = np.dtype([(name, np.int64) for name in ("m", "v", "reference", "m_born", "v_born")])
+MEMORY = np.dtype([(name, np.int64) for name in ("m", "v", "squares", "m_born", "v_born")])
 STAGE = np.dtype([*((name, np.float64) for name in ("beta1", "beta2", "exponent")), ("power", np.int64)])
 GROUP = np.dtype(
     [(name, np.float64) for name in ("lr", "eps", "weight_decay")]
-    + [(name, np.int64) for name in ("stages", "first_stage", "maximize", "initial", "reference_steps", "stochastic", "seed")]
+    + [(name, np.int64) for name in ("stages", "first_stage", "maximize", "stochastic", "seed")]
 )
 
 
-_TENSOR_ROW, _MEMORY_ROW = struct.Struct(f"{len(TENSOR)}q"), struct.Struct(f"{len(MEMORY)}q")
+_TENSOR_ROW, _MEMORY_ROW = (struct.Struct(f"{row.itemsize // 8}q") for row in (TENSOR, MEMORY))
 
 
 @cache
@@ -60,8 +59,9 @@ def library() -> ctypes.CDLL | None:
             return None
         pointer, number = ctypes.c_void_p, ctypes.c_int64
         compiled.equipoise_step.argtypes = [pointer] * 4 + [number] * 4 + [pointer] * 2
-        compiled.equipoise_unseen.argtypes = [pointer] * 3 + [number, pointer]
-        compiled.equipoise_unseen.restype = number
+        compiled.equipoise_moving.argtypes = [pointer] * 3 + [number]
+        compiled.equipoise_moving.restype = number
+        compiled.equipoise_remember.argtypes = [pointer] * 4 + [number] * 4 + [pointer]
         return compiled
     log.warning(
         "the fused CPU kernel was not compiled, for want of a C compiler with OpenMP when equipoise was installed: steps on the"
@@ -81,25 +81,23 @@ def refusal(device: torch.device, dtype: torch.dtype) -> str | None:
     return None
 
 
-Row: TypeAlias = tuple[bytes, bytes, Slot | None]
-"""A slot as the C code sees it: a row of TENSOR, which says nothing yet of the gradient and of its place in a batch; a row of
-MEMORY for each stage; and the slot itself where it has references. As few objects as can be: many of them cost more than many
-small tensors."""
+Row: TypeAlias = tuple[bytes, bytes]
+"""A slot as the C code sees it: a row of TENSOR, which says nothing yet of the gradient and of its place in a batch; and a row
+of MEMORY for each stage."""
 
 
 def row(slot: Slot) -> Row:
     """What is the same in every step of a slot. Its addresses are valid while nobody moves the memory of the tensors."""
-    theta, memories, steps, group, position, offset = slot
-    referenced = isinstance(memories[0].reference, Tensor)
+    theta, memories, steps, group, position, offset, remembers = slot
     types = TYPES[theta.dtype], 0, TYPES[memories[0].m.dtype]
     tensor = _TENSOR_ROW.pack(
-        theta.data_ptr(), 0, steps.data_ptr(), *types, theta.numel(), 0, 0, group, position, offset
+        theta.data_ptr(), 0, steps.data_ptr(), *types, theta.numel(), 0, 0, group, position, offset, remembers
     )  # fmt: skip
     packed = [
-        _MEMORY_ROW.pack(m.data_ptr(), v.data_ptr(), reference.data_ptr() if referenced else 0, m_born, v_born)
-        for m, v, reference, m_born, v_born in memories
+        _MEMORY_ROW.pack(m.data_ptr(), v.data_ptr(), 0 if squares is None else squares.data_ptr(), m_born, v_born)
+        for m, v, squares, m_born, v_born in memories
     ]
-    return tensor, b"".join(packed), slot if referenced else None
+    return tensor, b"".join(packed)
 
 
 def prepare(_: torch.device, rows: Sequence[Row]) -> Batch:
@@ -111,9 +109,11 @@ class _Batch:
     """The slots as the C code sees them."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
-        tensors, memories, self.slots = zip(*rows, strict=True)
+        tensors, memories = zip(*rows, strict=True)
         self.tensors = np.frombuffer(b"".join(tensors), TENSOR).copy()
-        self.memories = np.frombuffer(b"".join(memories), MEMORY).copy()  # the stages of the first slot, then of the second, ...
+        self.memories = np.frombuffer(
+            b"".join(memories), MEMORY
+        ).copy()  # the stages of the first slot, then of the second, ...
         stages = np.array(list(map(len, memories))) // MEMORY.itemsize  # (slots,), as are chunks
         chunks = -(-self.tensors["count"] // CHUNK)
         self.tensors["first_chunk"] = np.cumsum(chunks) - chunks
@@ -121,8 +121,8 @@ class _Batch:
         self.chunks, self.most = int(chunks.sum()), int(stages.max())
         self.types = self.tensors["theta_type"].copy()
         dtypes = list(TYPES)
-        self.dtypes = [dtypes[code] for code in self.types.tolist()]
-        self.referenced = bool(self.memories["reference"].any())
+        self.dtypes = [dtypes[code] for code in map(int, self.types)]
+        self.remembers = bool(self.tensors["remembers"].any())
 
     def execute(self, gradients: Sequence[Tensor], groups: Sequence[Group], measures: Tensor | None) -> None:
         """One step; the arguments are those of :data:`~equipoise.optim._kernels.slot.Batch`."""
@@ -135,27 +135,19 @@ class _Batch:
             count = len(step.stages)
             each["lr"], each["eps"], each["weight_decay"] = step.lr, step.eps, step.weight_decay
             each["stages"], each["first_stage"], each["maximize"] = count, first, step.maximize
-            each["initial"], each["reference_steps"] = step.reference == "initial", step.reference_steps
             each["stochastic"], each["seed"] = stochastic, seed
             first += count
 
         compiled = library()
         assert compiled is not None  # refusal() said so before
-        tensors, memories, table = self.tensors.ctypes.data, self.memories.ctypes.data, given.ctypes.data
-        if self.referenced:
-            unseen = np.empty(len(self.tensors), np.bool_)
-            if compiled.equipoise_unseen(tensors, memories, table, len(self.tensors), unseen.ctypes.data):
-                for slot, gradient, new in zip(self.slots, gradients, unseen.tolist(), strict=True):
-                    if slot and new and slot.theta.numel():
-                        eager.prime([slot], [gradient], groups)
-        sums = None
-        if self.referenced or measures is not None:
-            sums = np.empty((self.chunks, self.most, len(MEASURES)))  # float64; cpu.c fills all that it reads
-        compiled.equipoise_step(
-            *(tensors, memories, stages.ctypes.data, table),
-            *(len(self.tensors), self.chunks, self.most, torch.get_num_threads()),
-            *(None if sums is None else sums.ctypes.data, None if measures is None else measures.data_ptr()),
-        )
+        tables = [table.ctypes.data for table in (self.tensors, self.memories, stages, given)]
+        sizes = len(self.tensors), self.chunks, self.most, torch.get_num_threads()
+        if self.remembers and compiled.equipoise_moving(tables[0], tables[1], tables[3], len(self.tensors)):
+            found = np.empty((self.chunks, 2))  # float64; cpu.c fills all that it reads, as of sums
+            compiled.equipoise_remember(*tables, *sizes, found.ctypes.data)
+        sums = None if measures is None else np.empty((self.chunks, self.most, len(MEASURES)))
+        addresses = (None, None) if sums is None or measures is None else (sums.ctypes.data, measures.data_ptr())
+        compiled.equipoise_step(*tables, *sizes, *addresses)
 
     def _readable(self, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
         """The gradients as the C code can read them; almost always they are so already."""

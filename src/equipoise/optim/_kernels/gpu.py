@@ -10,7 +10,6 @@ With TRITON_INTERPRET=1 in the environment Triton runs on the CPU, slowly: that 
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import struct
@@ -38,10 +37,11 @@ PUT = 32
 
 # The tables of gpu_device.py.
 TENSOR = np.dtype(
-    [(name, np.int64) for name in ("theta", "step", "count", "blocks", "first_block", "position", "offset", "measures")]
+    [(name, np.int64) for name in ("theta", "step", "count", "blocks", "first_block", "position", "offset")]
+    + [(name, np.int64) for name in ("remembers", "measures")]
 )
-MEMORY = np.dtype([(name, np.int64) for name in ("m", "v", "reference", "m_born", "v_born")])
-GROUP, STAGE, NUMBERS, STAGE_NUMBERS = 6, 3, 3, 12
+MEMORY = np.dtype([(name, np.int64) for name in ("m", "v", "squares", "m_born", "v_born")])
+GROUP, STAGE, NUMBERS, STAGE_NUMBERS = 5, 3, 3, 12
 
 _of_graphs: list[Tensor] = []
 """The tables that CUDA graphs were captured with: nothing tells when the last of those graphs is gone."""
@@ -69,12 +69,12 @@ the same in one launch; and a row of TENSOR, which says nothing yet of its place
 def row(slot: Slot) -> Row:
     """What is the same in every step of a slot. Its addresses are valid while nobody moves the memory of the tensors."""
     theta, memories = slot.theta, slot.memories
-    referenced = isinstance(memories[0].reference, Tensor)
-    count = theta.numel()
-    table = [theta.data_ptr(), slot.steps.data_ptr(), count, -(-count // BLOCK), 0, slot.position, slot.offset, 0]
-    for m, v, reference, m_born, v_born in memories:
-        table += [m.data_ptr(), v.data_ptr(), reference.data_ptr() if referenced else 0, m_born, v_born]
-    return (slot.group, theta.dtype, memories[0].m.dtype, len(memories), referenced), struct.pack(f"{len(table)}q", *table)
+    blocks = -(-theta.numel() // BLOCK)
+    table = [theta.data_ptr(), slot.steps.data_ptr(), theta.numel(), blocks, 0, slot.position, slot.offset, slot.remembers, 0]
+    for m, v, squares, m_born, v_born in memories:
+        table += [m.data_ptr(), v.data_ptr(), 0 if squares is None else squares.data_ptr(), m_born, v_born]
+    kind = slot.group, theta.dtype, memories[0].m.dtype, len(memories), memories[0].squares is not None
+    return kind, struct.pack(f"{len(table)}q", *table)
 
 
 def prepare(device: torch.device, rows: Sequence[Row]) -> Batch:
@@ -129,6 +129,7 @@ class _Launch:
         tensors, memories = table["tensor"], table["memories"]
         blocks = tensors["blocks"]
         self.blocks = int(blocks.sum())
+        self.remembers = bool(tensors["remembers"].any())
         tensors["first_block"] = np.cumsum(blocks) - blocks
         tensors["measures"] = np.array(indices) * len(MEASURES)
         self.aligned = not any((addresses % 16).any() for addresses in (tensors["theta"], memories["m"], memories["v"]))
@@ -165,12 +166,12 @@ class _Launch:
             "MOMENTS_TYPE": self.moments_type,
             "ALIGNED": self.aligned and not any(address % 16 for address in addresses),
         }
-        if self.referenced:
+        if self.remembers:
             for stage in range(self.stages):
                 tables = self.tensors, given, self.numbers, count
-                code.prime[count,](*tables, **kind, **types, THROUGH=stage + 1, BLOCK=4096, num_warps=8)
-        measured = self.referenced or measures is not None
-        sums = torch.empty(self.stages + 6 if measured else 0, self.blocks, dtype=torch.float64, device=self.device)
+                code.remember[count,](*tables, **kind, **types, THROUGH=stage + 1, BLOCK=4096, num_warps=8)
+        measured = measures is not None
+        sums = torch.empty(len(MEASURES) if measured else 0, self.blocks, dtype=torch.float64, device=self.device)
         code.step[self.blocks,](
             *(self.tensors, self.owners, given, self.numbers, self.keys, sums),
             **kind,
@@ -181,20 +182,13 @@ class _Launch:
             BLOCK=BLOCK,
         )
         if measured:
-            code.conclude[count,](
-                *(self.tensors, given, self.numbers, sums, sums if measures is None else measures, count, self.blocks),
-                **kind,
-                REFERENCED=self.referenced,
-                MEASURED=measures is not None,
-                CHUNK=1024,
-            )
+            code.conclude[count,](self.tensors, sums, measures, self.blocks, STAGES=self.stages, CHUNK=1024)
 
     def _give(self, addresses: list[int], group: Group) -> Tensor:
         """Bring `given`, the table of what changes between steps, up to date, and return the one that this step is to read."""
         step = group.step
-        last = step.reference_steps - 1 if step.reference == "initial" else math.inf
         lr = 0.0 if isinstance(step.lr, Tensor) else step.lr
-        numbers = [lr, step.weight_decay, step.eps, -1.0 if step.maximize else 1.0, last]
+        numbers = [lr, step.weight_decay, step.eps, -1.0 if step.maximize else 1.0]
         numbers += [number for stage in step.stages for number in stage]
         values = [*addresses, group.seed, *np.array(numbers, np.float64).view(np.int64).tolist()]
         values += [0] * (len(self.given) - len(values))
@@ -221,4 +215,3 @@ class _Launch:
             return gradients
         dtype = dtype or self.precision
         return [gradient.to(dtype).resolve_neg().contiguous() for gradient in gradients]
-

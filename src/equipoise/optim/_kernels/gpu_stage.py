@@ -159,7 +159,7 @@ def power_of_two(n):
 
 @triton.jit
 def power_of(v, high, low):
-    """v^(high + low) for v >= 0: 2^(p log2 v), as power_of of cpu.c, which says more. A normal number, but of 0 and infinity."""
+    """v^(high + low) for v >= 0: 2^(p log2 v), as power_of of cpu.c, which says more. It is a normal number."""
     e, log = log2_of(v)
     exact = high * e
     rest = low * e + (high + low) * log
