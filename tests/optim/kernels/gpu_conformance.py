@@ -10,6 +10,7 @@ import itertools
 import math
 from dataclasses import replace
 
+import hypothesis
 import pytest
 import torch
 from torch.nn import Parameter
@@ -20,7 +21,7 @@ from equipoise.optim._kernels import gpu
 from equipoise.optim._telemetry import Telemetry
 from tests.conformance.table import KERNEL_ROWS
 
-from . import test_kernels
+from . import test_kernels, test_powers
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::equipoise.StabilityWarning"),
@@ -36,6 +37,13 @@ WAYS = list(itertools.product((0.5, 0.25, 0.125, 0.0, 0.3, -0.25), (1, 2, 3), ("
 CASES = list(itertools.product(ROWS, WAYS)) if COMPILED else [(row, way) for i, row in enumerate(ROWS) for way in WAYS[i::23]]
 REFERENCES = {f"golden-reference-{name}" for name in ("silent-start", "2-stages", "spike")}
 GOLDEN = [case for case in test_kernels.GOLDEN if COMPILED or case["name"] in REFERENCES]
+
+
+SETTINGS = hypothesis.settings(
+    max_examples=1000 if COMPILED else 15,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
 
 
 def prepare(slots):
@@ -95,6 +103,17 @@ def test_the_golden_trajectories_are_met_in_float32(case):
 @pytest.mark.parametrize("reference", ["none", "initial"])
 def test_every_average_is_corrected_by_its_own_age(reference):
     test_kernels.test_every_average_is_corrected_by_its_own_age("fused", reference)
+
+
+def test_steps_count_on_where_float32_stands_still():
+    test_kernels.test_steps_count_on_where_float32_stands_still("fused")
+
+
+@pytest.mark.parametrize(("dtype", "relative"), [(torch.float32, 5e-7), (torch.float64, 1e-14)])
+@SETTINGS
+@hypothesis.given(case=test_powers.CASES)
+def test_every_quotient_that_can_be_represented_is_right(dtype, relative, case):
+    test_powers.check("fused", dtype, relative, case)
 
 
 @pytest.mark.parametrize("exponent", [0.25, 0.0, 0.3, -0.1])
