@@ -136,7 +136,7 @@ INLINE float power_of(float v, float high, float low)
 
 /* S v^p for v >= 0 and ANY exponent but 0: 2^(p log2 v + log2 S), in double, where it is a normal number unless what it divides
    becomes 0 or infinity in float. */
-INLINE double scaled_power_float(float v, double exponent, double log_scale)
+INLINE double wide_power(float v, double exponent, double log_scale)
 {
     float fraction, e = log2_of(v, &fraction);
     double exact = exponent * ((double)e + (double)fraction) + log_scale;
@@ -148,35 +148,29 @@ INLINE double scaled_power_float(float v, double exponent, double log_scale)
     return v > 0 && v < INFINITY ? y : special;
 }
 
-/* The same, wider than double where the compiler has such a type: on x86, but not on every ARM. */
-static inline long double scaled_power_double(double v, long double exponent, long double log_scale)
-{
-    return exp2l(exponent * log2l(v) + log_scale);
-}
-
 #define REAL float
 #define NAME(name) name##_float
 #define SQRT sqrtf
 #define ABS fabsf
 #define POWER power_of
+#define SCALED_POWER(v, p) wide_power(v, (p)->exponent, (p)->log_scale)
 #define LARGEST FLT_MAX
-#define WIDE double
 #include "stage.h"
 #undef REAL
 #undef NAME
 #undef SQRT
 #undef ABS
 #undef POWER
+#undef SCALED_POWER
 #undef LARGEST
-#undef WIDE
 
 #define REAL double
 #define NAME(name) name##_double
 #define SQRT sqrt
 #define ABS fabs
 #define POWER(v, high, low) pow(v, high + low)
+#define SCALED_POWER(v, p) ((v) == 0 ? ((p)->exponent > 0 ? 0 : INFINITY) : pow(v, (p)->exponent) * (p)->scale)
 #define LARGEST DBL_MAX
-#define WIDE long double
 #include "stage.h"
 
 /* Random numbers for rounding, those of rounding.py: a function of the seed, the parameter, the step, what is rounded, and

@@ -1,5 +1,5 @@
 /* One stage of the update rule, with its reference scale, over a chunk, for REAL = float or double: cpu.c includes this once for
-   each. WIDE is a wider type. */
+   each. */
 
 /* What a stage is for one tensor at one step. */
 typedef struct {
@@ -7,7 +7,7 @@ typedef struct {
     REAL correction1, correction2; /* 1 / (1 - beta^t) */
     REAL scale, eps;
     REAL high, low; /* exponent = high + low; high times a whole number up to 149 is exact in float */
-    WIDE exponent, log_scale, wide_eps; /* log2 of the scale */
+    double exponent, log_scale, wide_eps; /* log2 of the scale */
     REAL sign;      /* of the input: -1 to ascend, in the first stage */
     REAL keep, lr;  /* theta <- keep theta - lr x, after the last stage */
     Power power;
@@ -28,8 +28,8 @@ INLINE REAL NAME(one_element)(REAL x, REAL *m, REAL *v, const NAME(Pass) *p, Pow
     case ZERO: w = 1; break;
     case BETWEEN: w = POWER(v_hat, p->high, p->low); break;
     default: {
-        WIDE wide = NAME(scaled_power)(v_hat, p->exponent, p->log_scale) + p->wide_eps;
-        return (REAL)((WIDE)m_hat / (wide + (WIDE)(wide == 0)));
+        double wide = SCALED_POWER(v_hat, p) + p->wide_eps;
+        return (REAL)((double)m_hat / (wide + (double)(wide == 0)));
     }
     }
     REAL denominator = p->scale * w + p->eps;
@@ -138,7 +138,7 @@ static NAME(Pass) NAME(make_pass)(const Stage *stage, const Memory *memory, doub
         .beta2 = (REAL)stage->beta2, .rest2 = (REAL)(1 - stage->beta2),
         .correction1 = (REAL)(1 / (1 - pow(stage->beta1, m_age))), .correction2 = (REAL)(1 / (1 - pow(stage->beta2, v_age))),
         .scale = (REAL)pow(R, 0.5 - p), .eps = (REAL)group->eps, .high = (REAL)high, .low = (REAL)(p - high),
-        .exponent = p, .log_scale = (WIDE)((0.5L - p) * log2l(R)), .wide_eps = group->eps,
+        .exponent = p, .log_scale = (0.5 - p) * log2(R), .wide_eps = group->eps,
         .sign = group->maximize && index == 0 ? -1 : 1,
         .keep = (REAL)(1 - group->lr * group->weight_decay), .lr = (REAL)group->lr,
         .power = (Power)stage->power,
