@@ -110,7 +110,6 @@ def test_a_step_calls_few_functions_for_each_parameter():
         sets = (everyone, everyone, everyone - {0}, everyone - {1})
         found.append([calls(optimizer, members) for members in sets])
     first, same, _, other = ((two - one) / 1000 for one, two in zip(*found, strict=True))
-    print(first, same, other)
     assert first < 60
     assert same < 3
     assert other < 8
