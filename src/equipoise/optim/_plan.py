@@ -62,9 +62,9 @@ class Part(NamedTuple):
     copy: Tensor | None
     """The copy of the parameter that it works on, where the parameter's memory has gaps."""
     addresses: tuple[int, ...]
-    """Of the tensors of the state."""
+    """Where the tensors of the state lie."""
     address: int
-    """Of the parameter, as its size, layout and dtype are those of what is here of it."""
+    """Where the parameter lies; as with its size, layout and dtype, what is meant is the part of it that is here."""
     elements: int
     contiguous: bool
     dtype: torch.dtype

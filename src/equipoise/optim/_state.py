@@ -31,7 +31,7 @@ class View(NamedTuple):
     sharded: bool = False
     complex: bool = False
     order: tuple[int, ...] | None = None
-    """Of the dimensions; None where they lie in memory in their own order."""
+    """The order of dimensions in memory; None where it is their own."""
 
     def of(self, tensor: Tensor) -> Tensor:
         """A tensor of the parameter's shape as the kernels see it."""
@@ -73,7 +73,7 @@ class Keys(NamedTuple):
     moments: tuple[str, ...]
     """By stage."""
     ages: tuple[str, ...]
-    """Of the later stages, which may begin in mid-run."""
+    """By later stage: these may begin in mid-run."""
     references: tuple[str, ...]
     """By stage, where there are any."""
     tensors: Callable[[dict[str, Any]], tuple[Tensor, ...]]
