@@ -213,7 +213,9 @@ def _reference(value: Any, key: str, place: str) -> Tensor:
         squares = value.double().expand(rules.REFERENCE_STEPS)
         if squares.isfinite().all() and squares[0] >= 0 and (squares.diff() >= 0).all():
             return value.expand(rules.REFERENCE_STEPS).clone() if value.dim() == 0 else value
-    raise StateDictError(f"{place} has a {printable(key, 80)} that is not {rules.REFERENCE_STEPS} finite numbers in ascending order")
+    raise StateDictError(
+        f"{place} has a {printable(key, 80)} that is not {rules.REFERENCE_STEPS} finite numbers in ascending order"
+    )
 
 
 def _number(value: Any) -> float | None:
