@@ -20,6 +20,18 @@ WORDS = st.sampled_from(
     ["auto", "0.9", "(0.9, 0.999)", "9e-1", "equipoise.SMES", "", "\x1b[31m", "\u202e", "0x10", "1" * 400, "nan"]
 )
 PAIRS = st.sampled_from([[0.9, 0.999], [0.95, 0.7], [[0.9, 0.99], [0.8, 0.9]], [0.9], ["0.9", "0.99"], [0.9, 0.9, 0.9], []])
+GOOD = st.sampled_from(
+    [
+        {"optimizer": {"type": "AdamW", "params": {"lr": 0.001, "betas": [0.9, 0.999]}}},
+        {"training": {"adam_beta1": 0.9, "adam_beta2": 0.95}, "seed": 1},
+        {
+            "arm": [
+                {"optimizer": "equipoise.SMES", "betas": [0.9, 0.99], "exponent": 0.25},
+                {"beta1": 0.9, "beta2": 0.7, "k": 2},
+            ]
+        },
+    ]
+)
 TREES = st.recursive(
     NUMBERS | WORDS | PAIRS | st.booleans(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=6),
@@ -59,7 +71,7 @@ SNIPPETS = st.sampled_from(
 @st.composite
 def files(draw):
     """The suffix and the bytes of a file that is nearly a configuration: up to three snippets are put into a good one."""
-    tree = draw(st.dictionaries(NAMES, TREES, min_size=1, max_size=5))
+    tree = draw(GOOD) | draw(st.dictionaries(NAMES, TREES, max_size=2))
     suffix, write = draw(
         st.sampled_from([("json", json.dumps), ("toml", tomli_w.dumps), ("yaml", yaml.safe_dump), ("yml", str)])
     )

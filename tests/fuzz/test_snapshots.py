@@ -8,13 +8,12 @@ import shutil
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equipoise.errors import UnusableInputError
 from equipoise.monitor import Snapshots
 
-from .answers import many
 from .checkpoints import ODD, change, places, written
 
 FOREIGN = [
@@ -88,7 +87,7 @@ def damage(folder, how, manifest, where, odd):
         described.write_text(json.dumps({"sha256": hashlib.sha256(data.read_bytes()).hexdigest()}))
 
 
-@many
+@settings(max_examples=max(300, settings().max_examples))
 @given(damages())
 def test_a_run_goes_on_from_the_newest_good_snapshot(good, damaged):
     how, manifest, where, odd, foreign = damaged

@@ -569,6 +569,16 @@ def test_a_checkpoint_must_hold_one_optimizer(tmp_path, number):
         convert_checkpoint(tmp_path / "in.pt", tmp_path / "out.pt", SMES)
 
 
+@pytest.mark.parametrize(
+    "value", ["x", torch.ones(3), torch.tensor(math.nan), torch.tensor(-1.0), torch.arange(20.0).flip(0), torch.ones(20).long()]
+)
+def test_a_reference_that_cannot_be_is_refused(value):
+    saved = trained(SMES, {"lr": 0.01}).state_dict()
+    saved["state"][0]["reference"] = value
+    with pytest.raises(StateDictError, match="has a reference that is not 20 finite numbers in ascending order"):
+        convert_state_dict(saved, Equipoise)
+
+
 def test_what_is_wrong_in_a_checkpoint_is_said_with_its_file_and_place(tmp_path):
     saved = trained(AdamW, ADAM).state_dict()
     saved["state"][0]["step"] = "x"

@@ -124,7 +124,8 @@ def _recipe(path: Path, where: str, mapping: dict[Any, Any]) -> Recipe | None:
     place = where if _is_group(where) else ", ".join(f"{where}.{key}".lstrip(".") for key in keys) + note
     if betas == "auto":
         raise UnusableInputError(
-            f"{path}: {place} is 'auto', which the trainer fills in when it starts; check the trainer's own arguments instead"
+            f"{path}: {printable(place)} is 'auto', which the trainer fills in when it starts; check the trainer's own"
+            " arguments instead"
         )
     entries = cast("list[Any]", betas) if isinstance(betas, list) else []
     per_stage = len(entries) > 0 and all(isinstance(entry, list) for entry in entries)
@@ -135,7 +136,7 @@ def _recipe(path: Path, where: str, mapping: dict[Any, Any]) -> Recipe | None:
     try:
         return Recipe(place, Hyperparameters.parse(cast("Any", betas), exponent, stages))
     except ArgumentError as error:
-        raise UnusableInputError(f"{path}: at {place}: {error}") from None
+        raise UnusableInputError(f"{path}: at {printable(place)}: {error}") from None
 
 
 def _is_group(where: str) -> bool:
@@ -166,14 +167,14 @@ def _plain(value: Any) -> Any:
 def _summary(content: Any, mappings: list[tuple[str, dict[Any, Any]]]) -> str:
     """What a file without betas holds instead, for the message."""
     groups = [
-        f"{where} ({', '.join(ascii(key).strip(chr(39)) for key in mapping if key != 'params')})"
+        printable(f"{where} ({', '.join(ascii(key).strip(chr(39)) for key in mapping if key != 'params')})")
         for where, mapping in mappings
         if _is_group(where)
     ]
     if groups:
         return f"parameter groups without betas: {listed(groups, 3)}"
     if isinstance(content, Mapping) and content:
-        return f"at the top the keys {listed([ascii(key) for key in cast('Mapping[Any, Any]', content)], 8)}"
+        return f"at the top the keys {listed([printable(ascii(key), 40) for key in cast('Mapping[Any, Any]', content)], 8)}"
     if content is None or content in ({}, [], ()):
         return "nothing"
     return f"no mapping, but a value of type {type(cast('object', content)).__name__}"

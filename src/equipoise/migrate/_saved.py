@@ -24,6 +24,8 @@ from equipoise.optim._state import refuse_other_stages, suffixes
 MOMENTS = ("exp_avg", "square_avg", "momentum_buffer")
 """What the keys of averages begin with: each has the shape of its parameter."""
 SWITCHES = ("amsgrad", "centered", "nesterov", "decoupled_weight_decay")
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128)
+"""What averages are kept in; 8 bits are too few for torch to compute with."""
 MOST_STEPS = 2**53
 """Beyond it a double does not count."""
 
@@ -198,7 +200,7 @@ def _check_moment(value: Any, key: str, place: str) -> None:
         return  # of an optimizer in this process
     if (
         not isinstance(value, Tensor)
-        or not (value.is_floating_point() or value.is_complex())
+        or value.dtype not in DTYPES
         or value.layout is not torch.strided
         or value.is_meta
         or value.untyped_storage().nbytes() < value.numel() * value.element_size()
@@ -213,7 +215,9 @@ def _reference(value: Any, key: str, place: str) -> Tensor:
         squares = value.double().expand(rules.REFERENCE_STEPS)
         if squares.isfinite().all() and squares[0] >= 0 and (squares.diff() >= 0).all():
             return value.expand(rules.REFERENCE_STEPS).clone() if value.dim() == 0 else value
-    raise StateDictError(f"{place} has a {printable(key, 80)} that is not {rules.REFERENCE_STEPS} finite numbers in ascending order")
+    raise StateDictError(
+        f"{place} has a {printable(key, 80)} that is not {rules.REFERENCE_STEPS} finite numbers in ascending order"
+    )
 
 
 def _number(value: Any) -> float | None:

@@ -57,6 +57,7 @@ class Snapshots:
         UnusableInputError: the folder cannot be made.
 
     Example:
+        >>> import torch
         >>> model = torch.nn.Linear(2, 1)
         >>> snapshots = Snapshots({"model": model})
         >>> snapshots.take(0)
