@@ -7,11 +7,11 @@ without another look, except that text is text: who prints a name prints it with
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from types import NoneType
 from typing import Any, Literal, TypeAlias, TypedDict, cast
 
 import numpy as np
@@ -27,8 +27,10 @@ TIME = 1e11
 """The latest time, in seconds since the epoch: in the year 5138."""
 STAGES = 100
 DIMENSIONS = 64
-NONFINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+NONFINITE = frozenset({"nan", "inf", "-inf"})
 """What stands for the numbers that JSON does not have."""
+LARGEST = int(sys.float_info.max)
+"""The largest integer that is a number to compute with."""
 SHARES = slice(INDICATORS.index("zero_fraction"), INDICATORS.index("nonfinite_fraction") + 1)
 
 Object: TypeAlias = Mapping[str, Any]
@@ -125,7 +127,7 @@ def too_long() -> str:
 
 def _parsed(line: bytes) -> Object:
     try:
-        found = json.loads(line.decode(), parse_constant=_refuse_constant)
+        found = _DECODER.decode(line.decode())
     except RecursionError:
         raise ValueError("its JSON is nested too deeply") from None
     except UnicodeDecodeError as error:
@@ -141,6 +143,9 @@ def _parsed(line: bytes) -> Object:
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no number of JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _header(line: Object) -> RunInfo:
@@ -177,9 +182,8 @@ def _reading(line: Object, header: RunInfo) -> ReadingLine:
     if most >= len(groups):
         raise ValueError(f"groups: it has {len(groups)}, numbered from 0, but there are tensors of group {most}")
     table = [_list(columns, indicator) for indicator in INDICATORS]
-    for indicator, column in zip(INDICATORS, table, strict=True):
-        if len(column) != tensors:
-            raise ValueError(f"{indicator} must have a number for each of the {tensors} tensors, not {len(column)}")
+    if any(len(column) != tensors for column in table):
+        raise ValueError(f"each of {', '.join(INDICATORS)} must have a number for each of the {tensors} tensors")
     values, missing = _numbers(chain.from_iterable(table))
     values, absent = values.reshape(len(INDICATORS), tensors), missing.reshape(len(INDICATORS), tensors)
     if (absent != absent[0]).any():
@@ -301,28 +305,33 @@ def _time(line: Object, key: str) -> float:
 def _number(value: Any, key: str) -> float:
     if type(value) is float:
         return value
-    if type(value) is int:
-        try:
-            return float(value)
-        except OverflowError:
-            pass
-    elif isinstance(value, str) and value in NONFINITE:
-        return NONFINITE[value]
-    raise _refused(printable(key, 40), value, 'a number, "nan", "inf" or "-inf"')
+    if not _is_number(value):
+        raise _refused(printable(key, 40), value, 'a number, "nan", "inf" or "-inf"')
+    return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is what a file has for a number: also an integer as small as floats are, or one of three words."""
+    return (
+        type(value) is float
+        or (type(value) is int and abs(value) <= LARGEST)
+        or (isinstance(value, str) and value in NONFINITE)
+    )
 
 
 def _numbers(values: Iterable[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Numbers as an array, with NaN for null, and where null is."""
     found = list(values)
     kinds = set(map(type, found))
-    missing = np.zeros(len(found), np.bool_)
-    if not kinds <= {float}:  # the usual case is quick
-        for index, value in enumerate(found):
-            if value is None:
-                missing[index], found[index] = True, math.nan
-            else:
-                found[index] = _number(value, "the number of a tensor")
-    return np.array(found, np.float64), missing
+    missing = np.array([value is None for value in found]) if NoneType in kinds else np.zeros(len(found), np.bool_)
+    texts = {value for value in found if isinstance(value, str)} if str in kinds else set[str]()
+    try:
+        if kinds <= {float, int, str, NoneType} and texts <= NONFINITE:
+            return np.array(found, np.float64), missing
+    except OverflowError:
+        pass
+    wrong = next(value for value in found if value is not None and not _is_number(value))
+    raise _refused("the number of a tensor", wrong, 'a number, "nan", "inf" or "-inf"')
 
 
 def _refused(key: str, value: Any, accepted: str) -> ValueError:
