@@ -201,6 +201,7 @@ class Overview:
             for name in names:
                 self.place_of.setdefault(name, len(self.place_of))
             self._limit_buckets()
+            self._make_room(self.used)
             first = np.array([self.place_of[name] for name in names], np.int64) * self.kinds
             self._newest = names, (first[:, None] + np.arange(self.kinds)).ravel()
         return self._newest[1]
