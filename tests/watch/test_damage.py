@@ -13,8 +13,9 @@ import pytest
 from equipoise.monitor import JsonLines
 from equipoise.monitor._recording.run_file import INDICATORS, LINE_BYTES, RunInfo, event_line, header_line, reading_line
 from equipoise.watch import Run, _story
+from equipoise.watch._file.fields import STEPS
 from equipoise.watch._file.index import INDEX
-from equipoise.watch._file.lines import STEPS, parse_line
+from equipoise.watch._file.lines import parse_line
 from equipoise.watch._overview import FEWEST_BUCKETS
 from equipoise.watch._story import Story
 from tests.monitor.samples import NAMES, RUN, Action, group, reading, verdict
