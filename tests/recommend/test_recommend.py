@@ -167,7 +167,7 @@ def test_names_are_text(tmp_path, run):
     assert out.replace("\n", "").isprintable()
 
 
-def test_of_a_run_that_was_resumed_with_fewer_groups_the_present_ones_count(tmp_path, answer):
+def test_of_a_run_that_was_resumed_with_more_or_fewer_groups_the_present_ones_count(tmp_path, answer, run):
     run_folder(tmp_path, [2.0, 2.0])
     sink = JsonLines(tmp_path)
     sink.open(RunInfo("mine", 0.0, {}, ("first", "second"), ((4, 4), (4, 4)), (0, 1)))
@@ -175,6 +175,8 @@ def test_of_a_run_that_was_resumed_with_fewer_groups_the_present_ones_count(tmp_
     measured = TensorReading(1.0, 0.3, 1.0, 0.01, 1.0, 7.0, 0.0, 0.0, 1.0, math.nan)
     sink.write(Reading(30, 0.0, True, {}, (group, group), dict.fromkeys(("first", "second"), measured)))
     sink.close()
+    code, out, err = run("recommend", tmp_path, "--reference", "none")  # more groups than in the beginning
+    assert (code, err, "group 1: exponent" in out) == (0, "", True)
     run_folder(tmp_path, [2.0] * 5)
     found, group = answer(tmp_path, "--reference", "none")
     assert found["steps"] == 50

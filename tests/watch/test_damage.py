@@ -13,8 +13,9 @@ import pytest
 from equipoise.monitor import JsonLines
 from equipoise.monitor._recording.run_file import INDICATORS, LINE_BYTES, RunInfo, event_line, header_line, reading_line
 from equipoise.watch import Run, _story
+from equipoise.watch._file.fields import STEPS
 from equipoise.watch._file.index import INDEX
-from equipoise.watch._file.lines import STEPS, parse_line
+from equipoise.watch._file.lines import parse_line
 from equipoise.watch._overview import FEWEST_BUCKETS
 from equipoise.watch._story import Story
 from tests.monitor.samples import NAMES, RUN, Action, group, reading, verdict
@@ -91,7 +92,7 @@ ACTION = event_line(Action("rollback", 1, (verdict(1),), "back"))
         (changed(line(1), "groups", 0, "betas", to=[]), "1 exponents and 0 pairs of betas"),
         (changed(line(1), "groups", 0, "betas", 0, to=[0.9]), "betas must be pairs"),
         (changed(line(1), "groups", to=[]), "groups: it has 0"),
-        (changed(line(1), "tensors", "bound", to=[1.0]), "bound must have a number for each of the 2 tensors, not 1"),
+        (changed(line(1), "tensors", "bound", to=[1.0]), "norm_ratio must have a number for each of the 2 tensors"),
         (changed(line(1), "tensors", "bound", 0, to=[]), "the number of a tensor must be a number"),
         (changed(line(1), "tensors", "bound", 0, to=None), "all of its numbers or none"),
         (changed(line(1), "tensors", "bound", 0, to=-1), "must not be negative"),

@@ -78,7 +78,8 @@ def from_run(folder: str | Path, reference: Reference = "initial") -> Evidence:
     first = readings[0].named(readings[0].second_moment) if reference == "initial" else {}
     chosen = [readings[i] for i in sorted({round(float(i)) for i in np.linspace(0, len(readings) - 1, SNAPSHOTS)})]
     densities = _densities(readings)
-    snapshots = tuple(_snapshot(reading, readings[-1].header, first, densities, reference) for reading in chosen)
+    last = readings[-1]
+    snapshots = tuple(_snapshot(reading, last, first, densities, reference) for reading in chosen)
     of = "" if len(chosen) == count else f" of {count:,}"
     broken = "" if broken_at is None else f", after which gradients were not finite (step {broken_at:,})"
     source = f"{folder}: {len(chosen)}{of} readings from step {chosen[0].step:,} to {chosen[-1].step:,}{broken}"
@@ -123,11 +124,13 @@ def _densities(readings: Sequence[_Gradients]) -> dict[str, float]:
 
 def _snapshot(
     reading: _Gradients,
-    header: RunInfo,
+    last: _Gradients,
     first: Mapping[str, float],
     densities: Mapping[str, float],
     reference: Reference,
 ) -> Snapshot:
+    """What a reading says of the tensors and groups that the last reading has."""
+    header = last.header
     layers: list[LayerGradients] = []
     second_moments = reading.named(reading.second_moment)
     for name, shape, group in zip(header.tensors, header.shapes, header.group_of, strict=True):
@@ -137,7 +140,7 @@ def _snapshot(
         against = math.sqrt(squared) if squared else None
         density = densities.get(name) or None
         layers.append(LayerGradients(name, group, shape, math.sqrt(second_moments[name]), against, density=density))
-    return Snapshot(reading.step, compared(layers), (None,) * len(reading.groups))
+    return Snapshot(reading.step, compared(layers), (None,) * len(last.groups))
 
 
 def _settings(readings: Sequence[_Gradients], number: int) -> GroupSettings:

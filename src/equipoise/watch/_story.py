@@ -56,6 +56,8 @@ class Story:
         self.generation += 1
         self.overview = Overview()
         """The curves of metrics and parameter groups."""
+        self._kind: tuple[tuple[tuple[str, ...], tuple[int, ...]], list[str]] = ((), ()), []
+        """The metrics and stages of the newest reading, and the names of its series."""
         self.tensors = Overview(len(INDICATORS))
         """The curves of tensors, with a kind for each indicator. They are many, so that they may have fewer buckets."""
         self.newest: tuple[RunInfo, ReadingLine] | None = None
@@ -117,10 +119,14 @@ class Story:
 
     def _series(self, reading: ReadingLine) -> list[str]:
         """The names of the numbers of a reading that are none of tensors."""
-        series = series_names(reading.metrics, [len(group.exponent) for group in reading.groups], ())
+        kind = tuple(reading.metrics), tuple(len(group.exponent) for group in reading.groups)
+        if kind == self._kind[0]:  # as that of nearly every reading
+            return self._kind[1]
+        series = series_names(*kind, ())
         known = self.overview.place_of
         if len(known) + len(series) > CURVES and len(known.keys() | series) > CURVES:
             raise ValueError(f"with it the run would have more than {CURVES:,} metrics and numbers of groups")
+        self._kind = kind, series
         return series
 
     def _check_tensors(self, header: RunInfo) -> None:

@@ -36,6 +36,8 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("the page of a run", "watch") from error
 
 HOST = "127.0.0.1"
+RUNS = 100
+"""A page shows so many runs at most. The terminal and ``--json`` have no limit."""
 
 
 def application(served: ServedRuns, when_done: Callable[[asyncio.Task[None]], None]) -> Starlette:
@@ -92,12 +94,14 @@ def serve(runs: Sequence[Run], port: int = 0) -> None:
     """Serve a page that follows runs at 127.0.0.1, and print its address, until interrupted.
 
     Args:
-        runs: at least one run.
+        runs: at least one run, and at most 100.
         port: the port of the page; 0 takes one that is free.
 
     Raises:
-        UnusableInputError: the port is taken.
+        UnusableInputError: the port is taken, or there are too many runs.
     """
+    if len(runs) > RUNS:
+        raise UnusableInputError(f"a page shows up to {RUNS} runs, not {len(runs):,}: name fewer, or use --once or --json")
     failures = list[BaseException]()
 
     def stop(following: asyncio.Task[None]) -> None:

@@ -105,8 +105,8 @@ class _SinkCaller:
             self._drop(f"{method} failed: {type(error).__name__}: {error}")
 
     def _drop(self, reason: str) -> None:
-        self.dropped = True
         _log.warning("%r gets no more readings, training goes on: %s", self.sink, reason)
+        self.dropped = True  # last: whoever sees it finds the reason in the log
 
 
 class _ThreadedSinkCaller(_SinkCaller):
