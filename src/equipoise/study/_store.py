@@ -30,6 +30,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from equipoise.errors import UnusableInputError
 from equipoise.study._cells import Cell, Result
+from equipoise.study._names import LONGEST_NAME
 
 METADATA = MetaData()
 
@@ -52,7 +53,7 @@ READINGS = Table(
     METADATA,
     Column("trial", String(64), ForeignKey("trial.key"), primary_key=True),
     Column("epoch", Integer, primary_key=True),
-    Column("name", String(255), primary_key=True),
+    Column("name", String(LONGEST_NAME), primary_key=True),
     Column("value", Float),  # NULL is NaN, which SQLite does not have
 )
 

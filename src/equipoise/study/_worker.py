@@ -29,6 +29,7 @@ import torch
 from equipoise.balance import Controller, GeneralizationController
 from equipoise.errors import ArgumentError, EquipoiseError, StabilityWarning
 from equipoise.study._cells import Assignment
+from equipoise.study._names import check_reported_names
 from equipoise.study._spec import TaskSource
 
 
@@ -128,8 +129,9 @@ class Trial:
 
         Raises:
             ArithmeticError: one of them is not finite. Let it pass: the trial ends as diverged.
-            ArgumentError: the arm's controller needs a loss that was not reported.
+            ArgumentError: a name that cannot be stored, or the arm's controller needs a loss that was not reported.
         """
+        check_reported_names(metrics)
         numbers = {name: float(value.item() if isinstance(value, torch.Tensor) else value) for name, value in metrics.items()}
         if self._controller is not None:
             numbers["exponent"] = _controlled(self._controller, numbers)
