@@ -17,7 +17,7 @@ ASSIGNMENT = Assignment(TaskSource("task.py", "train", "0" * 64), "loss", 3, "to
 @pytest.mark.parametrize("name", ["", "a\0b", "half \ud800", "x" * 256, "\0" * 10_000])
 def test_a_reported_number_with_a_name_that_cannot_be_stored_is_refused_in_one_line(name):
     sent = []
-    with pytest.raises(ArgumentError, match="the name of a reported number = .* must be 1 to 255 characters") as caught:
+    with pytest.raises(ArgumentError, match=r"the name of a reported number = .* must be 1 to 255 characters") as caught:
         Trial(ASSIGNMENT, sent.append).report(**{name: 1.0})
     assert sent == []
     assert len(str(caught.value)) < 300
