@@ -35,6 +35,11 @@ class Assignment:
     """Sums over more threads round differently: another number of them is another trial."""
 
     @property
+    def needed(self) -> set[str]:
+        """What the task has to report."""
+        return {self.metric}
+
+    @property
     def key(self) -> str:
         """What a trial trains, for the store: equal assignments are the same trial, under whatever arm's name.
 

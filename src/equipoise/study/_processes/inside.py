@@ -59,7 +59,7 @@ def work(connection: Connection, job: Job) -> None:
         seed_all(assignment.seed)
         task(trial)
     except BaseException as error:  # also of sys.exit: a task has no say in how the process ends
-        status, reason = "failed", _in_one_line(error)
+        status, reason = "failed", in_one_line(error)
         traceback.print_exc()
     if trial is not None and trial.diverged:
         # A task may catch DivergedError and raise something else on its way out; a diverged trial is an outcome all the same.
@@ -142,7 +142,7 @@ def _end_with_the_study() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _in_one_line(error: BaseException) -> str:
+def in_one_line(error: BaseException) -> str:
     """What an error says, and where it was raised."""
     said = printable(" ".join("".join(traceback.format_exception_only(error)).split()), 300)
     frames = traceback.extract_tb(error.__traceback__)
