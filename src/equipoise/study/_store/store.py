@@ -52,10 +52,12 @@ TRIALS = Table(
 READINGS = Table(
     "reading",
     METADATA,
+    # In the order in which they are asked for: the curve of a number is in one place.
     Column("trial", String(64), ForeignKey("trial.key"), primary_key=True),
-    Column("epoch", Integer, primary_key=True),
     Column("name", String(LONGEST_NAME), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
     Column("value", Float),  # NULL is NaN, which SQLite does not have
+    sqlite_with_rowid=False,  # half the size
 )
 
 COSTS = Table(
