@@ -143,6 +143,10 @@ class Study(BaseModel):
     """A list, or ``{ low = ..., high = ..., count = ... }``, evenly spaced on a logarithmic axis."""
     diverged: float | None = Field(default=None, allow_inf_nan=False)
     """The metric that a diverged trial counts with; by default the worst value that any trial of the study reported."""
+    margin: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Differences of the metric up to this do not matter: the study also shows which arms are as good, within it."""
+    target: float | None = Field(default=None, allow_inf_nan=False)
+    """The study also compares how long the arms take until the metric reaches this."""
     arms: list[Arm] = Field(alias="arm", min_length=2)
 
     @model_validator(mode="after")
