@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 EXACT_SEEDS = 16
 """Up to this many seeds all 2^n sign patterns are counted; beyond, so many random ones."""
 
-RANDOM_PATTERNS = 99_999
+RANDOM_PATTERNS = 9_999
 
 
 def sign_flip_p_value(differences: NDArray[np.float64], *, rounding: float = 0.0) -> float:
