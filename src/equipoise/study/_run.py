@@ -36,9 +36,9 @@ def run(
     """Run the trials of a study that are missing, and compare its arms.
 
     Every learning rate of every arm trains on the tuning seeds. Then every arm trains at its best learning rate on fresh seeds,
-    the same for all arms, and is compared with the baseline seed by seed (a paired t interval, and an exact sign-flip test with
-    Holm's correction). Trials run in processes of their own and are kept as soon as they finish: an interrupted study continues
-    where it was, and a second run of a finished one trains nothing.
+    the same for all arms, and is compared with the baseline seed by seed: the paired t intervals of all arms hold at once with
+    95 % confidence, and verdicts are read off them. Trials run in processes of their own and are kept as soon as they finish:
+    an interrupted study continues where it was, and a second run of a finished one trains nothing.
 
     A script that calls this needs the usual guard of :mod:`multiprocessing`, ``if __name__ == "__main__":``.
 
