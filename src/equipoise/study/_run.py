@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from equipoise._words import did_you_mean
 from equipoise.errors import StudyStoppedError, UnusableInputError
 from equipoise.hyperparameters import whole_number
-from equipoise.study._analysis import Analysis, Tuned, analyse, tune
+from equipoise.study._analysis import Analysis, Tuned, analyse, too_few_seeds, tune
 from equipoise.study._cells import Cell, Table, trials
 from equipoise.study._changes import differing_arms, differing_sources
 from equipoise.study._keeping import Keeping
@@ -18,11 +20,10 @@ from equipoise.study._processes import usable_cores
 from equipoise.study._processes.pool import Conditions, execute
 from equipoise.study._processes.rehearsal import rehearse
 from equipoise.study._processes.stopping import Stop
-from equipoise.study._records import record_cells, record_study, recorded_hyperparameters, recorded_study
+from equipoise.study._records import record_cells, record_study, recorded
 from equipoise.study._report.page import write_html
 from equipoise.study._report.progress import Progress, default_progress
 from equipoise.study._spec import Study, locate_task, read_study
-from equipoise.study._statistics import LEVEL, seeds_within_reach, smallest_adjusted_p_value
 from equipoise.study._store import Spool, Store, Turn, sqlite_file, sqlite_url
 
 Existing: TypeAlias = Literal["reuse", "fork", "fresh"]
@@ -42,9 +43,9 @@ def run(
     """Run the trials of a study that are missing, and compare its arms.
 
     Every learning rate of every arm trains on the tuning seeds. Then every arm trains at its best learning rate on fresh seeds,
-    the same for all arms, and is compared with the baseline seed by seed (a paired t interval, and an exact sign-flip test with
-    Holm's correction). Trials run in processes of their own and are kept as soon as they finish: an interrupted study continues
-    where it was, and a second run of a finished one trains nothing. A trial that fails stops no other: it is missing in the
+    the same for all arms, and is compared with the baseline seed by seed: the paired t intervals of all arms hold at once with
+    95 % confidence, and verdicts are read off them. Trials run in processes of their own and are kept as soon as they finish:
+    an interrupted study continues where it was, and a second run of a finished one trains nothing. A trial that fails stops no other: it is missing in the
     verdict, which says so, and the next run tries it again.
 
     Ctrl-C, SIGTERM or SIGHUP let the trials that run finish and start no more. A second one ends them at once.
@@ -127,6 +128,8 @@ def run(
     return analysis
 
 
+HOW_TO_FORK = "Undo the change, or run with --fork (existing=\"fork\"), which keeps these trials apart and runs what has changed anew."
+
 HOW_TO_GO_ON: dict[Existing, str] = {
     "reuse": "run the same command again to continue",
     "fork": "run the same command again to continue",
@@ -152,21 +155,96 @@ class _Run:
         self.rehearsed = False
 
     def complete(self) -> list[Tuned]:
-        """Run everything that is missing, and return how the arms were tuned."""
+        """Run everything that is missing, and return how the arms were tuned.
+
+        Raises:
+            UnusableInputError: something cannot be used, or has changed. No trial was run.
+            StudyStoppedError: the run stopped before its end.
+        """
         tuning = list(self.table.cells)
-        self.keeping.empty_spool()
+        if read := self.keeping.spool.empty_into(self.store):
+            self.progress.tell(f"{read} result(s) that the store could not take in an earlier run are in it now")
         if self.existing == "fresh":
-            self.store.supersede(self.study.name)
-        former = self.store.do(lambda connection: recorded_study(connection, self.study.name))
-        self._refuse_changed_arms(former)
-        least = smallest_adjusted_p_value(self.study.seeds, len(self.study.arms) - 1)
-        if least > LEVEL:
-            enough = seeds_within_reach(len(self.study.arms) - 1)
-            self.progress.warn(
-                f"with {self.study.seeds} seeds significance is out of reach: no p value can fall below {least:.3g}; use seeds ="
-                f" {enough} or more"
-            )
-        self._complete(tuning)
+            self._begin_anew()
+        former = self.store.do(lambda connection: recorded(connection, self.study.name))
+        if former is not None:
+            self._refuse_changed_arms(former.study)
+            self.table.hyperparameters = former.hyperparameters
+        for remark in too_few_seeds(self.study.seeds, len(self.study.arms) - 1):
+            self.progress.warn(remark)
+        self._prepare(tuning)
+        self.store.do(lambda connection: record_study(connection, self.table, self.file))
+        self._train(tuning)
         tuned = [tune(self.table, arm) for arm in self.study.arms]
-        self._complete(self.table.plan_comparison({found.arm.name: found.chosen for found in tuned}))
+        comparison = self.table.plan_comparison({found.arm.name: found.chosen for found in tuned})
+        self._prepare(comparison)
+        self._train(comparison)
         return tuned
+
+    def _begin_anew(self) -> None:
+        kept = self.store.keys_of(self.study.name)
+        self.store.set_aside(kept)
+        for key in {*kept, *(cell.assignment.key for cell in self.table.cells)}:
+            shutil.rmtree(self.conditions.checkpoints / key, ignore_errors=True)
+
+    def _refuse_changed_arms(self, former: Mapping[str, Any]) -> None:
+        changed = differing_arms(former, self.study)
+        if changed and self.existing == "reuse" and self.store.keys_of(self.study.name):
+            listed = "\n".join(f"  {each}" for each in changed)
+            raise UnusableInputError(f"the study is not what it was when its trials were kept:\n{listed}\n{HOW_TO_FORK}")
+
+    def _prepare(self, cells: Sequence[Cell]) -> None:
+        """Fill the cells of a phase with what is kept, and see to it that the others can be run."""
+        self.store.fill(cells)
+        keys = [cell.assignment.key for cell in cells if cell.result is None]
+        outdated = self.store.outdated(keys)
+        if outdated.keys and self.existing == "reuse":
+            since = f"{outdated.since:%Y-%m-%d %H:%M} UTC"
+            raise UnusableInputError(
+                f"{len(outdated.keys)} trial(s), kept since {since}, ran other code than there is now:\n"
+                f"{differing_sources(outdated)}\n{HOW_TO_FORK}"
+            )
+        self.store.set_aside(outdated.keys)
+        if keys and not self.rehearsed:
+            self._rehearse()
+
+    def _rehearse(self) -> None:
+        """See whether the task can be loaded and the optimizers made, and whether the metric's name is one that the task knows."""
+        arms = {cell.arm: cell for cell in reversed(self.table.cells)}
+        self.conditions.logs.mkdir(parents=True, exist_ok=True)
+        log = self.conditions.logs / "rehearsal.log"
+        found = rehearse([arms[arm.name] for arm in self.study.arms], self.study.task, log, self.study.timeout)
+        self.rehearsed = True
+        self.table.hyperparameters = found.hyperparameters
+        for warning in found.warnings:
+            self.progress.warn(warning)
+        words = set(re.findall(r"\w+", " ".join(found.sources.values())))
+        for name in sorted(self.table.cells[0].assignment.needed):
+            if words and not words.issuperset(re.findall(r"\w+", name)):
+                files = ", ".join(sorted(found.sources))
+                self.progress.warn(f"the task may never report {name!r}: the name is not in {files}{did_you_mean(name, words)}")
+
+    def _train(self, cells: Sequence[Cell]) -> None:
+        """Run the trials of a phase that are not kept."""
+        self.store.do(lambda connection: record_cells(connection, self.table, list(cells)))
+        planned = trials(cells)
+        missing = [cell for cell in planned if cell.result is None]
+        done = len(planned) - len(missing)
+        self.progress.phase(cells[0].phase, len(planned), done)
+        if done:
+            self._tell_what_is_reused([cell for cell in planned if cell.result is not None])
+        execute(missing, self.conditions, self.keeping, self.keeping.stop)
+        if reason := self.keeping.stop.reason:
+            finished = sum(cell.result is not None for cell in planned)
+            raise StudyStoppedError(
+                f"{reason}; {finished} of the {len(planned)} trials of the {cells[0].phase} are finished and kept;"
+                f" {HOW_TO_GO_ON[self.existing]}"
+            )
+        self.store.fill(cells)  # also arms that share trials
+
+    def _tell_what_is_reused(self, cells: Sequence[Cell]) -> None:
+        between = self.store.finished_between(cell.assignment.key for cell in cells)
+        assert between is not None  # they are kept
+        first, last = (f"{time:%Y-%m-%d %H:%M}" for time in between)
+        when = first if first == last else f"{first} to {last}"
+        self.progress.tell(f"{len(cells)} trial(s) are reused, from {when} UTC; --fresh runs them anew")

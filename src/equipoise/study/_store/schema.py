@@ -9,18 +9,16 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Column,
     DateTime,
     Float,
     ForeignKey,
-    Index,
     Integer,
     MetaData,
     String,
     Table,
     Text,
-    false,
+    delete,
     insert,
     inspect,
     select,
@@ -44,10 +42,9 @@ VERSION = Table("equipoise", METADATA, Column("schema", Integer, primary_key=Tru
 TRIALS = Table(
     "trial",
     METADATA,
-    Column("key", String(64), primary_key=True),
-    Column("cell", String(64), nullable=False),  # the key of its assignment
+    Column("key", String(64), primary_key=True),  # of its assignment
     Column("code", String(64), nullable=False),  # of the sources that it ran
-    Column("superseded", Boolean, nullable=False, server_default=false()),  # it is to be run anew
+    Column("former", String(64)),  # the key that it had until it was to be run anew
     Column("study", Text, nullable=False),
     Column("arm", Text, nullable=False),
     Column("learning_rate", Float, nullable=False),
@@ -58,22 +55,15 @@ TRIALS = Table(
     Column("assignment", Text, nullable=False),
 )
 
-ONCE = Index(
-    "trial_once",
-    TRIALS.c.cell,
-    TRIALS.c.code,
-    unique=True,
-    sqlite_where=~TRIALS.c.superseded,
-    postgresql_where=~TRIALS.c.superseded,
-)
-
 READINGS = Table(
     "reading",
     METADATA,
+    # In the order in which they are asked for: the curve of a number is in one place.
     Column("trial", String(64), ForeignKey("trial.key"), primary_key=True),
-    Column("epoch", Integer, primary_key=True),
     Column("name", String(LONGEST_NAME), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
     Column("value", Float),  # NULL is NaN, which SQLite does not have
+    sqlite_with_rowid=False,  # half the size
 )
 
 COSTS = Table(
@@ -89,7 +79,7 @@ FAILURES = Table(
     "failure",
     METADATA,
     Column("id", Integer, primary_key=True),
-    Column("cell", String(64), nullable=False, index=True),
+    Column("trial", String(64), nullable=False, index=True),  # the key of its assignment
     Column("study", Text, nullable=False),
     Column("arm", Text, nullable=False),
     Column("learning_rate", Float, nullable=False),
@@ -142,7 +132,7 @@ def prepare(connection: Connection, folder: Path) -> None:
     version = connection.scalar(select(VERSION.c.schema)) if VERSION in present and not lacking["equipoise"] else None
     if version is not None and version > SCHEMA:
         raise UnusableInputError(f"it is of a later version of Equipoise (schema {version}; this one knows {SCHEMA})")
-    earlier = VERSION not in present and lacking.get("trial") == {"cell", "code", "superseded"}
+    earlier = VERSION not in present and lacking.get("trial") == {"code", "former"}
     if earlier:
         lacking["trial"] = set()
     for name, columns in lacking.items():
@@ -155,12 +145,20 @@ def prepare(connection: Connection, folder: Path) -> None:
         connection.execute(insert(VERSION), {"schema": SCHEMA})
 
 
+def rename(connection: Connection, trial: str, key: str, **values: Any) -> None:
+    """Give a trial another key, with all that belongs to it, and other values in its own row."""
+    row = connection.execute(select(TRIALS).where(TRIALS.c.key == trial)).mappings().one()
+    connection.execute(insert(TRIALS), {**row, **values, "key": key})
+    for table in (READINGS, COSTS):
+        connection.execute(update(table).where(table.c.trial == trial).values(trial=key))
+    connection.execute(delete(TRIALS).where(TRIALS.c.key == trial))
+
+
 def _from_first(connection: Connection, folder: Path) -> None:
     """Give the trials of a store of schema 1 what they lack. The text of their tasks was not kept."""
-    for column in ("cell VARCHAR(64) NOT NULL DEFAULT ''", "code VARCHAR(64) NOT NULL DEFAULT ''"):
-        connection.exec_driver_sql(f"ALTER TABLE trial ADD COLUMN {column}")
-    connection.exec_driver_sql("ALTER TABLE trial ADD COLUMN superseded BOOLEAN NOT NULL DEFAULT FALSE")
-    CODES.create(connection)
+    connection.exec_driver_sql("ALTER TABLE trial ADD COLUMN code VARCHAR(64) NOT NULL DEFAULT ''")
+    connection.exec_driver_sql("ALTER TABLE trial ADD COLUMN former VARCHAR(64)")
+    METADATA.create_all(connection)
     known: set[str] = set()
     for key, text in connection.execute(select(TRIALS.c.key, TRIALS.c.assignment)).all():
         values: dict[str, Any] = json.loads(text)
@@ -171,9 +169,7 @@ def _from_first(connection: Connection, folder: Path) -> None:
         if code not in known:
             known.add(code)
             connection.execute(insert(CODES), {"code": code, "name": name, "sha256": former["sha256"]})
-        cell = Assignment(task=task, **values).key
-        connection.execute(update(TRIALS).where(TRIALS.c.key == key).values(cell=cell, code=code))
-    ONCE.create(connection)
+        rename(connection, key, Assignment(task=task, **values).key, code=code)
 
 
 def _file_of(task: TaskSource) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,6 @@ class Spool:
                 reading["value"] = None if reading["value"] is None else float(reading["value"])
             store.add_record(record)
             file.unlink()
-        if files:
+        with suppress(OSError):  # of a study in the same store that is writing to it
             self.folder.rmdir()
         return len(files)

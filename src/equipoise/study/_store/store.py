@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import create_engine, event, func, insert, select, update
+from sqlalchemy import create_engine, event, func, insert, select
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
@@ -19,7 +19,7 @@ from equipoise.errors import StudyStoppedError, UnusableInputError
 from equipoise.study._cells import Cell, Cost, Failure, Result
 from equipoise.study._sources import code_digest, digest, read_source
 from equipoise.study._store.patience import patiently, why
-from equipoise.study._store.schema import CODES, COSTS, FAILURES, READINGS, SOURCES, TRIALS, prepare
+from equipoise.study._store.schema import CODES, COSTS, FAILURES, READINGS, SOURCES, TRIALS, prepare, rename
 
 AT_ONCE = 500
 """Keys in one question: databases limit them."""
@@ -31,7 +31,7 @@ T = TypeVar("T")
 class Outdated:
     """Trials that are kept, but of other sources than there are now."""
 
-    trials: int = 0
+    keys: list[str] = field(default_factory=list[str])
     since: datetime | None = None
     """When the first of them was finished."""
     texts: dict[str, tuple[str | None, str | None]] = field(default_factory=dict[str, tuple[str | None, str | None]])
@@ -41,8 +41,8 @@ class Outdated:
 class Store:
     """Finished trials by their key. Each is written in one transaction, synced to disk: it is there whole or not at all.
 
-    A trial counts only while the sources that it ran are what they were. If they change, its result stays in the database, and
-    counts again if they are changed back.
+    A trial counts only while the sources that it ran are what they were. If they change, it stays in the database, and counts
+    again if they are changed back.
     """
 
     def __init__(self, url: str, folder: Path | None = None, tell: Callable[[str], None] = lambda _: None) -> None:
@@ -127,13 +127,14 @@ class Store:
         try:
             self.do(insert_all)
         except IntegrityError:
-            if not self.results([made["trial"]["cell"]]):
+            key = made["trial"]["key"]
+            if not self.do(lambda connection: connection.scalar(select(func.count()).where(TRIALS.c.key == key))):
                 raise
 
     def add_failure(self, study: str, cell: Cell) -> None:
         """Keep why an attempt at the trial of a cell failed."""
         assert cell.failure is not None  # it failed
-        row = _who(study, cell) | asdict(cell.failure) | {"failed_at": datetime.now(UTC)}
+        row = _who(study, cell) | asdict(cell.failure) | {"trial": cell.assignment.key, "failed_at": datetime.now(UTC)}
         self.do(lambda connection: connection.execute(insert(FAILURES), row))
 
     def fill(self, cells: Sequence[Cell]) -> None:
@@ -151,22 +152,18 @@ class Store:
             current = self._current_codes(connection)
             found: dict[str, Result] = {}
             for some in _portions(keys):
-                rows = select(TRIALS.c.key, TRIALS.c.cell, TRIALS.c.code, TRIALS.c.status, TRIALS.c.seconds)
-                rows = rows.where(TRIALS.c.cell.in_(some), ~TRIALS.c.superseded).order_by(TRIALS.c.finished_at)
-                kept = {
-                    cell: (key, Result(status == "diverged", seconds))
-                    for key, cell, code, status, seconds in connection.execute(rows)
-                    if code in current
-                }
-                of_trial = dict(kept.values())
-                costs = select(COSTS.c.trial, COSTS.c.memory, COSTS.c.state, COSTS.c.parameters)
-                for trial, *cost in connection.execute(costs.where(COSTS.c.trial.in_(of_trial))):
-                    of_trial[trial].cost = Cost(*cost)
+                rows = select(TRIALS.c.key, TRIALS.c.code, TRIALS.c.status, TRIALS.c.seconds).where(TRIALS.c.key.in_(some))
+                for key, code, status, seconds in connection.execute(rows):
+                    if code in current:
+                        found[key] = Result(status == "diverged", seconds)
+                costs = select(COSTS.c.trial, COSTS.c.memory, COSTS.c.state, COSTS.c.parameters).where(COSTS.c.trial.in_(some))
+                for key, *cost in connection.execute(costs):
+                    if key in found:
+                        found[key].cost = Cost(*cost)
                 values = select(READINGS.c.trial, READINGS.c.name, READINGS.c.epoch, READINGS.c.value)
-                values = values.where(READINGS.c.trial.in_(of_trial)).order_by(READINGS.c.epoch)
-                for trial, name, epoch, value in connection.execute(values):
-                    of_trial[trial].curves.setdefault(name, {})[epoch] = math.nan if value is None else value
-                found |= {cell: result for cell, (_, result) in kept.items()}
+                for key, name, epoch, value in connection.execute(values.where(READINGS.c.trial.in_(some)).order_by(READINGS.c.epoch)):
+                    if key in found:
+                        found[key].curves.setdefault(name, {})[epoch] = math.nan if value is None else value
             return found
 
         return self.do(ask)
@@ -177,9 +174,9 @@ class Store:
         def ask(connection: Connection) -> dict[str, Failure]:
             found: dict[str, Failure] = {}
             for some in _portions(keys):
-                rows = select(FAILURES.c.cell, FAILURES.c.reason, FAILURES.c.log, FAILURES.c.output)
-                for cell, *failure in connection.execute(rows.where(FAILURES.c.cell.in_(some)).order_by(FAILURES.c.id)):
-                    found[cell] = Failure(*failure)
+                rows = select(FAILURES.c.trial, FAILURES.c.reason, FAILURES.c.log, FAILURES.c.output)
+                for key, *failure in connection.execute(rows.where(FAILURES.c.trial.in_(some)).order_by(FAILURES.c.id)):
+                    found[key] = Failure(*failure)
             return found
 
         return self.do(ask)
@@ -191,7 +188,7 @@ class Store:
             found: list[datetime] = []
             for some in _portions(keys):
                 times = select(func.min(TRIALS.c.finished_at), func.max(TRIALS.c.finished_at))
-                row = connection.execute(times.where(TRIALS.c.cell.in_(some), ~TRIALS.c.superseded)).one()
+                row = connection.execute(times.where(TRIALS.c.key.in_(some))).one()
                 found += [time for time in row if time is not None]
             return found
 
@@ -205,10 +202,10 @@ class Store:
             found, codes = Outdated(), set[str]()
             current = self._current_codes(connection)
             for some in _portions(keys):
-                rows = select(TRIALS.c.code, TRIALS.c.finished_at).where(TRIALS.c.cell.in_(some), ~TRIALS.c.superseded)
-                for code, time in connection.execute(rows):
+                rows = select(TRIALS.c.key, TRIALS.c.code, TRIALS.c.finished_at).where(TRIALS.c.key.in_(some))
+                for key, code, time in connection.execute(rows):
                     if code not in current:
-                        found.trials += 1
+                        found.keys.append(key)
                         found.since = time if found.since is None else min(found.since, time)
                         codes.add(code)
             rows = select(CODES.c.name, CODES.c.sha256, SOURCES.c.text).where(CODES.c.code.in_(codes))
@@ -220,9 +217,19 @@ class Store:
 
         return self.do(ask)
 
-    def supersede(self, study: str) -> None:
-        """Let the trials of a study count no more. They stay in the database."""
-        self.do(lambda connection: connection.execute(update(TRIALS).where(TRIALS.c.study == study).values(superseded=True)))
+    def set_aside(self, keys: Iterable[str]) -> None:
+        """Let trials count no more, so that they are run anew. They stay in the database under other keys."""
+
+        def rename_all(connection: Connection) -> None:
+            for key in keys:
+                rename(connection, key, uuid.uuid4().hex, former=key)
+
+        self.do(rename_all)
+
+    def keys_of(self, study: str) -> list[str]:
+        """The keys of the trials that a study has kept."""
+        rows = select(TRIALS.c.key).where(TRIALS.c.study == study, TRIALS.c.former.is_(None))
+        return self.do(lambda connection: list(connection.scalars(rows)))
 
     def _current_codes(self, connection: Connection) -> set[str]:
         """Which of the kept codes consist of the present sources."""
@@ -243,7 +250,7 @@ def record(study: str, cell: Cell, sources: Mapping[str, str]) -> dict[str, Any]
     """The rows that a result becomes, by their tables."""
     assignment, result = cell.assignment, cell.result
     assert result is not None  # only finished trials are kept
-    key = uuid.uuid4().hex
+    key = assignment.key
     trial = _who(study, cell) | {
         "key": key,
         "code": code_digest({name: digest(text) for name, text in sources.items()}),
@@ -266,10 +273,19 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
+def sqlite_file(url: str) -> Path | None:
+    """The file of a store; None where it is no SQLite file."""
+    try:
+        address = make_url(url)
+    except SQLAlchemyError:
+        return None
+    file = address.database
+    return Path(file) if address.get_backend_name() == "sqlite" and file not in (None, "", ":memory:") else None
+
+
 def _who(study: str, cell: Cell) -> dict[str, Any]:
     assignment = cell.assignment
     return {
-        "cell": assignment.key,
         "study": study,
         "arm": cell.arm,
         "learning_rate": assignment.learning_rate,

@@ -11,12 +11,13 @@ import platform
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Self
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from equipoise.errors import StudyStoppedError
 from equipoise.study._store.schema import RUNNERS
@@ -69,7 +70,8 @@ class Turn:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._store.do(lambda connection: connection.execute(delete(RUNNERS).where(RUNNERS.c.token == self._token)))
+        with suppress(SQLAlchemyError), self._store.engine.begin() as connection:  # if it fails, others see that we are gone
+            connection.execute(delete(RUNNERS).where(RUNNERS.c.token == self._token))
 
     def beat(self) -> None:
         """Give a sign of life, if it is time for one.
