@@ -206,8 +206,8 @@ def too_few_seeds(seeds: int, comparisons: int) -> list[str]:
     if least <= FEW_SEEDS:
         return []
     return [
-        f"{seeds} seeds are few for {comparisons} comparison(s): a difference must be {least:.1f} times its spread between seeds"
-        f" to be shown with {100 * POWER:.0f} % probability."
+        f"{seeds} seeds are few for {comparisons} comparison(s): a difference must be {least:.1f} times its spread between"
+        f" seeds to be shown with {100 * POWER:.0f} % probability."
     ]
 
 

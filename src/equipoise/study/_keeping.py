@@ -63,7 +63,7 @@ class Keeping:
         self._try(self.turn.beat)
         if self.stop.reason and not self._told:
             self._told = True
-            self.progress.tell(f"{self.stop.reason}: no further trial is started, those that run are waited for; Ctrl-C ends them")
+            self.progress.tell(f"{self.stop.reason}: running trials may finish, no other is started; Ctrl-C ends them at once")
 
     def _try(self, what: Callable[[], None]) -> None:
         if not self._spooled:

@@ -45,8 +45,8 @@ def run(
     Every learning rate of every arm trains on the tuning seeds. Then every arm trains at its best learning rate on fresh seeds,
     the same for all arms, and is compared with the baseline seed by seed: the paired t intervals of all arms hold at once with
     95 % confidence, and verdicts are read off them. Trials run in processes of their own and are kept as soon as they finish:
-    an interrupted study continues where it was, and a second run of a finished one trains nothing. A trial that fails stops no other: it is missing in the
-    verdict, which says so, and the next run tries it again.
+    an interrupted study continues where it was, and a second run of a finished one trains nothing. A trial that fails stops no
+    other: it is missing in the verdict, which says so, and the next run tries it again.
 
     Ctrl-C, SIGTERM or SIGHUP let the trials that run finish and start no more. A second one ends them at once.
 
@@ -108,16 +108,19 @@ def run(
     whole_number("workers", workers)
     url = sqlite_url(folder / f"{study.name}.db") if store is None else store
     beside = sqlite_file(url) or folder / study.name
-    logs, checkpoints, spool = (beside.with_name(f"{beside.name.removesuffix('.db')}.{kind}") for kind in ("logs", "resume", "spool"))
+    stem = beside.with_name(beside.name.removesuffix(".db"))
+    logs, checkpoints, spool = (Path(f"{stem}.{kind}") for kind in ("logs", "resume", "spool"))
     table, stop = Table(study, locate_task(study.task, folder)), Stop()
     table.plan_tuning()
     with default_progress() if progress is None else nullcontext(progress) as progress, stop.listening():
         try:
-            with closing(Store(url, folder, progress.warn)) as database:
-                with Turn(database, study.name, progress.tell, lambda: bool(stop.reason)) as turn:
-                    keeping = Keeping(study.name, database, Spool(spool), turn, stop, progress)
-                    conditions = Conditions(workers, study.timeout, study.retries, logs, checkpoints)
-                    tuned = _Run(table, file, existing, conditions, keeping).complete()
+            with (
+                closing(Store(url, folder, progress.warn)) as database,
+                Turn(database, study.name, progress.tell, lambda: bool(stop.reason)) as turn,
+            ):
+                keeping = Keeping(study.name, database, Spool(spool), turn, stop, progress)
+                conditions = Conditions(workers, study.timeout, study.retries, logs, checkpoints)
+                tuned = _Run(table, file, existing, conditions, keeping).complete()
         except KeyboardInterrupt:
             if not stop.reason:  # this one is not ours
                 raise
@@ -128,7 +131,7 @@ def run(
     return analysis
 
 
-HOW_TO_FORK = "Undo the change, or run with --fork (existing=\"fork\"), which keeps these trials apart and runs what has changed anew."
+HOW_TO_FORK = 'Undo the change, or run with --fork (existing="fork"): what has changed runs anew, and these are set aside.'
 
 HOW_TO_GO_ON: dict[Existing, str] = {
     "reuse": "run the same command again to continue",
@@ -149,7 +152,8 @@ class _Run:
     """
 
     def __init__(self, table: Table, file: str, existing: Existing, conditions: Conditions, keeping: Keeping) -> None:
-        self.table, self.study, self.file, self.existing = table, table.study, file, existing
+        self.table, self.study, self.file = table, table.study, file
+        self.existing: Existing = existing
         self.conditions, self.keeping = conditions, keeping
         self.store, self.progress = keeping.store, keeping.progress
         self.rehearsed = False
@@ -209,7 +213,7 @@ class _Run:
             self._rehearse()
 
     def _rehearse(self) -> None:
-        """See whether the task can be loaded and the optimizers made, and whether the metric's name is one that the task knows."""
+        """See whether the task can be loaded, the optimizers made, and whether the metric's name is one that the task knows."""
         arms = {cell.arm: cell for cell in reversed(self.table.cells)}
         self.conditions.logs.mkdir(parents=True, exist_ok=True)
         log = self.conditions.logs / "rehearsal.log"

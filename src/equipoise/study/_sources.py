@@ -104,7 +104,7 @@ class _NotingLoader(SourceFileLoader):
         super().__init__(fullname, path)
         self._sources = sources
 
-    def get_code(self, fullname: str) -> CodeType:
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 (it is that of the module that this loader is for)
         text = self.get_data(self.path)
         self._sources.note(Path(self.path), text)
         return self.source_to_code(text, self.path)
@@ -113,7 +113,9 @@ class _NotingLoader(SourceFileLoader):
 def _is_own(path: Path) -> bool:
     if path.is_relative_to(PACKAGE):
         return path.is_relative_to(TASKS)
-    return path.suffix == ".py" and not INSTALLED.intersection(path.parts) and not path.is_relative_to(STANDARD_LIBRARY)
+    if not path.is_absolute() or path.suffix != ".py":  # some modules that are no files name one
+        return False
+    return not INSTALLED.intersection(path.parts) and not path.is_relative_to(STANDARD_LIBRARY)
 
 
 def source_name(path: Path, folder: Path) -> str:

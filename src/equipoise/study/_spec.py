@@ -86,7 +86,8 @@ class Arm(BaseModel):
 
     name: Name
     optimizer: ClassName
-    """The dotted name of its class, as ``torch.optim.AdamW``, or ``file.py:Class`` for a file beside the study. It is called with `lr` and the arm's other keys."""
+    """The dotted name of its class, as ``torch.optim.AdamW``, or ``file.py:Class`` for a file beside the study. It is called with
+    `lr` and the arm's other keys."""
     controller: ArmController | None = None
     """A class and its arguments, as ``{ name = "equipoise.balance.SpreadController", every = 20 }``."""
     baseline: bool = False

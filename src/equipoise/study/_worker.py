@@ -166,7 +166,8 @@ class Trial:
 
         Raises:
             ArithmeticError: one of them is not finite. Let it pass: the trial ends as diverged.
-            ArgumentError: a value that is no number, a name that cannot be stored, or the arm's controller needs a loss that was not reported.
+            ArgumentError: a value that is no number, a name that cannot be stored, or the arm's controller needs a loss that was
+                not reported.
         """
         check_reported_names(metrics)
         numbers = {name: _number(name, value) for name, value in metrics.items()}
@@ -194,8 +195,8 @@ def build_optimizer(
 ) -> tuple[torch.optim.Optimizer, Controller | None]:
     """The optimizer of an assignment, and its controller if there is one.
 
-    The class that `load` finds by the name `assignment.optimizer` is called with the parameters, the learning rate as `lr`, and the
-    arguments; then the controller's class with the optimizer and its own arguments.
+    The class that `load` finds by the name `assignment.optimizer` is called with the parameters, the learning rate as `lr`, and
+    the arguments; then the controller's class with the optimizer and its own arguments.
 
     Raises:
         ImportError, AttributeError: there is no such class.

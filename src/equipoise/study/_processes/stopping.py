@@ -40,11 +40,11 @@ class Stop:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _signal(self, number: int, frame: object) -> None:
+    def _signal(self, number: int, _: object) -> None:
         if self._signalled:
             raise KeyboardInterrupt
         self._signalled = True
-        self.ask("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
+        self.ask(f"stopped by {'Ctrl-C' if number == signal.SIGINT else signal.Signals(number).name}")
         if number == getattr(signal, "SIGHUP", None):
             _let_go_of_the_terminal()
 

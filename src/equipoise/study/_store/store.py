@@ -161,7 +161,8 @@ class Store:
                     if key in found:
                         found[key].cost = Cost(*cost)
                 values = select(READINGS.c.trial, READINGS.c.name, READINGS.c.epoch, READINGS.c.value)
-                for key, name, epoch, value in connection.execute(values.where(READINGS.c.trial.in_(some)).order_by(READINGS.c.epoch)):
+                values = values.where(READINGS.c.trial.in_(some)).order_by(READINGS.c.epoch)
+                for key, name, epoch, value in connection.execute(values):
                     if key in found:
                         found[key].curves.setdefault(name, {})[epoch] = math.nan if value is None else value
             return found

@@ -1,7 +1,7 @@
 """One runner of a study at a time: who it is stands in the store, with a number that grows as long as it lives.
 
-No clock of one machine is compared with that of another, nor with itself: whoever waits takes the place of a runner whose number
-has not grown for a while, or whose process is gone from the same machine.
+No clock is trusted that can be set: whoever waits takes the place of a runner whose number has not grown for a while, or whose
+process is gone from the same machine.
 """
 
 from __future__ import annotations
