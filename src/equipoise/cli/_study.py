@@ -51,15 +51,13 @@ def _run(options: argparse.Namespace) -> int:
         from equipoise.study._report.progress import ConsoleProgress
         from equipoise.study._report.table import as_plain, print_report
         from equipoise.study._run import run
-        from equipoise.study._spec import read_study
     except ModuleNotFoundError as error:
         raise MissingExtraError("a study", "study") from error
 
     file: Path = options.file
-    study = read_study(file)
     try:
         with ConsoleProgress(Console(stderr=True)) as progress:
-            analysis = run(study, folder=file.parent, store=options.store, workers=options.workers, progress=progress)
+            analysis = run(file, store=options.store, workers=options.workers, progress=progress)
     except KeyboardInterrupt:
         raise StudyStoppedError("interrupted; finished trials are kept: run the same command again to continue") from None
     report: Path = options.report or file.with_name(f"{analysis.study.name}.report.html")

@@ -45,6 +45,18 @@ class Assignment:
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a trial took besides time."""
+
+    memory: int
+    """The most bytes that its process had in memory, or on its GPU where it used one."""
+    state: int
+    """The bytes of the optimizer's state."""
+    parameters: int
+    """The number of parameters that the optimizer trained."""
+
+
 @dataclass
 class Result:
     """A finished trial."""
@@ -53,6 +65,8 @@ class Result:
     seconds: float
     curves: dict[str, dict[int, float]] = field(default_factory=dict[str, dict[int, float]])
     """Reported numbers: name -> epoch -> value."""
+    cost: Cost | None = None
+    """None for a trial that was finished before costs were kept."""
 
     def last(self, name: str) -> float:
         """The last value reported under that name; NaN if there is none."""

@@ -16,6 +16,7 @@ from equipoise.optim._optimizer import Equipoise
 from equipoise.study._analysis import Analysis, analyse, tune
 from equipoise.study._cells import Cell, Table, trials
 from equipoise.study._processes import execute, usable_cores
+from equipoise.study._records import record_cells, record_study
 from equipoise.study._report.page import write_html
 from equipoise.study._report.progress import Progress, default_progress
 from equipoise.study._spec import Study, locate_task, read_study
@@ -82,11 +83,13 @@ def run(
         >>> [(arm.name, len(arm.values)) for arm in analysis.arms]
         [('adamw', 2), ('sgd', 2)]
     """
+    file = ""
     if isinstance(study, Study):
         folder = Path() if folder is None else Path(folder)
     else:
-        folder = Path(study).parent if folder is None else Path(folder)
-        study = read_study(Path(study))
+        path = Path(study)
+        folder = path.parent if folder is None else Path(folder)
+        study, file = read_study(path), path.read_text(encoding="utf-8")
     if workers is None:
         workers = usable_cores()
     whole_number("workers", workers)
@@ -95,9 +98,14 @@ def run(
     with default_progress() if progress is None else nullcontext(progress) as progress:
         table.hyperparameters = _check_arms(table, progress.warn)
         with closing(Store(store or sqlite_url(folder / f"{study.name}.db"))) as database:
+            with database.engine.begin() as connection:
+                record_study(connection, table, file)
+                record_cells(connection, table, tuning)
             _complete(study, tuning, database, progress, workers)
             tuned = [tune(table, arm) for arm in study.arms]
             comparison = table.plan_comparison({found.arm.name: found.chosen for found in tuned})
+            with database.engine.begin() as connection:
+                record_cells(connection, table, comparison)
             _complete(study, comparison, database, progress, workers)
     analysis = analyse(table, tuned)
     if report is not None:

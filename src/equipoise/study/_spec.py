@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from equipoise.errors import UnusableInputError
+from equipoise.study._names import Name, storable
 
 BUILT_IN_TASKS = {
     "digits": "equipoise.study._tasks.digits:digits",
@@ -82,7 +83,7 @@ class Arm(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: str = Field(min_length=1)
+    name: Name
     optimizer: DottedName
     """The dotted name of its class, as ``torch.optim.AdamW``. It is called with `lr` and the arm's other keys."""
     controller: ArmController | None = None
@@ -126,11 +127,11 @@ class Study(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)
     """The store is NAME.db, and the report of the command NAME.report.html."""
-    task: str
+    task: Annotated[str, AfterValidator(storable)]
     """The name of a built-in task, ``file.py:function`` or ``package.module:function``: a function of one :class:`Trial`."""
-    metric: str
+    metric: Name
     """What decides: the last number that the task reports under this name."""
     goal: Literal["maximize", "minimize"]
     epochs: int = Field(ge=1)

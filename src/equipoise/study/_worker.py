@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import pkgutil
 import random
+import resource
 import signal
 import statistics
 import sys
@@ -21,14 +22,15 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 
 from equipoise.balance import Controller, GeneralizationController
 from equipoise.errors import ArgumentError, EquipoiseError, StabilityWarning
-from equipoise.study._cells import Assignment
+from equipoise.study._cells import Assignment, Cost
+from equipoise.study._names import check_reported_names
 from equipoise.study._spec import TaskSource
 
 
@@ -49,6 +51,8 @@ class Finished:
     seconds: float
     reason: str = ""
     """Why it failed: the traceback."""
+    cost: Cost | None = None
+    """What the trial took, if it made an optimizer."""
 
 
 class DivergedError(EquipoiseError, ArithmeticError):
@@ -82,6 +86,7 @@ class Trial:
         self._send = send
         self._epoch = 0
         self._controller: Controller | None = None
+        self._optimizer: torch.optim.Optimizer | None = None
         self.reported: set[str] = set()
         """The names of the numbers reported so far."""
         self.diverged = False
@@ -109,7 +114,16 @@ class Trial:
             params: parameters or parameter groups, as for any optimizer of torch.
         """
         made, self._controller = build_optimizer(self._assignment, params)
+        self._optimizer = made
         return made
+
+    def cost(self) -> Cost | None:
+        """What this trial has taken so far; None before it has an optimizer."""
+        if self._optimizer is None:
+            return None
+        state = sum(value.nbytes for value in _tensors(self._optimizer.state))
+        parameters = sum(parameter.numel() for group in self._optimizer.param_groups for parameter in group["params"])
+        return Cost(_peak_memory(), state, parameters)
 
     def epochs(self) -> Iterator[int]:
         """The epochs, counted from 1: ``for epoch in trial.epochs()``."""
@@ -128,8 +142,9 @@ class Trial:
 
         Raises:
             ArithmeticError: one of them is not finite. Let it pass: the trial ends as diverged.
-            ArgumentError: the arm's controller needs a loss that was not reported.
+            ArgumentError: a name that cannot be stored, or the arm's controller needs a loss that was not reported.
         """
+        check_reported_names(metrics)
         numbers = {name: float(value.item() if isinstance(value, torch.Tensor) else value) for name, value in metrics.items()}
         if self._controller is not None:
             numbers["exponent"] = _controlled(self._controller, numbers)
@@ -168,6 +183,26 @@ def _controlled(controller: Controller, numbers: Mapping[str, float]) -> float:
     return statistics.fmean(map(controller.exponent, controller.groups))
 
 
+def _tensors(state: Any) -> Iterator[torch.Tensor]:
+    """All tensors in an optimizer's state, however deep."""
+    if isinstance(state, torch.Tensor):
+        yield state
+    elif isinstance(state, Mapping):
+        for value in cast("Mapping[Any, Any]", state).values():
+            yield from _tensors(value)
+    elif isinstance(state, tuple | list):
+        for value in cast("Iterable[Any]", state):
+            yield from _tensors(value)
+
+
+def _peak_memory() -> int:
+    """The most bytes that this process has had on the GPU, or in memory where it used none."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
+
+
 def load_task(source: TaskSource) -> Callable[[Trial], None]:
     """Import the module or run the file that defines a task.
 
@@ -203,7 +238,7 @@ def work(connection: Connection, assignment: Assignment, threads: int) -> None:
         status, reason = "failed", traceback.format_exc()
     if trial.diverged:
         status, reason = "diverged", ""
-    connection.send(Finished(status, time.monotonic() - started, reason))
+    connection.send(Finished(status, time.monotonic() - started, reason, trial.cost()))
     connection.close()
 
 

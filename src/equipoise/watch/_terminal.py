@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from equipoise._words import listed
+from equipoise._words import listed, printable
 from equipoise.errors import MissingExtraError
 from equipoise.monitor._measuring.readings import Reading, TensorReading
 from equipoise.watch._overview import Overview
@@ -46,6 +46,8 @@ LEGEND = {
 SPARKS = "▁▂▃▄▅▆▇█"
 EVERY = 0.5
 """Seconds between two looks at the runs."""
+TEXT = 1000
+"""So many characters of a message are printed, at most."""
 ROWS = 1_000_000
 """More rows than there will ever be: what is printed once is not cut."""
 
@@ -106,7 +108,7 @@ def _run_view(run: Run, width: int, height: int) -> list[RenderableType]:
 
 
 def _title(run: Run, shown: Run, last: Reading | None) -> Text:
-    title = Text(_printable(run.name), style="bold")
+    title = Text(printable(run.name), style="bold")
     if last is not None:
         age = max(0.0, time.time() - last.time)
         title.append(f"  step {last.step:,}", style="not bold")
@@ -124,15 +126,15 @@ def _verdicts_and_actions(run: Run, *, brief: bool) -> list[Text]:
     found = [Text("no trouble at the last reading", style="green")] if not run.verdicts else []
     for verdict in run.verdicts:
         style = "bold red" if verdict["severity"] == "trouble" else "yellow"
-        text = Text.assemble((_printable(verdict["verdict"]), style), f" since step {verdict['since']:,}")
+        text = Text.assemble((printable(verdict["verdict"]), style), f" since step {verdict['since']:,}")
         if where := verdict["where"]:
-            text.append(f" in {_printable(listed(where, 3))}")
-        text.append(f", {verdict['confidence']:.0%} sure: {_printable(verdict['message'])}")
-        found.append(text.append(f" {_printable(verdict['advice'])}", style="dim"))
+            text.append(f" in {printable(listed(where, 3))}")
+        text.append(f", {verdict['confidence']:.0%} sure: {printable(verdict['message'])}")
+        found.append(text.append(f" {printable(verdict['advice'])}", style="dim"))
     actions = [event for event in run.events.values() if event["kind"] == "action"]
     for action in actions[-2:] if brief else actions:
-        what = f"{_printable(action['action'])} at step {action['step']:,}"
-        found.append(Text.assemble((what, "bold magenta"), f": {_printable(action['message'])}"))
+        what = f"{printable(action['action'])} at step {action['step']:,}"
+        found.append(Text.assemble((what, "bold magenta"), f": {printable(action['message'])}"))
     return found
 
 
@@ -149,7 +151,7 @@ def _curves(overview: Overview, last: Reading, width: int) -> list[Text]:
     label = min(28, max((len(name) for name, _ in shown.values()), default=0))
     lines = list[Text]()
     for series, (name, value) in shown.items():
-        line = Text(f"{_shortened(name, label):<{label}} ", no_wrap=True)
+        line = Text(f"{printable(name, label):<{label}} ", no_wrap=True)
         line.append_text(sparkline(overview, series, width - label - 14))
         lines.append(line.append_text(value))
     return lines
@@ -188,11 +190,11 @@ def _tensor_table(reading: Reading, run: Run, width: int, rows: int) -> Table:
     prefix = os.path.commonprefix(names).rpartition(".")[0] if len(names) > 1 else ""  # noqa: RUF071
     room = width - 9 * len(columns)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    table.add_column(Text(f"\n{_shortened(f'tensor of {prefix}' if prefix else 'tensor', room)}"), no_wrap=True)
+    table.add_column(Text(f"\n{printable(f'tensor of {prefix}' if prefix else 'tensor', room)}"), no_wrap=True)
     for name in columns:
         table.add_column(COLUMNS[name], justify="right", no_wrap=True, min_width=8)
     for name in shown:
-        short = _shortened(name[len(prefix) + 1 if prefix else 0 :], room)
+        short = printable(name[len(prefix) + 1 if prefix else 0 :], room)
         cells = (_cell(reading.tensors[name], column) for column in columns)
         table.add_row(Text(short, style="red" if name in named else ""), *cells)
     if len(shown) < len(names):
@@ -224,20 +226,6 @@ def _number(value: float, style: str = "", *, expected: bool = False) -> Text:
         return Text(f"{value:.4g}" if 1e-3 <= abs(value) < 1e5 or value == 0 else f"{value:.2e}", style=style)
     shown = "nan" if math.isnan(value) else "∞" if value > 0 else "-∞"
     return Text(shown, style="dim" if expected and value > 0 else "bold red")
-
-
-def _shortened(name: str, length: int) -> str:
-    """The beginning and the end of a name. The end tells layers apart better, so more of it is kept."""
-    name = _printable(name)
-    if len(name) <= length:
-        return name
-    head = max(1, length // 3)
-    return f"{name[:head]}…{name[len(name) - max(1, length - head - 1) :]}"
-
-
-def _printable(text: str) -> str:
-    """Text without characters that could steer the terminal: it comes from a file."""
-    return "".join(character if character.isprintable() else "�" for character in text)
 
 
 def _duration(seconds: float) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     DateTime,
     Float,
@@ -29,7 +30,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from equipoise.errors import UnusableInputError
-from equipoise.study._cells import Cell, Result
+from equipoise.study._cells import Cell, Cost, Result
+from equipoise.study._names import LONGEST_NAME
 
 METADATA = MetaData()
 
@@ -52,8 +54,17 @@ READINGS = Table(
     METADATA,
     Column("trial", String(64), ForeignKey("trial.key"), primary_key=True),
     Column("epoch", Integer, primary_key=True),
-    Column("name", String(255), primary_key=True),
+    Column("name", String(LONGEST_NAME), primary_key=True),
     Column("value", Float),  # NULL is NaN, which SQLite does not have
+)
+
+COSTS = Table(
+    "cost",
+    METADATA,
+    Column("trial", String(64), ForeignKey("trial.key"), primary_key=True),
+    Column("memory", BigInteger, nullable=False),
+    Column("state", BigInteger, nullable=False),
+    Column("parameters", BigInteger, nullable=False),
 )
 
 
@@ -112,6 +123,8 @@ class Store:
                 connection.execute(insert(TRIALS), row)
                 if readings:
                     connection.execute(insert(READINGS), readings)
+                if result.cost is not None:
+                    connection.execute(insert(COSTS), {"trial": key, **asdict(result.cost)})
         except IntegrityError:
             if not self.results([key]):
                 raise
@@ -130,6 +143,9 @@ class Store:
             for key, status, seconds in connection.execute(select(TRIALS.c.key, TRIALS.c.status, TRIALS.c.seconds)):
                 if key in wanted:
                     found[key] = Result(status == "diverged", seconds)
+            for key, *cost in connection.execute(select(COSTS.c.trial, COSTS.c.memory, COSTS.c.state, COSTS.c.parameters)):
+                if key in found:
+                    found[key].cost = Cost(*cost)
             rows = select(READINGS.c.trial, READINGS.c.name, READINGS.c.epoch, READINGS.c.value)
             for key, name, epoch, value in connection.execute(rows.order_by(READINGS.c.epoch)):
                 if key in found:

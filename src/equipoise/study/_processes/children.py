@@ -111,7 +111,7 @@ def execute(cells: Sequence[Cell], workers: int, keep: Callable[[Cell], None]) -
                 if message.status == "failed":
                     failures.append(f"trial {trial.cell.label} failed: {message.reason.strip()}")
                 else:
-                    trial.cell.result = Result(message.status == "diverged", message.seconds, trial.curves)
+                    trial.cell.result = Result(message.status == "diverged", message.seconds, trial.curves, message.cost)
                     keep(trial.cell)
     finally:
         end([trial.child for trial in running.values()])
