@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 def listed(words: Sequence[str], most: int) -> str:
@@ -31,3 +32,14 @@ def printable(text: str, most: int = 200) -> str:
         head = most // 3
         text = f"{text[:head]}…{text[len(text) - (most - head - 1) :]}"
     return "".join(character if character.isprintable() else "�" for character in text)
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """A question for whoever misspelled a word, to end a message with; empty where no word is close.
+
+    Example:
+        >>> did_you_mean("metrik", ["name", "metric", "goal"])
+        " (did you mean 'metric'?)"
+    """
+    near = difflib.get_close_matches(word, list(words), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -1,46 +1,73 @@
-"""From the finished cells to a verdict: the learning rate of each arm, its values on fresh seeds, the contrasts."""
+"""From the finished cells to a verdict: the point of each arm, its values on fresh seeds, the contrasts."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from equipoise.errors import StudyStoppedError
 from equipoise.hyperparameters import Hyperparameters
 from equipoise.study._cells import Result, Table
-from equipoise.study._spec import Arm, Study
+from equipoise.study._arms.arm import Arm
+from equipoise.study._arms.space import Point, Range
+from equipoise.study._spec import Study
 from equipoise.study._statistics import LEVEL, Contrast, compare, seeds_within_reach, smallest_adjusted_p_value
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The learning rates of one arm, how it did at each on the tuning seeds, and which was chosen."""
+    """The points of one arm, how it did at each on the tuning seeds, and which was chosen."""
 
     arm: Arm
-    rates: tuple[float, ...]
-    """The learning rates that were tried, ascending."""
+    points: tuple[Point, ...]
+    """What was tried, in ascending order of the learning rate."""
     scores: tuple[tuple[float, ...], ...]
-    """The metric, per learning rate and tuning seed; a diverged trial counts with the worst value seen."""
+    """What chooses, per point and tuning seed; a diverged trial counts with the worst value seen."""
     diverged: tuple[int, ...]
-    """How many of the tuning seeds diverged, per learning rate."""
-    chosen: float
-    """The learning rate with the best mean; among equally good ones the smallest."""
+    """How many of the tuning seeds diverged, per point."""
+    point: Point
+    """The one with the best mean; among equally good ones that with the smallest learning rate."""
+
+    @property
+    def chosen(self) -> float:
+        """The learning rate of the chosen point."""
+        return self.point.lr
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rate of each point."""
+        return tuple(point.lr for point in self.points)
 
     @property
     def means(self) -> list[float]:
-        """The mean over tuning seeds, per learning rate."""
+        """The mean over tuning seeds, per point."""
         return [math.fsum(row) / len(row) for row in self.scores]
 
     @property
+    def edges(self) -> tuple[str, ...]:
+        """The searched keys whose chosen value is the smallest or the largest that was tried: a better one may lie beyond.
+
+        Learning rates and ranges have edges. Any other list holds all that there is.
+        """
+        found: list[str] = []
+        for key, value in self.point.values.items():
+            tried = [point.values[key] for point in self.points]
+            ordered = key == "lr" or isinstance(self.arm.space.get(key), Range)
+            if ordered and min(tried) < max(tried) and value in (min(tried), max(tried)):
+                found.append(key)
+        return tuple(found)
+
+    @property
     def at_edge(self) -> bool:
-        """Whether the best learning rate may lie outside of the range that was tried."""
-        return len(self.rates) > 1 and self.chosen in (self.rates[0], self.rates[-1])
+        """Whether the best point may lie outside of the space that was tried."""
+        return bool(self.edges)
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One arm at its learning rate on the comparison seeds."""
+    """One arm at its point on the comparison seeds."""
 
     tuned: Tuned
     results: tuple[Result, ...]
@@ -112,9 +139,15 @@ class Analysis:
             for arm in self.arms
             if arm.diverged
         ]
-        edges = [f"{arm.name} ({arm.tuned.chosen:g})" for arm in self.arms if arm.tuned.at_edge]
+        edges = [
+            f"{arm.name} ({', '.join(f'{key} = {arm.tuned.point.values[key]:g}' for key in arm.tuned.edges)})"
+            for arm in self.arms
+            if arm.tuned.at_edge
+        ]
         if edges:
-            found.append(f"The best learning rate lies at the edge of the range that was tried; widen it: {', '.join(edges)}.")
+            found.append(f"The best value lies at the edge of the range that was tried; widen it: {', '.join(edges)}.")
+        if study.selection.metric == study.metric:
+            found.append(selected_by_metric(study))
         return found
 
     def difference(self, contrast: Contrast) -> str:
@@ -128,21 +161,23 @@ class Analysis:
 
 
 def tune(table: Table, arm: Arm) -> Tuned:
-    """Choose the learning rate of an arm.
+    """Choose among the points of an arm, by what the study selects by.
 
     Args:
         table: with the results of every tuning trial.
         arm: one of the study.
     """
     study = table.study
-    stand_in = diverged_value(study, table.all_results())
-    rates = study.rates_of(arm)
-    rows = [table.results("tuning", arm.name, rate) for rate in rates]
-    scores = tuple(tuple(_value(study, result, stand_in) for result in row) for row in rows)
-    sign = 1.0 if study.goal == "maximize" else -1.0
-    best = max(range(len(rates)), key=lambda index: (sign * math.fsum(scores[index]), -index))
+    metric, goal = study.selection.metric, study.selection.goal
+    fallback = study.diverged if metric == study.metric else None
+    stand_in = worst_value(metric, goal, table.all_results()) if fallback is None else fallback
+    points = sorted(study.points_of(arm), key=lambda point: point.lr)
+    rows = [table.results("tuning", arm.name, point) for point in points]
+    scores = tuple(tuple(_value(metric, result, stand_in) for result in row) for row in rows)
+    sign = 1.0 if goal == "maximize" else -1.0
+    best = max(range(len(points)), key=lambda index: (sign * math.fsum(scores[index]), -index))
     diverged = tuple(sum(result.diverged for result in row) for row in rows)
-    return Tuned(arm, tuple(rates), scores, diverged, rates[best])
+    return Tuned(arm, tuple(points), scores, diverged, points[best])
 
 
 def analyse(table: Table, tuned: Sequence[Tuned]) -> Analysis:
@@ -150,14 +185,14 @@ def analyse(table: Table, tuned: Sequence[Tuned]) -> Analysis:
 
     Args:
         table: with the results of every trial.
-        tuned: the learning rate of every arm, in the order of the study.
+        tuned: the point of every arm, in the order of the study.
     """
     study = table.study
     stand_in = diverged_value(study, table.all_results())
     arms: list[Compared] = []
     for found in tuned:
-        results = tuple(table.results("comparison", found.arm.name, found.chosen))
-        arms.append(Compared(found, results, tuple(_value(study, result, stand_in) for result in results)))
+        results = tuple(table.results("comparison", found.arm.name, found.point))
+        arms.append(Compared(found, results, tuple(_value(study.metric, result, stand_in) for result in results)))
     contrasts = compare({arm.name: arm.values for arm in arms}, study.baseline.name, study.goal)
     return Analysis(study, tuple(arms), tuple(contrasts), stand_in, table.hyperparameters)
 
@@ -168,12 +203,28 @@ def diverged_value(study: Study, results: Iterable[Result]) -> float:
     Raises:
         StudyStoppedError: nothing finite was ever reported.
     """
-    if study.diverged is not None:
-        return study.diverged
-    seen = [value for result in results for value in result.curves.get(study.metric, {}).values() if math.isfinite(value)]
+    return worst_value(study.metric, study.goal, results) if study.diverged is None else study.diverged
+
+
+def worst_value(metric: str, goal: Literal["maximize", "minimize"], results: Iterable[Result]) -> float:
+    """The worst finite value that any trial reported at any time.
+
+    Raises:
+        StudyStoppedError: nothing finite was ever reported.
+    """
+    seen = [value for result in results for value in result.curves.get(metric, {}).values() if math.isfinite(value)]
     if not seen:
-        raise StudyStoppedError(f"no trial reported a finite {study.metric!r}: every one diverged; try lower learning rates")
-    return min(seen) if study.goal == "maximize" else max(seen)
+        raise StudyStoppedError(f"no trial reported a finite {metric!r}: every one diverged; try lower learning rates")
+    return min(seen) if goal == "maximize" else max(seen)
+
+
+def selected_by_metric(study: Study) -> str:
+    """The warning of a study in which one number both chooses and decides."""
+    return (
+        f"{study.metric} both chose each arm's hyperparameters and decides between the arms. If it is measured on test data, the"
+        " verdict is too favourable to arms with lucky choices: let the task report a number on validation data, as"
+        f" validation_{study.metric}, and write select_by = \"validation_{study.metric}\"."
+    )
 
 
 def decimals(spread: float) -> int:
@@ -186,5 +237,5 @@ def decimals(spread: float) -> int:
     return 4 if spread <= 0 else max(0, 1 - math.floor(math.log10(spread)))
 
 
-def _value(study: Study, result: Result, stand_in: float) -> float:
-    return stand_in if result.diverged else result.last(study.metric)
+def _value(metric: str, result: Result, stand_in: float) -> float:
+    return stand_in if result.diverged else result.last(metric)

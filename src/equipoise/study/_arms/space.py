@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from scipy.stats import qmc
 
 MOST_POINTS = 10_000
@@ -42,7 +42,15 @@ class Range(BaseModel):
 
 
 Choices: TypeAlias = Annotated[list[Any], Field(min_length=1)]
-Space: TypeAlias = dict[str, Range | Choices]
+Entry: TypeAlias = Annotated[
+    Annotated[Range, Tag("<range>")] | Annotated[Choices, Tag("<list>")],
+    Discriminator(
+        lambda entry: "<list>" if isinstance(entry, list) else "<range>" if isinstance(entry, dict | Range) else None,
+        custom_error_type="space",
+        custom_error_message="must be a list of values, or a range { low = ..., high = ... }",
+    ),
+]
+Space: TypeAlias = dict[str, Entry]
 """Searched key -> a range, or a list of which each entry is tried equally often. ``"betas.1"`` is the second entry of `betas`."""
 
 
