@@ -16,6 +16,17 @@ def listed(words: Sequence[str], most: int) -> str:
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
 
 
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A question to end a message with, if a known word is close to one that is not; else nothing.
+
+    Example:
+        >>> did_you_mean("digit", ["digits", "words"])
+        ": did you mean 'digits'?"
+    """
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f": did you mean {close[0]!r}?" if close else ""
+
+
 def printable(text: str, most: int = 200) -> str:
     r"""Text from a file, as it may be printed in a terminal: on one line, and at most so many characters long.
 
@@ -32,14 +43,3 @@ def printable(text: str, most: int = 200) -> str:
         head = most // 3
         text = f"{text[:head]}…{text[len(text) - (most - head - 1) :]}"
     return "".join(character if character.isprintable() else "�" for character in text)
-
-
-def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """A question for whoever misspelled a word, to end a message with; empty where no word is close.
-
-    Example:
-        >>> did_you_mean("metrik", ["name", "metric", "goal"])
-        " (did you mean 'metric'?)"
-    """
-    near = difflib.get_close_matches(word, list(words), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -34,6 +34,8 @@ class Assignment:
     seed: int
     controller: dict[str, Any] | None = None
     """The name of the controller's class, and its arguments."""
+    threads: int = 1
+    """Sums over more threads round differently: another number of them is another trial."""
     schedule: ScheduleName | None = None
     """How the learning rate falls; None for the task's own way."""
     warmup: float = 0.0
@@ -45,15 +47,18 @@ class Assignment:
 
     @property
     def key(self) -> str:
-        """The identity of a trial in the store: equal assignments are the same trial, under whatever arm's name."""
+        """What a trial trains, for the store: equal assignments are the same trial, under whatever arm's name.
+
+        The text of the task is not part of it. The store holds beside each trial the sources that it ran.
+        """
         identity = asdict(self)
         # The same file in another folder is the same task, and every reported number is kept, whichever decides.
-        identity["task"] = [self.task.function, self.task.sha256]
-        for key in ("metric", "select_by", "point"):
-            del identity[key]
-        for key in ("controller", "schedule", "warmup"):
-            if not identity[key]:  # as it was before there were any
-                del identity[key]
+        identity["task"] = [self.task.place, self.task.function]
+        for name in ("metric", "select_by", "point"):
+            del identity[name]
+        for name, usual in {"controller": None, "threads": 1, "schedule": None, "warmup": 0.0}.items():
+            if identity[name] == usual:  # as it was before there were any
+                del identity[name]
         identity["software"] = [__version__, version("torch")]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
@@ -87,6 +92,18 @@ class Result:
         return curve[max(curve)] if curve else math.nan
 
 
+@dataclass(frozen=True)
+class Failure:
+    """An attempt at a trial that came to no result."""
+
+    reason: str
+    """What happened, in one line."""
+    log: str
+    """The file that holds what the trial printed."""
+    output: str
+    """The end of that."""
+
+
 @dataclass
 class Cell:
     """One trial of one arm."""
@@ -97,6 +114,8 @@ class Cell:
     assignment: Assignment
     result: Result | None = None
     """What came of it; None until the trial is finished."""
+    failure: Failure | None = None
+    """Why it has no result, if it was tried."""
 
     @property
     def label(self) -> str:
@@ -140,6 +159,10 @@ class Table:
             if (cell.phase, cell.arm, cell.assignment.point) == (phase, arm, point.values)
         ]
 
+    def missing(self, phase: Phase) -> list[Cell]:
+        """The cells of a phase whose trials came to no result."""
+        return [cell for cell in self.cells if cell.phase == phase and cell.result is None]
+
     def all_results(self) -> list[Result]:
         """The results of all cells that have one."""
         return [cell.result for cell in self.cells if cell.result is not None]
@@ -172,6 +195,7 @@ def _assignment(study: Study, task: TaskSource, arm: Arm, point: Point, seed: in
         point.lr,
         seed,
         None if arm.controller is None else arm.controller.model_dump(),
+        study.threads,
         schedule,
         warmup,
         study.selection.metric,

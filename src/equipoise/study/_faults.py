@@ -51,7 +51,7 @@ def described(error: ValidationError, tables: Mapping[str, type[BaseModel]]) -> 
         if kind == "extra_forbidden":
             tag = next((part for part in reversed(fault["loc"]) if part in tables), "")
             keys = [field.alias or name for name, field in tables[str(tag)].model_fields.items()]
-            yield f"{wrong}: there is no such key{did_you_mean(key, keys)}; accepted are {', '.join(keys)}"
+            yield f"{wrong} is no key; accepted are {', '.join(keys)}{did_you_mean(key, keys)}"
             continue
         said = fault["msg"].removeprefix("Value error, ")
         said = ACCEPTED.get(kind) or said.replace("Input should", "must").replace("List should", "must").replace("String should", "must")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import itertools
 import json
@@ -14,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
+from equipoise._words import did_you_mean
 from equipoise.errors import UnusableInputError
 from equipoise.study._arms.arm import Arm, LearningRateRange, LearningRates
 from equipoise.study._arms.space import MOST_POINTS, Point, Range, Space, combinations, grid, quasi_random
@@ -118,6 +118,12 @@ class Study(BaseModel):
     """Another one draws other points."""
     diverged: float | None = Field(default=None, allow_inf_nan=False)
     """The metric that a diverged trial counts with; by default the worst value that any trial of the study reported."""
+    threads: int = Field(default=1, ge=1)
+    """How many threads every trial computes with. They are part of it: other numbers of threads round differently."""
+    timeout: float = Field(default=3600, gt=0)
+    """A trial that has neither reported nor printed anything for so many seconds hangs, and is ended as failed."""
+    retries: int = Field(default=0, ge=0)
+    """How often a run tries a trial again that failed."""
     arms: list[Arm] = Field(alias="arm", min_length=2)
 
     @model_validator(mode="after")
@@ -207,8 +213,18 @@ class TaskSource:
     module: str
     """A dotted name, or the absolute path of a file."""
     function: str
-    sha256: str
-    """The hash of the file that defines the function: a changed task is another task."""
+    folder: str
+    """The folder of the study: files are named relative to it."""
+
+    @property
+    def place(self) -> str:
+        """The module, named so that a study in another folder has the same: a file relative to the study's."""
+        return relative_name(Path(self.module), Path(self.folder)) if self.module.endswith(".py") else self.module
+
+
+def relative_name(path: Path, folder: Path) -> str:
+    """A file's name relative to a folder that holds it, else its absolute one."""
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
 def read_study(path: Path) -> Study:
@@ -262,7 +278,7 @@ def locate_task(task: str, folder: Path) -> TaskSource:
     if not separator or not function.isidentifier():
         raise UnusableInputError(
             f"task = {task!r}: must be one of {', '.join(map(repr, BUILT_IN_TASKS))}, 'file.py:function' or"
-            " 'package.module:function'"
+            f" 'package.module:function'{did_you_mean(task, BUILT_IN_TASKS)}"
         )
     if module.endswith(".py"):
         file = (folder / module).resolve()
@@ -276,6 +292,7 @@ def locate_task(task: str, folder: Path) -> TaskSource:
             raise UnusableInputError(f"task = {task!r}: there is no module {module!r}")
         file = Path(found.origin)
     try:
-        return TaskSource(module, function, hashlib.sha256(file.read_bytes()).hexdigest())
+        file.open("rb").close()
     except OSError as error:
         raise UnusableInputError(f"task = {task!r}: {file} cannot be read: {error.strerror}") from None
+    return TaskSource(module, function, str(folder.resolve()))

@@ -50,20 +50,23 @@ LearningRates = Annotated[
     ),
 ]
 
-DOTTED_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+CLASS_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+|[^:]+\.py:[A-Za-z_]\w*")
+"""``package.module.Class``, or ``file.py:Class`` for a file relative to the study's."""
+
 SEARCHED = re.compile(r"[A-Za-z_]\w*(\.\d)?")
 
 
+def _class_name(name: str) -> str:
+    if CLASS_NAME.fullmatch(name):
+        return name
+    raise ValueError("must be the dotted name of a class, as equipoise.balance.SpreadController, or file.py:Class")
+
+
 def _optimizer_name(name: str) -> str:
-    if name in READY_MADE or DOTTED_NAME.fullmatch(name):
+    if name in READY_MADE or CLASS_NAME.fullmatch(name):
         return name
-    raise ValueError(f"must be one of {', '.join(READY_MADE)}, or the dotted name of a class{did_you_mean(name, READY_MADE)}")
-
-
-def _dotted_name(name: str) -> str:
-    if DOTTED_NAME.fullmatch(name):
-        return name
-    raise ValueError("must be the dotted name of a class, as equipoise.balance.SpreadController")
+    accepted = f"the dotted name of a class, file.py:Class, or one of {', '.join(READY_MADE)}"
+    raise ValueError(f"must be {accepted}{did_you_mean(name, READY_MADE)}")
 
 
 class ArmController(BaseModel):
@@ -71,8 +74,8 @@ class ArmController(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: Annotated[str, AfterValidator(_dotted_name)]
-    """The dotted name of its class."""
+    name: Annotated[str, AfterValidator(_class_name)]
+    """The dotted name of its class, or ``file.py:Class``."""
 
     @model_validator(mode="after")
     def _plain(self) -> Self:
@@ -102,8 +105,8 @@ class Arm(BaseModel):
 
     name: Name
     optimizer: Annotated[str, AfterValidator(_optimizer_name)]
-    """The name of a ready-made one, or the dotted name of a class, as ``torch.optim.AdamW``. It is called with `lr` and the
-    arm's other keys."""
+    """A ready-made one, as ``adamw``; the dotted name of a class, as ``torch.optim.AdamW``; or ``file.py:Class`` for a file beside
+    the study. It is called with `lr` and the arm's other keys."""
     controller: ArmController | None = None
     """A class and its arguments, as ``{ name = "equipoise.balance.SpreadController", every = 20 }``."""
     baseline: bool = False
@@ -111,8 +114,8 @@ class Arm(BaseModel):
     learning_rates: LearningRates | None = None
     """The arm's own learning rates, as many as the study has; by default those of the study."""
     search: Space | None = None
-    """What is tried, as ``{ lr = { low = 1e-4, high = 1e-1 }, weight_decay = [0.0, 0.1], "betas.1" = { low = 0.9, high = 0.999 } }``.
-    ``schedule`` and ``warmup`` can be searched too."""
+    """What is tried, as ``{ lr = { low = 1e-4, high = 1e-1 }, weight_decay = [0.0, 0.1] }``. ``"betas.1"`` searches the second entry
+    of `betas`; `schedule` and `warmup` can be searched too."""
     schedule: ScheduleName | None = None
     """How the learning rate falls; by default as the task says."""
     warmup: float | None = Field(default=None, ge=0, lt=1, allow_inf_nan=False)

@@ -32,8 +32,8 @@ def roles(model: nn.Module) -> list[Parameter]:
     """Every parameter of a model with its role, in the order of the model.
 
     A parameter that several modules share, as a table of embeddings that also makes the output, is an embedding if one of them
-    uses it so. The head is what ``model.get_output_embeddings()`` gives, as in transformers; else the last matrix in each module
-    with a head's name; else the last matrix of the model.
+    uses it so. The head is what ``model.get_output_embeddings()`` gives, as in transformers; else the last matrix in each
+    module with a head's name; else the last matrix of the model.
 
     Example:
         >>> model = nn.Sequential(nn.Embedding(100, 8), nn.Linear(8, 8), nn.LayerNorm(8), nn.Linear(8, 100, bias=False))

@@ -51,7 +51,7 @@ Entry: TypeAlias = Annotated[
     ),
 ]
 Space: TypeAlias = dict[str, Entry]
-"""Searched key -> a range, or a list of which each entry is tried equally often. ``"betas.1"`` is the second entry of `betas`."""
+"""Searched key -> a range, or a list of which each entry is tried equally often."""
 
 
 @dataclass(frozen=True)
