@@ -9,9 +9,9 @@ from typing import Literal
 
 from equipoise.errors import StudyStoppedError
 from equipoise.hyperparameters import Hyperparameters
-from equipoise.study._cells import Result, Table
 from equipoise.study._arms.arm import Arm
 from equipoise.study._arms.space import Point, Range
+from equipoise.study._cells import Result, Table
 from equipoise.study._spec import Study
 from equipoise.study._statistics import LEVEL, Contrast, compare, seeds_within_reach, smallest_adjusted_p_value
 
@@ -221,9 +221,9 @@ def worst_value(metric: str, goal: Literal["maximize", "minimize"], results: Ite
 def selected_by_metric(study: Study) -> str:
     """The warning of a study in which one number both chooses and decides."""
     return (
-        f"{study.metric} both chose each arm's hyperparameters and decides between the arms. If it is measured on test data, the"
-        " verdict is too favourable to arms with lucky choices: let the task report a number on validation data, as"
-        f" validation_{study.metric}, and write select_by = \"validation_{study.metric}\"."
+        f"{study.metric} chooses the point of each arm and also decides between the arms. If it is measured on test data, the"
+        " verdict favours arms that were lucky when they were tuned. Let the task report a number of validation data too, and"
+        ' name it: select_by = "validation_accuracy", for example.'
     )
 
 

@@ -54,7 +54,9 @@ def described(error: ValidationError, tables: Mapping[str, type[BaseModel]]) -> 
             yield f"{wrong} is no key; accepted are {', '.join(keys)}{did_you_mean(key, keys)}"
             continue
         said = fault["msg"].removeprefix("Value error, ")
-        said = ACCEPTED.get(kind) or said.replace("Input should", "must").replace("List should", "must").replace("String should", "must")
+        said = ACCEPTED.get(kind) or said.replace("Input should", "must").replace("List should", "must").replace(
+            "String should", "must"
+        )
         if kind == "literal_error" and isinstance(fault["input"], str):
             said += did_you_mean(fault["input"], re.findall("'([^']*)'", fault["ctx"]["expected"]))
         yield f"{wrong} {said}" if said.startswith("must") else f"{place}: {said}" if place else said

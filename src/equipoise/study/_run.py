@@ -8,14 +8,15 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.optim import Adam, AdamW
 
-from equipoise.errors import StabilityWarning, UnusableInputError
+from equipoise.errors import MissingExtraError, StabilityWarning, UnusableInputError
 from equipoise.hyperparameters import Hyperparameters, whole_number
 from equipoise.optim._optimizer import Equipoise
 from equipoise.study._analysis import Analysis, analyse, tune
 from equipoise.study._cells import Cell, Table, trials
-from equipoise.study._processes import execute, usable_cores
+from equipoise.study._processes.children import execute, usable_cores
 from equipoise.study._records import record_cells, record_study
 from equipoise.study._report.page import write_html
 from equipoise.study._report.progress import Progress, default_progress
@@ -103,7 +104,7 @@ def run(
                 record_cells(connection, table, tuning)
             _complete(study, tuning, database, progress, workers)
             tuned = [tune(table, arm) for arm in study.arms]
-            comparison = table.plan_comparison({found.arm.name: found.chosen for found in tuned})
+            comparison = table.plan_comparison({found.arm.name: found.point for found in tuned})
             with database.engine.begin() as connection:
                 record_cells(connection, table, comparison)
             _complete(study, comparison, database, progress, workers)
@@ -138,7 +139,11 @@ def _make_optimizer(cell: Cell, warn: Callable[[str], None]) -> torch.optim.Opti
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", StabilityWarning)
-            made, _ = build_optimizer(assignment, [torch.nn.Parameter(torch.zeros(2, 2)) for _ in range(2)])
+            made, _ = build_optimizer(assignment, probe())
+    except ModuleNotFoundError as error:
+        if error.name == "pytorch_optimizer":
+            raise MissingExtraError(f"arm {cell.arm!r}", "optimizers") from error
+        raise UnusableInputError(f"arm {cell.arm!r}: {assignment.optimizer} cannot be made: {error}") from error
     except Exception as error:  # whatever a third party's constructor raises, the arm is at fault
         name, controller = assignment.optimizer, assignment.controller
         wanted = name if controller is None else f"{name} with {controller['name']}"
@@ -146,6 +151,11 @@ def _make_optimizer(cell: Cell, warn: Callable[[str], None]) -> torch.optim.Opti
     for warning in caught:
         warn(f"arm {cell.arm!r}: {warning.message}")
     return made
+
+
+def probe() -> nn.Module:
+    """A small model with parameters in every role."""
+    return nn.Sequential(nn.Embedding(4, 2), nn.Linear(2, 2), nn.LayerNorm(2), nn.Linear(2, 2), nn.Linear(2, 4))
 
 
 def _complete(study: Study, cells: Sequence[Cell], store: Store, progress: Progress, workers: int) -> None:

@@ -9,7 +9,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
@@ -66,8 +66,8 @@ class Study(BaseModel):
     """A comparison of optimizers: what a study file holds.
 
     Raises:
-        pydantic.ValidationError: a value is missing or not accepted; arms that have equal names, no baseline or two, nothing to be
-            tuned over, or different numbers of points.
+        pydantic.ValidationError: a value is missing or not accepted; arms that have equal names, no baseline or two, nothing to
+            be tuned over, or different numbers of points.
 
     Example:
         >>> study = Study(
@@ -100,8 +100,9 @@ class Study(BaseModel):
     metric: Name
     """What decides: the last number that the task reports under this name."""
     select_by: SelectBy | None = None
-    """What chooses among the points of an arm, with the study's goal or, as ``{ metric = "validation_loss", goal = "minimize" }``,
-    one of its own. By default it is `metric`: the study warns then, because a number that has chosen is no fair judge."""
+    """What chooses among the points of an arm, with the study's goal, or with one of its own, as
+    ``{ metric = "validation_loss", goal = "minimize" }``. By default it is `metric`, and the study warns: a number that has
+    chosen is no fair judge."""
     goal: Literal["maximize", "minimize"]
     epochs: int = Field(ge=1, le=MOST_EPOCHS)
     """How long every trial trains."""

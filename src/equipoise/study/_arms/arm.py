@@ -44,7 +44,9 @@ class LearningRateRange(BaseModel):
 LearningRates = Annotated[
     Annotated[LearningRateRange, Tag("<rates>")] | Annotated[list[LearningRate], Field(min_length=1), Tag("<list>")],
     Discriminator(
-        lambda rates: "<list>" if isinstance(rates, list) else "<rates>" if isinstance(rates, dict | LearningRateRange) else None,
+        lambda rates: (
+            "<list>" if isinstance(rates, list) else "<rates>" if isinstance(rates, dict | LearningRateRange) else None
+        ),
         custom_error_type="learning_rates",
         custom_error_message="must be a list of numbers above 0, or { low = ..., high = ..., count = ... }",
     ),
@@ -105,8 +107,8 @@ class Arm(BaseModel):
 
     name: Name
     optimizer: Annotated[str, AfterValidator(_optimizer_name)]
-    """A ready-made one, as ``adamw``; the dotted name of a class, as ``torch.optim.AdamW``; or ``file.py:Class`` for a file beside
-    the study. It is called with `lr` and the arm's other keys."""
+    """A ready-made one, as ``adamw``; the dotted name of a class, as ``torch.optim.AdamW``; or ``file.py:Class`` for a file
+    beside the study. It is called with `lr` and the arm's other keys."""
     controller: ArmController | None = None
     """A class and its arguments, as ``{ name = "equipoise.balance.SpreadController", every = 20 }``."""
     baseline: bool = False
@@ -114,7 +116,7 @@ class Arm(BaseModel):
     learning_rates: LearningRates | None = None
     """The arm's own learning rates, as many as the study has; by default those of the study."""
     search: Space | None = None
-    """What is tried, as ``{ lr = { low = 1e-4, high = 1e-1 }, weight_decay = [0.0, 0.1] }``. ``"betas.1"`` searches the second entry
+    """What is tried, as ``{ lr = { low = 1e-4, high = 1e-1 }, weight_decay = [0.0, 0.1] }``. ``"betas.1"`` is the second entry
     of `betas`; `schedule` and `warmup` can be searched too."""
     schedule: ScheduleName | None = None
     """How the learning rate falls; by default as the task says."""

@@ -39,6 +39,8 @@ class Muon(torch.optim.Optimizer):
         AdamW: 0.weight (embedding), 1.bias (vector), 2.weight (vector), 2.bias (vector), 3.weight (head), 3.bias (vector)
     """
 
+    takes_model = True
+
     def __init__(
         self,
         model: nn.Module,
