@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from equipoise._words import listed
 from equipoise.errors import StudyStoppedError
 from equipoise.hyperparameters import Hyperparameters
+from equipoise.study._arms.arm import Arm
+from equipoise.study._arms.space import Point, Range
 from equipoise.study._cells import Result, Table
-from equipoise.study._spec import Arm, Study
+from equipoise.study._spec import Study
 from equipoise.study._statistics.divergence import DivergenceContrast, DivergenceRate, compare_divergence
 from equipoise.study._statistics.expected_best import ExpectedBest, expected_best, trials_needed
 from equipoise.study._statistics.paired import Contrast, Goal, Seed, compare
@@ -48,32 +50,56 @@ class Question:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The learning rates of one arm, how it did at each on the tuning seeds, and which was chosen."""
+    """The points of one arm, how it did at each on the tuning seeds, and which was chosen."""
 
     arm: Arm
-    rates: tuple[float, ...]
-    """The learning rates that were tried, ascending."""
+    points: tuple[Point, ...]
+    """What was tried, in ascending order of the learning rate."""
     scores: tuple[tuple[float, ...], ...]
-    """The metric, per learning rate and tuning seed; a diverged trial counts with the worst value seen."""
+    """What chooses, per point and tuning seed; a diverged trial counts with the worst value seen."""
     diverged: tuple[int, ...]
-    """How many of the tuning seeds diverged, per learning rate."""
-    chosen: float
-    """The learning rate with the best mean; among equally good ones the smallest."""
+    """How many of the tuning seeds diverged, per point."""
+    point: Point
+    """The one with the best mean; among equally good ones that with the smallest learning rate."""
+
+    @property
+    def chosen(self) -> float:
+        """The learning rate of the chosen point."""
+        return self.point.lr
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rate of each point."""
+        return tuple(point.lr for point in self.points)
 
     @property
     def means(self) -> list[float]:
-        """The mean over tuning seeds, per learning rate."""
+        """The mean over tuning seeds, per point."""
         return [_mean(row) for row in self.scores]
 
     @property
+    def edges(self) -> tuple[str, ...]:
+        """The searched keys whose chosen value is the smallest or the largest that was tried: a better one may lie beyond.
+
+        Learning rates and ranges have edges. Any other list holds all that there is.
+        """
+        found: list[str] = []
+        for key, value in self.point.values.items():
+            tried = [point.values[key] for point in self.points]
+            ordered = key == "lr" or isinstance(self.arm.space.get(key), Range)
+            if ordered and min(tried) < max(tried) and value in (min(tried), max(tried)):
+                found.append(key)
+        return tuple(found)
+
+    @property
     def at_edge(self) -> bool:
-        """Whether the best learning rate may lie outside of the range that was tried."""
-        return len(self.rates) > 1 and self.chosen in (self.rates[0], self.rates[-1])
+        """Whether the best point may lie outside of the space that was tried."""
+        return bool(self.edges)
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One arm on the seeds that compare, at its own learning rate."""
+    """One arm on the seeds that compare, at its own point."""
 
     name: str
     seeds: tuple[Seed, ...]
@@ -178,9 +204,15 @@ class Analysis:
             for arm in self.arms
             if arm.diverged
         ]
-        edges = [f"{arm.name} ({arm.tuned.chosen:g})" for arm in self.arms if arm.tuned is not None and arm.tuned.at_edge]
+        edges = [
+            f"{arm.name} ({', '.join(f'{key} = {arm.tuned.point.values[key]:g}' for key in arm.tuned.edges)})"
+            for arm in self.arms
+            if arm.tuned is not None and arm.tuned.edges
+        ]
         if edges:
-            found.append(f"The best learning rate lies at the edge of the range that was tried; widen it: {', '.join(edges)}.")
+            found.append(f"The best value lies at the edge of the range that was tried; widen it: {', '.join(edges)}.")
+        if self.study is not None and self.study.selection.metric == self.study.metric:
+            found.append(selected_by_metric(self.study))
         return found
 
     def difference(self, contrast: Contrast) -> str:
@@ -243,21 +275,23 @@ def decide(
 
 
 def tune(table: Table, arm: Arm) -> Tuned:
-    """Choose the learning rate of an arm.
+    """Choose among the points of an arm, by what the study selects by.
 
     Args:
         table: with the results of every tuning trial.
         arm: one of the study.
     """
     study = table.study
-    stand_in = worst_value(Question.of_study(study), table.all_results())
-    rates = study.rates_of(arm)
-    rows = [table.results("tuning", arm.name, rate) for rate in rates]
-    scores = tuple(tuple(_value(study.metric, result, stand_in) for result in row) for row in rows)
-    sign = 1.0 if study.goal == "maximize" else -1.0
-    best = max(range(len(rates)), key=lambda index: (sign * _mean(scores[index]), -index))
+    metric, goal = study.selection.metric, study.selection.goal
+    fallback = study.diverged if metric == study.metric else None
+    stand_in = worst_value(metric, goal, table.all_results()) if fallback is None else fallback
+    points = sorted(study.points_of(arm), key=lambda point: point.lr)
+    rows = [table.results("tuning", arm.name, point) for point in points]
+    scores = tuple(tuple(_value(metric, result, stand_in) for result in row) for row in rows)
+    sign = 1.0 if goal == "maximize" else -1.0
+    best = max(range(len(points)), key=lambda index: (sign * _mean(scores[index]), -index))
     diverged = tuple(sum(result.diverged for result in row) for row in rows)
-    return Tuned(arm, tuple(rates), scores, diverged, rates[best])
+    return Tuned(arm, tuple(points), scores, diverged, points[best])
 
 
 def analyse(table: Table, tuned: Sequence[Tuned]) -> Analysis:
@@ -265,39 +299,54 @@ def analyse(table: Table, tuned: Sequence[Tuned]) -> Analysis:
 
     Args:
         table: with the results of every trial.
-        tuned: the learning rate of every arm, in the order of the study.
+        tuned: the point of every arm, in the order of the study.
     """
     study = table.study
     question = Question.of_study(study)
-    stand_in = worst_value(question, table.all_results())
+    stand_in = diverged_value(question, table.all_results())
     best = max if study.goal == "maximize" else min
     best_mean = best(best(found.means) for found in tuned)
     arms: list[Compared] = []
     for found in tuned:
-        results = tuple(table.results("comparison", found.arm.name, found.chosen))
+        results = tuple(table.results("comparison", found.arm.name, found.point))
         values = tuple(_value(study.metric, result, stand_in) for result in results)
         enough = None
-        if study.margin is not None:
+        if study.margin is not None and study.selection.metric == study.metric:
             within = best_mean - study.margin if study.goal == "maximize" else best_mean + study.margin
             enough = trials_needed(found.means, study.goal, within)
-        search = expected_best(found.means, study.goal)
+        search = expected_best(found.means, study.selection.goal)
         arms.append(Compared(found.arm.name, tuple(study.seeds_for_comparison), results, values, found, search, enough))
     return decide(question, arms, stand_in, study, table.hyperparameters)
 
 
-def worst_value(question: Question, results: Iterable[Result]) -> float:
+def diverged_value(question: Question, results: Iterable[Result]) -> float:
     """What a diverged run counts with: the value set for it, else the worst that any run reported at any time.
 
     Raises:
         StudyStoppedError: nothing finite was ever reported.
     """
-    if question.diverged is not None:
-        return question.diverged
-    curves = (result.curves.get(question.metric, {}) for result in results)
-    seen = [value for curve in curves for value in curve.values() if math.isfinite(value)]
+    return worst_value(question.metric, question.goal, results) if question.diverged is None else question.diverged
+
+
+def worst_value(metric: str, goal: Goal, results: Iterable[Result]) -> float:
+    """The worst finite value that any run reported at any time.
+
+    Raises:
+        StudyStoppedError: nothing finite was ever reported.
+    """
+    seen = [value for result in results for value in result.curves.get(metric, {}).values() if math.isfinite(value)]
     if not seen:
-        raise StudyStoppedError(f"no trial reported a finite {question.metric!r}: every one diverged; try lower learning rates")
-    return min(seen) if question.goal == "maximize" else max(seen)
+        raise StudyStoppedError(f"no trial reported a finite {metric!r}: every one diverged; try lower learning rates")
+    return min(seen) if goal == "maximize" else max(seen)
+
+
+def selected_by_metric(study: Study) -> str:
+    """The warning of a study in which one number both chooses and decides."""
+    return (
+        f"{study.metric} chooses the point of each arm and also decides between the arms. If it is measured on test data, the"
+        " verdict favours arms that were lucky when they were tuned. Let the task report a number of validation data too, and"
+        ' name it: select_by = "validation_accuracy", for example.'
+    )
 
 
 def number_format(spread: float) -> str:

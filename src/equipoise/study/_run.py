@@ -180,7 +180,7 @@ class _Run:
         self.store.do(lambda connection: record_study(connection, self.table, self.file))
         self._train(tuning)
         tuned = [tune(self.table, arm) for arm in self.study.arms]
-        comparison = self.table.plan_comparison({found.arm.name: found.chosen for found in tuned})
+        comparison = self.table.plan_comparison({found.arm.name: found.point for found in tuned})
         self._prepare(comparison)
         self._train(comparison)
         return tuned

@@ -7,15 +7,22 @@ import pkgutil
 import resource
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from functools import partial
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from equipoise.balance import Controller, GeneralizationController
 from equipoise.errors import ArgumentError, EquipoiseError
 from equipoise.monitor._guarding.snapshots import Stateful
+from equipoise.study._arms.arm import Arm
+from equipoise.study._arms.schedule import ScheduleName, factor
+from equipoise.study._arms.signature import check_arguments
 from equipoise.study._cells import Assignment, Cost
 from equipoise.study._checkpoint import Checkpoint
 from equipoise.study._names import check_reported_names
@@ -44,6 +51,19 @@ class Finished:
     """The text of every source that it loaded, by the file's name."""
 
 
+@runtime_checkable
+class TwoWeights(Protocol):
+    """An optimizer that trains at other weights than those that it recommends, as Schedule-Free."""
+
+    def train(self) -> None:
+        """Have the weights to train."""
+        ...
+
+    def eval(self) -> None:
+        """Have the weights to evaluate."""
+        ...
+
+
 class DivergedError(EquipoiseError, ArithmeticError):
     """A task reported a number that is not finite: the trial ends here and counts as diverged."""
 
@@ -56,7 +76,7 @@ class Trial:
     Example:
         >>> def train(trial):
         ...     model = torch.nn.Linear(8, 1)
-        ...     optimizer = trial.optimizer(model.parameters())
+        ...     optimizer = trial.optimizer(model)
         ...     inputs = torch.randn(64, 8)
         ...     for epoch in trial.epochs():
         ...         loss = (model(inputs) - inputs.sum(1, keepdim=True)).square().mean()
@@ -86,6 +106,8 @@ class Trial:
         self._epoch = 0
         self._controller: Controller | None = None
         self._optimizer: torch.optim.Optimizer | None = None
+        self._scheduled = False
+        self._evaluated = False
         self.reported: set[str] = set()
         """The names of the numbers reported so far."""
         self.diverged = False
@@ -106,15 +128,51 @@ class Trial:
         """The learning rate of this trial."""
         return self._assignment.learning_rate
 
-    def optimizer(self, params: Iterable[Any]) -> torch.optim.Optimizer:
+    def optimizer(self, params: nn.Module | Iterable[Any]) -> torch.optim.Optimizer:
         """The arm's optimizer at this trial's learning rate. If the arm has a controller, it moves the optimizer's exponent.
 
         Args:
-            params: parameters or parameter groups, as for any optimizer of torch.
+            params: the model, which every optimizer can be made for; or parameters or parameter groups, as for any optimizer of
+                torch. Those that treat parameters by their roles need the model, and print which is treated how.
         """
         made, self._controller = build_optimizer(self._assignment, params, self._load)
         self._optimizer = made
+        if takes_model(type(made)):
+            print(made)
         return made
+
+    def scheduler(self, optimizer: torch.optim.Optimizer, steps: int, default: ScheduleName = "constant") -> LRScheduler:
+        """The arm's learning rate schedule, with its warm-up: call its ``step()`` after each step of the optimizer.
+
+        A task that does not ask for it has a schedule of its own, or none, and the study says that the arm's had no effect.
+        Where an arm has one, the learning rate that it has come to is kept with every report as `learning_rate`.
+
+        Args:
+            optimizer: of :meth:`optimizer`.
+            steps: how often ``step()`` will be called in the whole trial.
+            default: for arms that name none: "constant", "cosine" or "linear".
+        """
+        assigned = self._assignment
+        self._scheduled = assigned.schedule is not None or assigned.warmup > 0
+        schedule = assigned.schedule or default
+        return LambdaLR(optimizer, partial(factor, steps=steps, schedule=schedule, warmup=assigned.warmup))
+
+    @contextmanager
+    def evaluation(self) -> Generator[None]:
+        """Evaluate inside of this: ``with trial.evaluation(): ...``.
+
+        Some optimizers, as Schedule-Free, train at other weights than those that they recommend. They have the latter here, and
+        the former again afterwards. For all others nothing happens.
+        """
+        self._evaluated = True
+        if not isinstance(self._optimizer, TwoWeights):
+            yield
+            return
+        self._optimizer.eval()
+        try:
+            yield
+        finally:
+            self._optimizer.train()
 
     def cost(self) -> Cost | None:
         """What this trial has taken so far; None before it has an optimizer."""
@@ -173,6 +231,14 @@ class Trial:
         numbers = {name: _number(name, value) for name, value in metrics.items()}
         if self._controller is not None:
             numbers["exponent"] = _controlled(self._controller, numbers)
+        if self._scheduled and self._optimizer is not None:
+            numbers["learning_rate"] = float(self._optimizer.param_groups[0]["lr"])
+        if isinstance(self._optimizer, TwoWeights) and not self._evaluated:
+            accepted = (
+                f"measured inside of `with trial.evaluation():`; {type(self._optimizer).__name__} trains at other weights"
+            )
+            if measured := sorted({self._assignment.metric, self._assignment.select_by} & numbers.keys()):
+                raise ArgumentError("metrics", measured, accepted)
         self._send(Report(max(self._epoch, 1), numbers))
         if self._checkpoint is not None:
             self._checkpoint.note(max(self._epoch, 1), numbers)
@@ -191,7 +257,7 @@ def _number(name: str, value: Any) -> float:
 
 
 def build_optimizer(
-    assignment: Assignment, params: Iterable[Any], load: Callable[[str], Any]
+    assignment: Assignment, params: nn.Module | Iterable[Any], load: Callable[[str], Any]
 ) -> tuple[torch.optim.Optimizer, Controller | None]:
     """The optimizer of an assignment, and its controller if there is one.
 
@@ -202,11 +268,20 @@ def build_optimizer(
         ImportError, AttributeError: there is no such class.
         TypeError, ValueError: the class does not accept the arguments.
     """
-    made = load(assignment.optimizer)(params, lr=assignment.learning_rate, **assignment.arguments)
+    maker = load(assignment.optimizer)
+    if isinstance(params, nn.Module) and not takes_model(maker):
+        params = params.parameters()
+    check_arguments(maker, assignment.arguments, Arm.model_fields)
+    made = maker(params, lr=assignment.learning_rate, **assignment.arguments)
     if assignment.controller is None:
         return made, None
     arguments = dict(assignment.controller)
     return made, load(arguments.pop("name"))(made, **arguments)
+
+
+def takes_model(maker: object) -> bool:
+    """Whether an optimizer is made for a whole model: its class has ``takes_model = True``."""
+    return getattr(maker, "takes_model", False)
 
 
 def _controlled(controller: Controller, numbers: Mapping[str, float]) -> float:

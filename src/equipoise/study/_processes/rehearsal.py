@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import torch
+from torch import nn
 from torch.optim import Adam, AdamW
 
-from equipoise.errors import StabilityWarning, UnusableInputError
+from equipoise.errors import MissingExtraError, StabilityWarning, UnusableInputError
 from equipoise.hyperparameters import Hyperparameters
 from equipoise.optim._optimizer import Equipoise
 from equipoise.study._cells import Cell
@@ -72,7 +72,7 @@ def _rehearse(connection: Connection, cells: Sequence[Cell], task: str, log: Pat
         load_task(source, sources)
         for cell in cells:
             _make(cell, sources, found)
-    except UnusableInputError as error:
+    except (MissingExtraError, UnusableInputError) as error:
         found.refused = str(error)
     except BaseException as error:  # whatever the user's code raises
         found.refused = f"task = {task!r}: cannot be loaded: {in_one_line(error)}"
@@ -81,12 +81,21 @@ def _rehearse(connection: Connection, cells: Sequence[Cell], task: str, log: Pat
     connection.close()
 
 
+def probe() -> nn.Module:
+    """A small model with parameters in every role."""
+    return nn.Sequential(nn.Embedding(4, 2), nn.Linear(2, 2), nn.LayerNorm(2), nn.Linear(2, 2), nn.Linear(2, 4))
+
+
 def _make(cell: Cell, sources: Sources, found: Rehearsed) -> None:
     assignment = cell.assignment
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", StabilityWarning)
-            optimizer, _ = build_optimizer(assignment, [torch.nn.Parameter(torch.zeros(2, 2)) for _ in range(2)], sources.load)
+            optimizer, _ = build_optimizer(assignment, probe(), sources.load)
+    except ModuleNotFoundError as error:
+        if error.name == "pytorch_optimizer":
+            raise MissingExtraError(f"arm {cell.arm!r}", "optimizers") from error
+        raise UnusableInputError(f"arm {cell.arm!r}: {assignment.optimizer} cannot be made: {error}") from error
     except Exception as error:  # whatever a third party's constructor raises, the arm is at fault
         name, controller = assignment.optimizer, assignment.controller
         wanted = name if controller is None else f"{name} with {controller['name']}"
