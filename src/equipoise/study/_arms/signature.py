@@ -31,10 +31,8 @@ initial_accumulator_value, eps, foreach, maximize, differentiable, fused: did yo
     """
     parameters = inspect.signature(maker).parameters.values()
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    named = [
-        parameter.name for parameter in parameters if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-    ]
-    accepted = [name for name in named[1:] if name != "lr"]
+    own = [each.name for each in parameters if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
+    accepted = [name for name in own[1:] if name != "lr"]
     for name, value in given.items():
         meant = did_you_mean(name, [*accepted, *keys])
         if name not in accepted and (meant or not takes_any):

@@ -145,7 +145,7 @@ def quasi_random(space: Space, seed: int) -> Iterator[Point]:
     Example:
         >>> points = quasi_random({"lr": Range(low=1e-4, high=1e-1), "weight_decay": [0.0, 0.1]}, seed=0)
         >>> print(*itertools.islice(points, 2), sep=" | ")
-        lr=0.0196034 weight_decay=0.0 | lr=0.000224151 weight_decay=0.1
+        lr=0.00169765 weight_decay=0.1 | lr=0.0146465 weight_decay=0
     """
     axes = {key: entry if isinstance(entry, list) else axis_of(key, entry) for key, entry in space.items()}
     sequence = qmc.Sobol(len(axes), scramble=True, rng=np.random.default_rng(seed))
