@@ -46,6 +46,11 @@ class Assignment:
     """What of all this was searched, by its key in the study file."""
 
     @property
+    def needed(self) -> set[str]:
+        """What the task has to report."""
+        return {self.metric, self.select_by or self.metric}
+
+    @property
     def key(self) -> str:
         """What a trial trains, for the store: equal assignments are the same trial, under whatever arm's name.
 

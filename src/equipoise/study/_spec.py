@@ -125,6 +125,10 @@ class Study(BaseModel):
     """A trial that has neither reported nor printed anything for so many seconds hangs, and is ended as failed."""
     retries: int = Field(default=0, ge=0)
     """How often a run tries a trial again that failed."""
+    margin: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Differences of the metric up to this do not matter: the study also shows which arms are as good, within it."""
+    target: float | None = Field(default=None, allow_inf_nan=False)
+    """The study also compares how long the arms take until the metric reaches this."""
     arms: list[Arm] = Field(alias="arm", min_length=2)
 
     @model_validator(mode="after")

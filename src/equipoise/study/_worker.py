@@ -1,44 +1,31 @@
-"""One trial in a process of its own: the object that a task is given, and what the process sends back to the study."""
+"""One trial: the object that a task is given, and the messages that its process sends back to the study."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import math
-import multiprocessing
-import os
 import pkgutil
-import random
 import resource
-import signal
 import statistics
 import sys
-import threading
-import time
-import traceback
-import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing.connection import Connection
-from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
-import numpy as np
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from equipoise.balance import Controller, GeneralizationController
-from equipoise.errors import ArgumentError, EquipoiseError, StabilityWarning
+from equipoise.errors import ArgumentError, EquipoiseError
+from equipoise.monitor._guarding.snapshots import Stateful
 from equipoise.study._arms.arm import Arm
 from equipoise.study._arms.schedule import ScheduleName, factor
 from equipoise.study._arms.signature import check_arguments
 from equipoise.study._cells import Assignment, Cost
+from equipoise.study._checkpoint import Checkpoint
 from equipoise.study._names import check_reported_names
-from equipoise.study._spec import TaskSource
 
 
 @dataclass(frozen=True)
@@ -57,9 +44,11 @@ class Finished:
     status: Literal["finished", "diverged", "failed"]
     seconds: float
     reason: str = ""
-    """Why it failed: the traceback."""
+    """Why it failed, in one line. The traceback is in its output."""
     cost: Cost | None = None
     """What the trial took, if it made an optimizer."""
+    sources: dict[str, str] = field(default_factory=dict[str, str])
+    """The text of every source that it loaded, by the file's name."""
 
 
 @runtime_checkable
@@ -99,11 +88,21 @@ class Trial:
     Args:
         assignment: what the trial trains.
         send: is called with everything that the task reports.
+        load: finds an optimizer's class by its name.
+        checkpoint: keeps what :meth:`resume` is given.
     """
 
-    def __init__(self, assignment: Assignment, send: Callable[[Report], None]) -> None:
+    def __init__(
+        self,
+        assignment: Assignment,
+        send: Callable[[Report], None],
+        load: Callable[[str], Any] = pkgutil.resolve_name,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
         self._assignment = assignment
         self._send = send
+        self._load = load
+        self._checkpoint = checkpoint
         self._epoch = 0
         self._controller: Controller | None = None
         self._optimizer: torch.optim.Optimizer | None = None
@@ -136,7 +135,7 @@ class Trial:
             params: the model, which every optimizer can be made for; or parameters or parameter groups, as for any optimizer of
                 torch. Those that treat parameters by their roles need the model, and print which is treated how.
         """
-        made, self._controller = build_optimizer(self._assignment, params)
+        made, self._controller = build_optimizer(self._assignment, params, self._load)
         self._optimizer = made
         if takes_model(type(made)):
             print(made)
@@ -184,10 +183,35 @@ class Trial:
         return Cost(_peak_memory(), state, parameters)
 
     def epochs(self) -> Iterator[int]:
-        """The epochs, counted from 1: ``for epoch in trial.epochs()``."""
-        for epoch in range(1, self.total_epochs + 1):
+        """The epochs, counted from 1: ``for epoch in trial.epochs()``. After :meth:`resume`, those that are not finished."""
+        for epoch in range(self._epoch + 1, self.total_epochs + 1):
             self._epoch = epoch
             yield epoch
+            if self._checkpoint is not None:
+                self._checkpoint.take(epoch)
+
+    def resume(self, **objects: Stateful) -> int:
+        """Go on after the last finished epoch, where an earlier attempt at this trial was cut short.
+
+        Call it once, with everything that training changes, before :meth:`epochs`. From then on all of it is kept after every
+        epoch, with the random numbers of Python, numpy and torch, so that a trial that is cut short and goes on ends as it
+        would have. What was reported is reported again.
+
+        Args:
+            objects: what has a state_dict, by any names: ``trial.resume(model=model, optimizer=optimizer)``.
+
+        Returns:
+            The last finished epoch; 0 where the trial begins.
+        """
+        if self._checkpoint is None:
+            return 0
+        if self._controller is not None:
+            objects["controller of the arm"] = self._controller
+        self._epoch, reports = self._checkpoint.resume(objects)
+        for epoch, metrics in reports:
+            self._send(Report(epoch, metrics))
+            self.reported |= metrics.keys()
+        return self._epoch
 
     def report(self, **metrics: float | torch.Tensor) -> None:
         """Report numbers for the present epoch. The last value of the study's metric decides; all others become curves.
@@ -200,21 +224,22 @@ class Trial:
 
         Raises:
             ArithmeticError: one of them is not finite. Let it pass: the trial ends as diverged.
-            ArgumentError: a name that cannot be stored, or the arm's controller needs a loss that was not reported.
+            ArgumentError: a value that is no number, a name that cannot be stored, or the arm's controller needs a loss that was
+                not reported.
         """
         check_reported_names(metrics)
-        numbers = {name: float(value.item() if isinstance(value, torch.Tensor) else value) for name, value in metrics.items()}
+        numbers = {name: _number(name, value) for name, value in metrics.items()}
         if self._controller is not None:
             numbers["exponent"] = _controlled(self._controller, numbers)
         if self._scheduled and self._optimizer is not None:
             numbers["learning_rate"] = float(self._optimizer.param_groups[0]["lr"])
-        if isinstance(self._optimizer, TwoWeights) and not self._evaluated:
-            accepted = (
-                f"measured inside of `with trial.evaluation():`; {type(self._optimizer).__name__} trains at other weights"
-            )
-            if measured := sorted({self._assignment.metric, self._assignment.select_by} & numbers.keys()):
-                raise ArgumentError("metrics", measured, accepted)
+        measured = self._assignment.needed & numbers.keys()
+        if measured and isinstance(self._optimizer, TwoWeights) and not self._evaluated:
+            accepted = f"measured inside of `with trial.evaluation():`: {type(self._optimizer).__name__} trains other weights"
+            raise ArgumentError("metrics", sorted(measured), accepted)
         self._send(Report(max(self._epoch, 1), numbers))
+        if self._checkpoint is not None:
+            self._checkpoint.note(max(self._epoch, 1), numbers)
         self.reported |= numbers.keys()
         broken = [name for name, value in numbers.items() if not math.isfinite(value)]
         if broken:
@@ -222,19 +247,26 @@ class Trial:
             raise DivergedError(f"epoch {self._epoch}: {', '.join(f'{name} = {numbers[name]}' for name in broken)}")
 
 
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value.item() if isinstance(value, torch.Tensor) else value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentError(name, value, "a number, or a tensor of one element") from None
+
+
 def build_optimizer(
-    assignment: Assignment, params: nn.Module | Iterable[Any]
+    assignment: Assignment, params: nn.Module | Iterable[Any], load: Callable[[str], Any]
 ) -> tuple[torch.optim.Optimizer, Controller | None]:
     """The optimizer of an assignment, and its controller if there is one.
 
-    The class of the dotted name `assignment.optimizer` is called with the parameters, the learning rate as `lr`, and the
-    arguments; then the controller's class with the optimizer and its own arguments.
+    The class that `load` finds by the name `assignment.optimizer` is called with the parameters, the learning rate as `lr`, and
+    the arguments; then the controller's class with the optimizer and its own arguments.
 
     Raises:
         ImportError, AttributeError: there is no such class.
         TypeError, ValueError: the class does not accept the arguments.
     """
-    maker = pkgutil.resolve_name(assignment.optimizer)
+    maker = load(assignment.optimizer)
     if isinstance(params, nn.Module) and not takes_model(maker):
         params = params.parameters()
     check_arguments(maker, assignment.arguments, Arm.model_fields)
@@ -242,7 +274,7 @@ def build_optimizer(
     if assignment.controller is None:
         return made, None
     arguments = dict(assignment.controller)
-    return made, pkgutil.resolve_name(arguments.pop("name"))(made, **arguments)
+    return made, load(arguments.pop("name"))(made, **arguments)
 
 
 def takes_model(maker: object) -> bool:
@@ -278,71 +310,3 @@ def _peak_memory() -> int:
         return torch.cuda.max_memory_allocated()
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else 1024 * most
-
-
-def load_task(source: TaskSource) -> Callable[[Trial], None]:
-    """Import the module or run the file that defines a task.
-
-    Raises:
-        AttributeError: it defines no such function.
-    """
-    if source.module.endswith(".py"):
-        sys.path.insert(0, str(Path(source.module).parent))  # its neighbours can be imported, as if it were run by itself
-        spec = importlib.util.spec_from_file_location("equipoise_task", source.module)
-        assert spec is not None  # both follow from the ending
-        assert spec.loader is not None
-        module: ModuleType = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    else:
-        module = importlib.import_module(source.module)
-    return getattr(module, source.function)
-
-
-def work(connection: Connection, assignment: Assignment, threads: int) -> None:
-    """The main function of a trial's process: run the task, send every :class:`Report`, then one :class:`Finished`."""
-    enter_process(threads)
-    started = time.monotonic()
-    trial = Trial(assignment, connection.send)
-    status, reason = "finished", ""
-    try:
-        task = load_task(assignment.task)
-        seed_all(assignment.seed)
-        task(trial)
-        missing = {assignment.metric, assignment.select_by or assignment.metric} - trial.reported
-        if missing and not trial.diverged:
-            never = " and ".join(map(repr, sorted(missing)))
-            status, reason = "failed", f"the task never reported {never}; it reported {sorted(trial.reported)}"
-    except Exception:
-        # A task may catch DivergedError and raise something else on its way out; a diverged trial is an outcome all the same.
-        status, reason = "failed", traceback.format_exc()
-    if trial.diverged:
-        status, reason = "diverged", ""
-    connection.send(Finished(status, time.monotonic() - started, reason, trial.cost()))
-    connection.close()
-
-
-def enter_process(threads: int) -> None:
-    """Prepare this process for a trial: it ignores Ctrl-C, ends when the study's process ends, and uses so many threads."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the study decides
-    _end_with_the_study()
-    torch.set_num_threads(threads)
-    warnings.simplefilter("ignore", StabilityWarning)  # the study has said it, once for each arm
-
-
-def seed_all(seed: int) -> None:
-    """Seed the random numbers of Python, numpy and torch."""
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  (tasks may use numpy's global state)
-    torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
-
-
-def _end_with_the_study() -> None:
-    """End this process when the study's process ends, however that happens: no trial is left behind."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()

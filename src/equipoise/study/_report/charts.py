@@ -38,9 +38,9 @@ def curve_figure(analysis: Analysis, name: str) -> go.Figure:
             legendgroup=arm.name,
         )
         figure.add_scatter(x=epochs, y=mean, mode="lines", line={"color": colour}, name=_label(arm), legendgroup=arm.name)
-        early = sum(epoch <= analysis.study.epochs / 2 for epoch in epochs)
+        early = sum(epoch <= max(epochs) / 2 for epoch in epochs)
         late += low[early:] + high[early:]
-    figure.update_xaxes(title="epoch")
+    figure.update_xaxes(title=analysis.question.unit)
     figure.update_yaxes(title=name)
     if late:
         room = 0.05 * (max(late) - min(late)) or 0.05 * abs(late[0]) or 1.0
@@ -53,6 +53,8 @@ def learning_rate_figure(analysis: Analysis) -> go.Figure:
     figure = go.Figure()
     for index, arm in enumerate(analysis.arms):
         tuned, colour = arm.tuned, COLOURS[index % len(COLOURS)]
+        if tuned is None:
+            continue
         figure.add_scatter(
             x=tuned.rates,
             y=tuned.means,
@@ -60,7 +62,7 @@ def learning_rate_figure(analysis: Analysis) -> go.Figure:
             line={"color": colour},
             name=_label(arm),
             legendgroup=arm.name,
-            text=[f"{count} of {analysis.study.tuning_seeds} diverged" if count else "" for count in tuned.diverged],
+            text=[f"{count} of {len(tuned.scores[0])} diverged" if count else "" for count in tuned.diverged],
         )
         figure.add_scatter(
             x=[tuned.chosen],
@@ -72,7 +74,7 @@ def learning_rate_figure(analysis: Analysis) -> go.Figure:
             legendgroup=arm.name,
         )
     figure.update_xaxes(title="learning rate", type="log")
-    figure.update_yaxes(title=analysis.study.metric)
+    figure.update_yaxes(title=analysis.question.metric)
     return figure
 
 

@@ -23,7 +23,7 @@ def write_html(analysis: Analysis, path: Path) -> None:
         UnusableInputError: the place cannot be written to.
     """
     names = sorted({name for arm in analysis.arms for result in arm.results for name in result.curves})
-    names.sort(key=lambda name: name != analysis.study.metric)
+    names.sort(key=lambda name: name != analysis.question.metric)
     points, absent = region_points(analysis)
     page = render(
         "equipoise.study._report",
@@ -34,7 +34,7 @@ def write_html(analysis: Analysis, path: Path) -> None:
         caption=caption(analysis),
         plotly=get_plotlyjs(),
         curves=[(name, _fragment(curve_figure(analysis, name))) for name in names],
-        rates=_fragment(learning_rate_figure(analysis)),
+        rates=_fragment(learning_rate_figure(analysis)) if analysis.study else "",
         region=_fragment(region_figure(points), height=600) if points else "",
         absent=absent,
         version=__version__,

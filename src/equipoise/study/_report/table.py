@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from equipoise._json import plain
-from equipoise.study._analysis import Analysis, decimals
+from equipoise.study._analysis import Analysis, number_format
 
 HEADINGS = ("arm", "verdict", "{metric}", "gain", "95 % interval", "p", "lr")
 TEXT_COLUMNS = 2
@@ -19,11 +19,11 @@ TEXT_COLUMNS = 2
 def rows(analysis: Analysis) -> list[tuple[str, ...]]:
     """The table of the verdict, one row per arm, best first; the baseline has no gain."""
     contrasts = {contrast.arm: contrast for contrast in analysis.contrasts}
-    digits = max(decimals((c.interval[1] - c.interval[0]) / 2) for c in analysis.contrasts)
-    sign = -1.0 if analysis.study.goal == "maximize" else 1.0
+    spec = number_format(min((c.interval[1] - c.interval[0]) / 2 for c in analysis.contrasts))
+    sign = -1.0 if analysis.question.goal == "maximize" else 1.0
     table: list[tuple[str, ...]] = []
     for arm in sorted(analysis.arms, key=lambda arm: sign * arm.mean):
-        rate, value = f"{arm.tuned.chosen:g}", f"{arm.mean:.{digits}f}"
+        rate, value = "" if arm.tuned is None else f"{arm.tuned.chosen:g}", f"{arm.mean:{spec}}"
         if arm.name not in contrasts:
             table.append((arm.name, "baseline", value, "", "", "", rate))
             continue
@@ -34,8 +34,8 @@ def rows(analysis: Analysis) -> list[tuple[str, ...]]:
                 arm.name,
                 found.verdict,
                 value,
-                f"{found.mean:+.{digits}f}",
-                f"{low:+.{digits}f} to {high:+.{digits}f}",
+                f"{found.mean:+{spec}}",
+                f"{low:+{spec}} to {high:+{spec}}",
                 f"{found.adjusted_p_value:.2g}",
                 rate,
             )
@@ -45,19 +45,25 @@ def rows(analysis: Analysis) -> list[tuple[str, ...]]:
 
 def headings(analysis: Analysis) -> list[str]:
     """The headings of the columns of :func:`rows`."""
-    return [heading.format(metric=analysis.study.metric) for heading in HEADINGS]
+    return [heading.format(metric=analysis.question.metric) for heading in HEADINGS]
 
 
 def caption(analysis: Analysis) -> str:
     """How the numbers of the table came about."""
-    study = analysis.study
-    tried = len(analysis.arms[0].tuned.rates)
+    question, study = analysis.question, analysis.study
+    if study is None:
+        made = f"{question.metric} ({question.goal}) at the end: mean over seeds; nothing was run."
+    else:
+        made = (
+            f"{question.metric} ({question.goal}) after {study.epochs} epochs of {study.task}: mean of {study.seeds} fresh"
+            f" seeds, the same for every arm; learning rate (lr) chosen from {len(study.rates_of(study.baseline))} on"
+            f" {study.tuning_seeds} other seed(s)."
+        )
+    count = len(analysis.contrasts)
+    together = "" if count == 1 else f", adjusted for {count} comparisons: all intervals hold at once with 95 % confidence"
     return (
-        f"{study.metric} ({study.goal}) after {study.epochs} epochs of {study.task}: mean of {study.seeds} fresh seeds, the"
-        f" same for every arm; learning rate (lr) chosen from {tried} on {study.tuning_seeds} other seed(s). Gain over"
-        f" {study.baseline.name}, positive is better, with its paired t interval. What decides is p, of the exact sign-flip"
-        f" test after Holm's correction for {len(analysis.contrasts)} comparison(s); unlike the interval it assumes no normal"
-        " distribution."
+        f"{made} Gain over {question.baseline}, positive is better, with the interval of the paired t test{together}. A verdict"
+        " is what the interval says, and p, of the same test, is below 0.05 where it excludes 0."
     )
 
 
@@ -84,11 +90,15 @@ def as_plain(analysis: Analysis) -> dict[str, Any]:
     for arm in analysis.arms:
         entry: dict[str, Any] = {
             "name": arm.name,
-            "learning_rate": arm.tuned.chosen,
-            "learning_rate_at_edge": arm.tuned.at_edge,
+            "learning_rate": None if arm.tuned is None else arm.tuned.chosen,
+            "learning_rate_at_edge": None if arm.tuned is None else arm.tuned.at_edge,
+            "seeds": arm.seeds,
             "values": arm.values,
             "diverged": arm.diverged,
+            "divergence_interval": arm.divergence.interval,
             "mean": arm.mean,
+            "expected_best": arm.search,
+            "trials_needed": arm.trials_needed,
         }
         if arm.name in contrasts:
             found = contrasts[arm.name]
@@ -97,17 +107,45 @@ def as_plain(analysis: Analysis) -> dict[str, Any]:
                 "interval": found.interval,
                 "p_value": found.p_value,
                 "adjusted_p_value": found.adjusted_p_value,
+                "sign_flip_p_value": found.sign_flip_p_value,
                 "verdict": found.verdict,
+                "detectable_difference": found.detectable,
+                "seeds_to_show": found.seeds_to_show,
             }
         arms.append(entry)
-    study = analysis.study
+    question = analysis.question
     values = {
-        "study": study.name,
-        "metric": study.metric,
-        "goal": study.goal,
-        "baseline": study.baseline.name,
+        "study": question.name,
+        "metric": question.metric,
+        "goal": question.goal,
+        "baseline": question.baseline,
+        "margin": question.margin,
+        "target": question.target,
         "headline": analysis.headline,
         "remarks": analysis.remarks,
         "arms": arms,
+        "divergence": [
+            {"arm": c.arm, "only_arm": c.only_arm, "only_baseline": c.only_baseline, "adjusted_p_value": c.adjusted_p_value}
+            for c in analysis.divergence
+        ],
+        "time_to_target": [
+            {
+                "unit": found.unit,
+                "budget": found.budget,
+                "means": found.means,
+                "reached": {arm: found.reached(arm) for arm in found.times},
+                "contrasts": [
+                    {
+                        "arm": c.arm,
+                        "difference": c.mean,
+                        "interval": c.interval,
+                        "adjusted_p_value": c.adjusted_p_value,
+                        "verdict": c.verdict,
+                    }
+                    for c in found.contrasts
+                ],
+            }
+            for found in analysis.time_to_target
+        ],
     }
     return plain(values)
