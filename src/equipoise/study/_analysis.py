@@ -1,4 +1,4 @@
-"""From the finished runs to a verdict: the learning rate of each arm, its values on fresh seeds, the comparisons."""
+"""From the finished runs to a verdict: the point of each arm, its values on fresh seeds, the comparisons."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from equipoise.hyperparameters import Hyperparameters
 from equipoise.study._arms.arm import Arm
 from equipoise.study._arms.space import Point, Range
 from equipoise.study._cells import Result, Table
-from equipoise.study._spec import Study
+from equipoise.study._spec import Selection, Study
 from equipoise.study._statistics.divergence import DivergenceContrast, DivergenceRate, compare_divergence
 from equipoise.study._statistics.expected_best import ExpectedBest, expected_best, trials_needed
 from equipoise.study._statistics.paired import Contrast, Goal, Seed, compare
@@ -46,6 +46,14 @@ class Question:
     def of_study(cls, study: Study) -> Question:
         """What a study asks."""
         return cls(study.name, study.metric, study.goal, study.baseline.name, study.margin, study.target, study.diverged)
+
+    @classmethod
+    def of_selection(cls, study: Study) -> Question:
+        """What chooses among the points of an arm. A margin in the metric's unit is one here if `select_by` shares its goal."""
+        chosen = study.selection
+        margin = None if isinstance(study.select_by, Selection) else study.margin
+        diverged = study.diverged if chosen.metric == study.metric else None
+        return cls(study.name, chosen.metric, chosen.goal, study.baseline.name, margin, diverged=diverged)
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,7 @@ class Compared:
     values: tuple[float, ...]
     """The metric at the end, one per seed; a diverged run counts with the worst value seen."""
     tuned: Tuned | None = None
-    """How its learning rate was chosen; None where the results were made elsewhere."""
+    """How its point was chosen; None where the results were made elsewhere."""
     search: ExpectedBest | None = None
     """The best value to expect after so many tuning trials; None where nothing was tuned."""
     trials_needed: int | None = None
@@ -207,12 +215,12 @@ class Analysis:
         edges = [
             f"{arm.name} ({', '.join(f'{key} = {arm.tuned.point.values[key]:g}' for key in arm.tuned.edges)})"
             for arm in self.arms
-            if arm.tuned is not None and arm.tuned.edges
+            if arm.tuned is not None and arm.tuned.at_edge
         ]
         if edges:
             found.append(f"The best value lies at the edge of the range that was tried; widen it: {', '.join(edges)}.")
-        if self.study is not None and self.study.selection.metric == self.study.metric:
-            found.append(selected_by_metric(self.study))
+        if self.study is not None:
+            found += ignored_schedules(self.arms) + chosen_by_the_metric(self.study)
         return found
 
     def difference(self, contrast: Contrast) -> str:
@@ -241,6 +249,31 @@ def too_few_seeds(seeds: int, comparisons: int) -> list[str]:
         f"{seeds} seeds are few for {comparisons} comparison(s): a difference must be {least:.1f} times its spread between"
         f" seeds to be shown with {100 * POWER:.0f} % probability."
     ]
+
+
+def chosen_by_the_metric(study: Study) -> list[str]:
+    """A remark on a study in which one number both chooses and decides; none on others."""
+    if study.selection.metric != study.metric:
+        return []
+    return [
+        f"{study.metric} chooses the point of each arm and also decides between the arms. If it is measured on test data, the"
+        " verdict favours arms that were lucky when they were tuned. Let the task report a number of validation data too, and"
+        ' name it in the study file, as select_by = "validation_accuracy".'
+    ]
+
+
+def ignored_schedules(arms: Sequence[Compared]) -> list[str]:
+    """A remark on arms whose schedule or warm-up the task has not asked for; none if there are none."""
+    found: list[str] = []
+    for arm in arms:
+        assert arm.tuned is not None  # they were trained by a study
+        schedule, warmup = arm.tuned.arm.schedule_at(arm.tuned.point)
+        if (schedule or warmup) and not any("learning_rate" in result.curves for result in arm.results):
+            named = [f"schedule = {schedule}"] * (schedule is not None) + [f"warmup = {warmup:g}"] * (warmup > 0)
+            found.append(f"{arm.name} ({', '.join(named)})")
+    if not found:
+        return []
+    return [f"The task does not use trial.scheduler, so these had no effect: {', '.join(found)}."]
 
 
 def decide(
@@ -282,13 +315,12 @@ def tune(table: Table, arm: Arm) -> Tuned:
         arm: one of the study.
     """
     study = table.study
-    metric, goal = study.selection.metric, study.selection.goal
-    fallback = study.diverged if metric == study.metric else None
-    stand_in = worst_value(metric, goal, table.all_results()) if fallback is None else fallback
+    question = Question.of_selection(study)
+    stand_in = worst_value(question, table.all_results())
     points = sorted(study.points_of(arm), key=lambda point: point.lr)
     rows = [table.results("tuning", arm.name, point) for point in points]
-    scores = tuple(tuple(_value(metric, result, stand_in) for result in row) for row in rows)
-    sign = 1.0 if goal == "maximize" else -1.0
+    scores = tuple(tuple(_value(question.metric, result, stand_in) for result in row) for row in rows)
+    sign = 1.0 if question.goal == "maximize" else -1.0
     best = max(range(len(points)), key=lambda index: (sign * _mean(scores[index]), -index))
     diverged = tuple(sum(result.diverged for result in row) for row in rows)
     return Tuned(arm, tuple(points), scores, diverged, points[best])
@@ -302,51 +334,36 @@ def analyse(table: Table, tuned: Sequence[Tuned]) -> Analysis:
         tuned: the point of every arm, in the order of the study.
     """
     study = table.study
-    question = Question.of_study(study)
-    stand_in = diverged_value(question, table.all_results())
-    best = max if study.goal == "maximize" else min
+    question, selection = Question.of_study(study), Question.of_selection(study)
+    stand_in = worst_value(question, table.all_results())
+    best = max if selection.goal == "maximize" else min
     best_mean = best(best(found.means) for found in tuned)
     arms: list[Compared] = []
     for found in tuned:
         results = tuple(table.results("comparison", found.arm.name, found.point))
         values = tuple(_value(study.metric, result, stand_in) for result in results)
         enough = None
-        if study.margin is not None and study.selection.metric == study.metric:
-            within = best_mean - study.margin if study.goal == "maximize" else best_mean + study.margin
-            enough = trials_needed(found.means, study.goal, within)
-        search = expected_best(found.means, study.selection.goal)
+        if selection.margin is not None:
+            within = best_mean - selection.margin if selection.goal == "maximize" else best_mean + selection.margin
+            enough = trials_needed(found.means, selection.goal, within)
+        search = expected_best(found.means, selection.goal)
         arms.append(Compared(found.arm.name, tuple(study.seeds_for_comparison), results, values, found, search, enough))
     return decide(question, arms, stand_in, study, table.hyperparameters)
 
 
-def diverged_value(question: Question, results: Iterable[Result]) -> float:
+def worst_value(question: Question, results: Iterable[Result]) -> float:
     """What a diverged run counts with: the value set for it, else the worst that any run reported at any time.
 
     Raises:
         StudyStoppedError: nothing finite was ever reported.
     """
-    return worst_value(question.metric, question.goal, results) if question.diverged is None else question.diverged
-
-
-def worst_value(metric: str, goal: Goal, results: Iterable[Result]) -> float:
-    """The worst finite value that any run reported at any time.
-
-    Raises:
-        StudyStoppedError: nothing finite was ever reported.
-    """
-    seen = [value for result in results for value in result.curves.get(metric, {}).values() if math.isfinite(value)]
+    if question.diverged is not None:
+        return question.diverged
+    curves = (result.curves.get(question.metric, {}) for result in results)
+    seen = [value for curve in curves for value in curve.values() if math.isfinite(value)]
     if not seen:
-        raise StudyStoppedError(f"no trial reported a finite {metric!r}: every one diverged; try lower learning rates")
-    return min(seen) if goal == "maximize" else max(seen)
-
-
-def selected_by_metric(study: Study) -> str:
-    """The warning of a study in which one number both chooses and decides."""
-    return (
-        f"{study.metric} chooses the point of each arm and also decides between the arms. If it is measured on test data, the"
-        " verdict favours arms that were lucky when they were tuned. Let the task report a number of validation data too, and"
-        ' name it: select_by = "validation_accuracy", for example.'
-    )
+        raise StudyStoppedError(f"no trial reported a finite {question.metric!r}: every one diverged; try lower learning rates")
+    return min(seen) if question.goal == "maximize" else max(seen)
 
 
 def number_format(spread: float) -> str:

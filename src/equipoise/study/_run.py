@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 from equipoise._words import did_you_mean
 from equipoise.errors import StudyStoppedError, UnusableInputError
 from equipoise.hyperparameters import whole_number
-from equipoise.study._analysis import Analysis, Tuned, analyse, too_few_seeds, tune
+from equipoise.study._analysis import Analysis, Tuned, analyse, chosen_by_the_metric, too_few_seeds, tune
 from equipoise.study._cells import Cell, Table, trials
 from equipoise.study._changes import differing_arms, differing_sources
 from equipoise.study._keeping import Keeping
@@ -174,7 +174,7 @@ class _Run:
         if former is not None:
             self._refuse_changed_arms(former.study)
             self.table.hyperparameters = former.hyperparameters
-        for remark in too_few_seeds(self.study.seeds, len(self.study.arms) - 1):
+        for remark in [*chosen_by_the_metric(self.study), *too_few_seeds(self.study.seeds, len(self.study.arms) - 1)]:
             self.progress.warn(remark)
         self._prepare(tuning)
         self.store.do(lambda connection: record_study(connection, self.table, self.file))

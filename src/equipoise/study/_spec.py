@@ -87,7 +87,7 @@ class Study(BaseModel):
         ... )
         >>> for arm in study.arms:
         ...     print(arm.name, *study.points_of(arm), sep=" | ")
-        adamw | lr=0.0196034 weight_decay=0.01 | lr=0.000224151 weight_decay=0.1 | lr=0.000843391 weight_decay=0
+        adamw | lr=0.00169765 weight_decay=0.1 | lr=0.0146465 weight_decay=0 | lr=0.0518321 weight_decay=0.01
         sgd | lr=0.01 | lr=0.1 | lr=1
     """
 

@@ -233,12 +233,10 @@ class Trial:
             numbers["exponent"] = _controlled(self._controller, numbers)
         if self._scheduled and self._optimizer is not None:
             numbers["learning_rate"] = float(self._optimizer.param_groups[0]["lr"])
-        if isinstance(self._optimizer, TwoWeights) and not self._evaluated:
-            accepted = (
-                f"measured inside of `with trial.evaluation():`; {type(self._optimizer).__name__} trains at other weights"
-            )
-            if measured := sorted({self._assignment.metric, self._assignment.select_by} & numbers.keys()):
-                raise ArgumentError("metrics", measured, accepted)
+        measured = self._assignment.needed & numbers.keys()
+        if measured and isinstance(self._optimizer, TwoWeights) and not self._evaluated:
+            accepted = f"measured inside of `with trial.evaluation():`: {type(self._optimizer).__name__} trains other weights"
+            raise ArgumentError("metrics", sorted(measured), accepted)
         self._send(Report(max(self._epoch, 1), numbers))
         if self._checkpoint is not None:
             self._checkpoint.note(max(self._epoch, 1), numbers)

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import nn
 from torch.optim import Adam, AdamW
 
-from equipoise.errors import MissingExtraError, StabilityWarning, UnusableInputError
+from equipoise.errors import StabilityWarning, UnusableInputError
 from equipoise.hyperparameters import Hyperparameters
 from equipoise.optim._optimizer import Equipoise
 from equipoise.study._cells import Cell
@@ -36,7 +36,7 @@ class Rehearsed:
 
 
 def rehearse(cells: Sequence[Cell], task: str, log: Path, timeout: float) -> Rehearsed:
-    """Load the task, and make every arm's optimizer and controller on small parameters, in a process of its own.
+    """Load the task, and make every arm's optimizer and controller for a small model, in a process of its own.
 
     Args:
         cells: one for each arm.
@@ -72,7 +72,7 @@ def _rehearse(connection: Connection, cells: Sequence[Cell], task: str, log: Pat
         load_task(source, sources)
         for cell in cells:
             _make(cell, sources, found)
-    except (MissingExtraError, UnusableInputError) as error:
+    except UnusableInputError as error:
         found.refused = str(error)
     except BaseException as error:  # whatever the user's code raises
         found.refused = f"task = {task!r}: cannot be loaded: {in_one_line(error)}"
@@ -81,28 +81,30 @@ def _rehearse(connection: Connection, cells: Sequence[Cell], task: str, log: Pat
     connection.close()
 
 
-def probe() -> nn.Module:
-    """A small model with parameters in every role."""
-    return nn.Sequential(nn.Embedding(4, 2), nn.Linear(2, 2), nn.LayerNorm(2), nn.Linear(2, 2), nn.Linear(2, 4))
-
-
 def _make(cell: Cell, sources: Sources, found: Rehearsed) -> None:
     assignment = cell.assignment
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", StabilityWarning)
             optimizer, _ = build_optimizer(assignment, probe(), sources.load)
-    except ModuleNotFoundError as error:
-        if error.name == "pytorch_optimizer":
-            raise MissingExtraError(f"arm {cell.arm!r}", "optimizers") from error
-        raise UnusableInputError(f"arm {cell.arm!r}: {assignment.optimizer} cannot be made: {error}") from error
     except Exception as error:  # whatever a third party's constructor raises, the arm is at fault
         name, controller = assignment.optimizer, assignment.controller
         wanted = name if controller is None else f"{name} with {controller['name']}"
-        raise UnusableInputError(f"arm {cell.arm!r}: {wanted} cannot be made: {error}") from None
+        raise UnusableInputError(f"arm {cell.arm!r}: {wanted} cannot be made: {error}{_extra(error)}") from None
     found.warnings += [f"arm {cell.arm!r}: {warning.message}" for warning in caught]
     group = optimizer.param_groups[0]
     if isinstance(optimizer, Equipoise):
         found.hyperparameters[cell.arm] = Hyperparameters.of_group(group)
     elif type(optimizer) in (Adam, AdamW):
         found.hyperparameters[cell.arm] = Hyperparameters.parse(group["betas"])
+
+
+def _extra(error: Exception) -> str:
+    """How to install what an arm lacks, if this package knows."""
+    missing = isinstance(error, ModuleNotFoundError) and error.name == "pytorch_optimizer"
+    return ": pip install 'equipoise[optimizers]'" if missing else ""
+
+
+def probe() -> nn.Module:
+    """A small model that has parameters of every role."""
+    return nn.Sequential(nn.Embedding(4, 2), nn.Linear(2, 2), nn.LayerNorm(2), nn.Linear(2, 2), nn.Linear(2, 4))
