@@ -11,7 +11,7 @@ from equipoise.study._statistics.divergence import DivergenceContrast, Divergenc
 from equipoise.study._statistics.paired import compare
 from equipoise.study._statistics.target import first_reached, time_to_target
 
-STUDIES = 20_000
+STUDIES = 10_000
 SEEDS = (5, 7, 10, 18)
 
 
@@ -29,9 +29,9 @@ def test_five_of_a_hundred_studies_without_a_difference_call_one(seeds, comparis
 @pytest.mark.parametrize("name", [name for name in NOISES if "baseline" not in name])
 def test_no_noise_that_all_arms_share_makes_more_false_calls(name, seeds, comparisons):
     """Skewed and heavy-tailed noise, collapsing runs, and ties of coarse accuracies."""
-    rates = simulate(NOISES[name], seeds, comparisons, shared=True, studies=5_000)
-    assert rates.called <= 0.07
-    assert rates.holding >= 0.93
+    rates = simulate(NOISES[name], seeds, comparisons, shared=True, studies=3_000)
+    assert rates.called <= 0.075
+    assert rates.holding >= 0.925
 
 
 @pytest.mark.parametrize("seeds", SEEDS)
