@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 def listed(words: Sequence[str], most: int) -> str:
@@ -13,6 +14,17 @@ def listed(words: Sequence[str], most: int) -> str:
         'a, b and 1 more'
     """
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A question to end a message with, if a known word is close to one that is not; else nothing.
+
+    Example:
+        >>> did_you_mean("digit", ["digits", "words"])
+        ": did you mean 'digits'?"
+    """
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f": did you mean {close[0]!r}?" if close else ""
 
 
 def printable(text: str, most: int = 200) -> str:

@@ -56,7 +56,7 @@ def caption(analysis: Analysis) -> str:
     else:
         made = (
             f"{question.metric} ({question.goal}) after {study.epochs} epochs of {study.task}: mean of {study.seeds} fresh"
-            f" seeds, the same for every arm; learning rate (lr) chosen from {len(study.rates_of(study.baseline))} on"
+            f" seeds, the same for every arm; learning rate (lr) chosen from {len(study.points_of(study.baseline))} on"
             f" {study.tuning_seeds} other seed(s)."
         )
     count = len(analysis.contrasts)
