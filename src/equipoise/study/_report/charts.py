@@ -1,108 +1,180 @@
-"""The figures of a study: curves, learning rates, and each arm's place on the stability map."""
-
-# pyright: reportUnknownMemberType=false
-# (plotly declares no types)
+"""The figures of a study: seeds, gains, curves, what was searched, and each arm's place on the stability map."""
 
 from __future__ import annotations
 
-import html
-import math
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go  # pyright: ignore[reportMissingTypeStubs]
 
-from equipoise.check._map import COLOURS, RegionPoint
-from equipoise.study._analysis import Analysis, Compared
+from equipoise._words import printable
+from equipoise.check._map import COLOURS, SHADE, STABLE, UNSTABLE, RegionPoint, region_figure
+from equipoise.hyperparameters import Hyperparameters
+from equipoise.study._analysis import Analysis, Compared, Tuned
+from equipoise.study._report.curves import Band, useful_range
+from equipoise.study._report.marks import (
+    Figure,
+    Trace,
+    at_edge,
+    axis,
+    band,
+    colour,
+    curve,
+    hover,
+    label,
+    named_rows,
+    scatter,
+    symbol,
+    vertical,
+    with_room,
+)
 
-
-def curve_figure(analysis: Analysis, name: str) -> go.Figure:
-    """A reported number over epochs: the mean over seeds, and a band from the lowest to the highest.
-
-    The axis shows the range of the second half of training, where arms that all learn can be told apart.
-    """
-    figure = go.Figure()
-    late = list[float]()
-    for index, arm in enumerate(analysis.arms):
-        epochs, low, mean, high = _band(arm, name)
-        colour = COLOURS[index % len(COLOURS)]
-        figure.add_scatter(
-            x=[*epochs, *reversed(epochs)],
-            y=[*high, *reversed(low)],
-            mode="lines",
-            fill="toself",
-            fillcolor=colour,
-            opacity=0.15,
-            line={"width": 0},
-            hoverinfo="skip",
-            showlegend=False,
-            legendgroup=arm.name,
-        )
-        figure.add_scatter(x=epochs, y=mean, mode="lines", line={"color": colour}, name=_label(arm), legendgroup=arm.name)
-        early = sum(epoch <= max(epochs) / 2 for epoch in epochs)
-        late += low[early:] + high[early:]
-    figure.update_xaxes(title=analysis.question.unit)
-    figure.update_yaxes(title=name)
-    if late:
-        room = 0.05 * (max(late) - min(late)) or 0.05 * abs(late[0]) or 1.0
-        figure.update_yaxes(range=[min(late) - room, max(late) + room])
-    return figure
+VERDICT_COLOURS = {"better": "--good", "as good": "--good", "no worse": "--good", "worse": "--bad"}
 
 
-def learning_rate_figure(analysis: Analysis) -> go.Figure:
-    """The metric on the tuning seeds over the learning rate; a ring marks what was chosen."""
-    figure = go.Figure()
-    for index, arm in enumerate(analysis.arms):
-        tuned, colour = arm.tuned, COLOURS[index % len(COLOURS)]
-        if tuned is None:
-            continue
-        figure.add_scatter(
-            x=tuned.rates,
-            y=tuned.means,
-            mode="lines+markers",
-            line={"color": colour},
-            name=_label(arm),
-            legendgroup=arm.name,
-            text=[f"{count} of {len(tuned.scores[0])} diverged" if count else "" for count in tuned.diverged],
-        )
-        figure.add_scatter(
-            x=[tuned.chosen],
-            y=[tuned.means[tuned.rates.index(tuned.chosen)]],
-            mode="markers",
-            marker={"color": colour, "size": 14, "symbol": "circle-open", "line": {"width": 2}},
-            hoverinfo="skip",
-            showlegend=False,
-            legendgroup=arm.name,
-        )
-    figure.update_xaxes(title="learning rate", type="log")
-    figure.update_yaxes(title=analysis.question.metric)
-    return figure
+def dots(analysis: Analysis) -> Figure:
+    """One dot for each seed of each arm: the number that decides, at the end of training."""
+    arms = analysis.arms
+    finished = [[value for value, result in zip(arm.values, arm.results, strict=True) if not result.diverged] for arm in arms]
+    ends = with_room(useful_range(finished))
+    axes = {"xaxis": axis(analysis.question.metric, ends), "yaxis": named_rows([arm.name for arm in arms])}
+    traces = [_seeds(arm, index, ends) for index, arm in enumerate(arms)]
+    return {"data": traces, "layout": {**axes, "height": 110 + 46 * len(arms)}}
 
 
-def region_points(analysis: Analysis) -> tuple[list[RegionPoint], list[str]]:
-    """Where each arm lies on the stability map, by its last stage, and the names of the arms that have no place on it."""
-    points = [
-        RegionPoint(arm.name, *analysis.hyperparameters[arm.name].stages[-1])
-        for arm in analysis.arms
-        if arm.name in analysis.hyperparameters
+def _seeds(arm: Compared, index: int, ends: tuple[float, float]) -> Trace:
+    places = [at_edge(value, ends, symbol(index)) for value in arm.values]
+    marks = ["x" if result.diverged else mark for result, (_, mark) in zip(arm.results, places, strict=True)]
+    texts = [
+        hover(arm.name, f"seed {seed}", "diverged" if result.diverged else f"{value:.4g}")
+        for seed, value, result in zip(arm.seeds, arm.values, arm.results, strict=True)
     ]
-    return points, [arm.name for arm in analysis.arms if arm.name not in analysis.hyperparameters]
+    heights = index + np.linspace(-0.25, 0.25, len(places)) if len(places) > 1 else np.array([index])
+    lost = [mark == "x" or mark.startswith("triangle-") for mark in marks]
+    look = {"color": ["--bad" if each else colour(index) for each in lost], "size": 10, "symbol": marks, "opacity": 0.85}
+    # Beside a mark that is not where its value is, or whose run was lost, the value stands in words.
+    words = [text.rpartition("<br>")[2] if each else "" for text, each in zip(texts, lost, strict=True)]
+    sides = ["middle left" if mark == "triangle-right" else "middle right" for mark in marks]
+    more = {"text": words, "textposition": sides, "textfont": {"color": "--bad"}, "hovertext": texts, "hoverinfo": "text"}
+    return scatter([place for place, _ in places], heights.tolist(), "markers+text", marker=look, cliponaxis=False, **more)
 
 
-def _band(arm: Compared, name: str) -> tuple[list[int], list[float], list[float], list[float]]:
-    """Per epoch that any seed reached: lowest, mean and highest finite value over the seeds that got there."""
-    epochs = sorted({epoch for result in arm.results for epoch in result.curves.get(name, {})})
-    kept: list[int] = []
-    low, mean, high = list[float](), list[float](), list[float]()
-    for epoch in epochs:
-        values = [result.curves[name][epoch] for result in arm.results if epoch in result.curves.get(name, {})]
-        finite = [value for value in values if math.isfinite(value)]
-        if finite:
-            kept.append(epoch)
-            low.append(min(finite))
-            mean.append(float(np.mean(finite)))
-            high.append(max(finite))
-    return kept, low, mean, high
+def forest(analysis: Analysis) -> Figure:
+    """The gain of each arm over the baseline with its interval; positive is better."""
+    question, contrasts = analysis.question, analysis.contrasts
+    low, high = useful_range([*[[*found.interval, found.mean] for found in contrasts]]) or (0.0, 0.0)
+    margin = question.margin or 0.0
+    ends = low, high = with_room((min(low, -margin), max(high, margin)))
+    traces: list[Trace] = []
+    for index, found in enumerate(contrasts):
+        paint = VERDICT_COLOURS.get(found.verdict, "--quiet")
+        shown, marks = zip(*[at_edge(end, ends, "line-ns-open") for end in found.interval], strict=True)
+        look = {"color": paint, "size": 9, "symbol": marks, "line": {"width": 2}}
+        traces.append(scatter(shown, [index, index], "lines+markers", line={"color": paint, "width": 3}, marker=look))
+        x, mark = at_edge(found.mean, ends, "circle")
+        look = {"color": paint, "size": 12, "symbol": mark}
+        text = hover(found.arm, found.verdict, analysis.difference(found))
+        traces.append(scatter([x], [index], "markers", marker=look, hovertext=[text], hoverinfo="text", cliponaxis=False))
+    lines = [vertical(0.0, "--text")]
+    if margin:
+        lines += [vertical(side * margin, "--quiet", "dot") for side in (-1, 1)]
+    axes = {"xaxis": axis(f"gain in {question.metric}", ends), "yaxis": named_rows([found.arm for found in contrasts])}
+    return {"data": traces, "layout": {**axes, "shapes": lines, "height": 110 + 46 * len(contrasts)}}
 
 
-def _label(arm: Compared) -> str:
-    return html.escape(arm.name)  # plotly reads a label as HTML
+def learning_curves(bands: Mapping[str, Band], arms: Sequence[str], name: str) -> Figure:
+    """A reported number over epochs: the median over seeds, and a band from the lowest to the highest.
+
+    The axis shows the second half of training of the arms that did not go astray.
+    """
+    traces: list[Trace] = []
+    late: list[list[float]] = []
+    for index, arm in enumerate(arms):
+        found = bands.get(arm)
+        if found is None or not found.epochs:
+            continue
+        traces.append(band(index, found.epochs, found.low, found.high))
+        mode = "lines" if len(found.epochs) > 1 else "markers"
+        traces.append(curve(index, arm, found.epochs, found.median, mode, marker={"color": colour(index)}))
+        early = sum(epoch <= found.epochs[-1] / 2 for epoch in found.epochs)
+        late.append([*found.low[early:], *found.median[early:], *found.high[early:]])
+    axes = {"xaxis": axis("epoch"), "yaxis": axis(name, with_room(useful_range(late)))}
+    return {"data": traces, "layout": {**axes, "height": 440, "showlegend": True}}
+
+
+def searched_keys(tuned: Sequence[Tuned]) -> list[str]:
+    """What at least one arm tried more than one value of."""
+    keys = dict.fromkeys(key for found in tuned for key in found.point.values)
+    return [key for key in keys if any(len({str(p.values.get(key)) for p in found.points}) > 1 for found in tuned)]
+
+
+def sensitivity(tuned: Sequence[Tuned], key: str, metric: str) -> Figure:
+    """What chose, over one of the searched values: the mean over tuning seeds. A ring marks the choice, a cross divergence."""
+    ends = with_room(useful_range([found.means for found in tuned]))
+    traces: list[Trace] = []
+    values: list[Any] = []
+    for index, found in enumerate(tuned):
+        order = sorted(range(len(found.points)), key=lambda each: found.points[each].values.get(key, 0))
+        order = [each for each in order if key in found.points[each].values]
+        x = [found.points[each].values[key] for each in order]
+        values += x
+        y = [min(max(found.means[each], ends[0]), ends[1]) for each in order]
+        marks = ["x" if found.diverged[each] else symbol(index) for each in order]
+        texts = [
+            hover(found.arm.name, str(found.points[each]), f"{found.means[each]:.6g}", _diverged(found, each)) for each in order
+        ]
+        mode = "lines+markers" if len(found.point.values) == 1 else "markers"
+        look = {"color": colour(index), "size": 9, "symbol": marks}
+        traces.append(curve(index, found.arm.name, x, y, mode, marker=look, hovertext=texts, hoverinfo="text", cliponaxis=False))
+        ring = {"color": colour(index), "size": 18, "symbol": "circle-open", "line": {"width": 2}}
+        chosen = [place for place, each in enumerate(order) if found.points[each] == found.point]
+        rings = [x[place] for place in chosen], [y[place] for place in chosen]
+        traces.append(scatter(*rings, "markers", marker=ring, showlegend=False, legendgroup=str(index), cliponaxis=False))
+    axes = {"xaxis": axis(key, type=_scale(values)), "yaxis": axis(metric, ends)}
+    return {"data": traces, "layout": {**axes, "height": 400, "showlegend": True}}
+
+
+def _diverged(found: Tuned, point: int) -> str:
+    return f"{found.diverged[point]} of {len(found.scores[point])} seeds diverged" if found.diverged[point] else ""
+
+
+def _scale(values: Sequence[Any]) -> str:
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
+        return "category"
+    return "log" if min(values) > 0 and max(values) > 20 * min(values) else "linear"
+
+
+def expected_best(analysis: Analysis, metric: str) -> Figure:
+    """The best value to expect after so many tuning trials, with its interval."""
+    traces: list[Trace] = []
+    for index, arm in enumerate(analysis.arms):
+        if arm.search is not None:
+            x = arm.search.trials
+            traces.append(band(index, x, [low for low, _ in arm.search.intervals], [high for _, high in arm.search.intervals]))
+            look = {"color": colour(index)}
+            traces.append(curve(index, arm.name, x, arm.search.best, "lines+markers", marker=look))
+    ends = with_room(useful_range([arm.search.best for arm in analysis.arms if arm.search is not None]))
+    counts = sorted({count for arm in analysis.arms if arm.search is not None for count in arm.search.trials})
+    axes = {"xaxis": axis("points tried", type="log", tickvals=counts), "yaxis": axis(metric, ends)}
+    return {"data": traces, "layout": {**axes, "height": 400, "showlegend": True}}
+
+
+def stability_map(hyperparameters: Mapping[str, Hyperparameters]) -> Figure:
+    """Where each arm lies in the stability region, by its last stage."""
+    drawn: Any = region_figure(region_points(hyperparameters))
+    names = {shade: f"--arm{index}" for index, shade in enumerate(COLOURS)}
+    names |= {SHADE: "--shade", STABLE: "--good", UNSTABLE: "--bad"}
+
+    def renamed(entry: dict[str, Any]) -> dict[str, Any]:
+        return {key: names.get(value, value) if isinstance(value, str) else value for key, value in entry.items()}
+
+    figure = json.loads(drawn.to_json(), object_hook=renamed)
+    del figure["layout"]["template"], figure["layout"]["legend"]
+    figure["layout"] |= {"height": 560, "showlegend": True}
+    return figure
+
+
+def region_points(hyperparameters: Mapping[str, Hyperparameters]) -> list[RegionPoint]:
+    """One point for each arm."""
+    return [RegionPoint(printable(arm), *found.stages[-1]) for arm, found in hyperparameters.items()]

@@ -1,0 +1,139 @@
+"""What a report says and shows, gathered from a store or from an analysis alone."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from equipoise.study._analysis import Analysis, Compared, Question, Tuned, analyse, tune
+from equipoise.study._cells import Cell, Result
+from equipoise.study._report.curves import Band
+from equipoise.study._report.stored import Record, read_curves, read_record, reported_names
+from equipoise.study._store import Store
+
+MOST_CHARTED = 12
+"""So many of the reported numbers are drawn. A report of all of 20,000 would be of no use to a reader, nor to a browser."""
+
+FAR = 10.0
+"""A seed went astray if it ended worse than the arm's median by more than so many median absolute deviations."""
+
+FEW = 5
+"""Of fewer seeds than this none can be said to have gone astray."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What the trials of one arm took."""
+
+    arm: str
+    trials: int
+    seconds: float
+    per_trial: float
+    """The median of the seconds of its trials."""
+    memory: int | None = None
+    """The most bytes that one of its trials had in memory; None if that was not measured."""
+    state: int | None = None
+    """The bytes of its optimizer's state."""
+    parameters: int | None = None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Everything that a report shows."""
+
+    question: Question
+    analysis: Analysis | None
+    """None as long as there is nothing to compare."""
+    tuned: Sequence[Tuned] = ()
+    record: Record | None = None
+    """None where the results were made elsewhere."""
+    curves: Mapping[str, Mapping[str, Band]] = field(default_factory=dict[str, dict[str, Band]])
+    """Name of a reported number -> arm -> curve; what decides comes first."""
+    uncharted: int = 0
+    """How many names of reported numbers have no curve here."""
+
+    @property
+    def cells(self) -> Sequence[Cell]:
+        """The planned trials."""
+        return [] if self.record is None else self.record.table.cells
+
+    @property
+    def done(self) -> int:
+        """How many planned trials have a result."""
+        return sum(cell.result is not None for cell in self.cells)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every trial has a result, those of the comparison too."""
+        return self.analysis is not None and self.done == len(self.cells)
+
+
+def of_store(store: Store, name: str | None = None) -> Contents:
+    """Gather what a store holds of a study, finished or not.
+
+    Args:
+        store: where it is.
+        name: of the study; it need not be given if the store holds one alone.
+
+    Raises:
+        UnusableInputError: the store does not hold it.
+    """
+    record = read_record(store, name)
+    table, study = record.table, record.study
+    phases = {phase: [cell for cell in table.cells if cell.phase == phase] for phase in ("tuning", "comparison")}
+    ready = {phase: bool(cells) and all(cell.result is not None for cell in cells) for phase, cells in phases.items()}
+    tuned = [tune(table, arm) for arm in study.arms] if ready["tuning"] else []
+    analysis = analyse(table, tuned) if ready["comparison"] else None
+    names = _most_useful_first(reported_names(store, record), study.metric)
+    curves = {name: read_curves(store, record, name) for name in names[:MOST_CHARTED]}
+    return Contents(Question.of_study(study), analysis, tuned, record, curves, max(0, len(names) - MOST_CHARTED))
+
+
+def of_analysis(analysis: Analysis) -> Contents:
+    """What an analysis holds, of results that were made elsewhere."""
+    found = {name for arm in analysis.arms for result in arm.results for name in result.curves}
+    names = _most_useful_first(sorted(found), analysis.question.metric)
+    curves = {
+        name: {arm.name: Band.of([result.curves.get(name, {}) for result in arm.results]) for arm in analysis.arms}
+        for name in names[:MOST_CHARTED]
+    }
+    return Contents(analysis.question, analysis, (), None, curves, max(0, len(names) - MOST_CHARTED))
+
+
+def spent(cells: Sequence[Cell], arms: Sequence[str]) -> list[Spent]:
+    """What the finished trials of each arm took. A trial that arms share counts for each of them."""
+    found: list[Spent] = []
+    for arm in arms:
+        results = [cell.result for cell in cells if cell.arm == arm and cell.result is not None]
+        if results:
+            seconds = [result.seconds for result in results]
+            costs = [result.cost for result in results if result.cost is not None]
+            most = (max(cost.memory for cost in costs), costs[-1].state, costs[-1].parameters) if costs else (None, None, None)
+            found.append(Spent(arm, len(results), math.fsum(seconds), statistics.median(seconds), *most))
+    return found
+
+
+def astray(arm: Compared, goal: str) -> list[tuple[object, float]]:
+    """The seeds of an arm that did not diverge, but ended far from where its other seeds did, on the worse side: seed and value.
+
+    Example:
+        >>> results = (Result(False, 1.0),) * 6
+        >>> astray(Compared("quarter", tuple(range(6)), results, (0.96, 0.97, 0.96, 0.95, 0.97, 0.1)), "maximize")
+        [(5, 0.1)]
+    """
+    finished = [
+        (seed, value) for seed, value, result in zip(arm.seeds, arm.values, arm.results, strict=True) if not result.diverged
+    ]
+    if len(finished) < FEW:
+        return []
+    middle = statistics.median(value for _, value in finished)
+    spread = max(statistics.median(abs(value - middle) for _, value in finished), abs(middle) / 1000)
+    sign = 1.0 if goal == "maximize" else -1.0
+    return [(seed, value) for seed, value in finished if sign * (middle - value) > FAR * spread]
+
+
+def _most_useful_first(names: Sequence[str], metric: str) -> list[str]:
+    """What decides, then numbers that are alike in name, then the others."""
+    return sorted(names, key=lambda name: (name != metric, metric not in name, "loss" not in name, name))
