@@ -154,8 +154,8 @@ class Analysis:
         least = detectable_difference(len(fewest.seeds), len(self.contrasts))
         if least > FEW_SEEDS:
             found.append(
-                f"{len(fewest.seeds)} seeds are few for {len(self.contrasts)} comparison(s): a difference must be {least:.1f} times"
-                f" its spread between seeds to be shown with {100 * POWER:.0f} % probability."
+                f"{len(fewest.seeds)} seeds are few for {len(self.contrasts)} comparison(s): a difference must be {least:.1f}"
+                f" times its spread between seeds to be shown with {100 * POWER:.0f} % probability."
             )
         worse = [c.arm for c in self.contrasts if c.verdict == "worse"]
         if worse:
