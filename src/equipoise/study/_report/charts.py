@@ -126,7 +126,9 @@ def sensitivity(tuned: Sequence[Tuned], key: str, metric: str) -> Figure:
         ]
         mode = "lines+markers" if len(found.point.values) == 1 else "markers"
         look = {"color": colour(index), "size": 9, "symbol": marks}
-        traces.append(curve(index, found.arm.name, x, y, mode, marker=look, hovertext=texts, hoverinfo="text", cliponaxis=False))
+        traces.append(
+            curve(index, found.arm.name, x, y, mode, marker=look, hovertext=texts, hoverinfo="text", cliponaxis=False)
+        )
         ring = {"color": colour(index), "size": 18, "symbol": "circle-open", "line": {"width": 2}}
         chosen = [place for place, each in enumerate(order) if found.points[each] == found.point]
         rings = [x[place] for place in chosen], [y[place] for place in chosen]

@@ -49,7 +49,9 @@ def scatter(x: Sequence[Any], y: Sequence[float], mode: str, **more: Any) -> Tra
 def curve(index: int, name: str, x: Sequence[Any], y: Sequence[float], mode: str = "lines", **more: Any) -> Trace:
     """The curve of an arm, with its entry in the legend."""
     line = {"color": colour(index), "dash": DASHES[index // len(COLOURS) % len(DASHES)]}
-    return scatter(x, y, mode, **{"line": line, "name": label(name), "legendgroup": str(index), "hoverinfo": "x+y+name", **more})
+    return scatter(
+        x, y, mode, **{"line": line, "name": label(name), "legendgroup": str(index), "hoverinfo": "x+y+name", **more}
+    )
 
 
 def band(index: int, x: Sequence[Any], low: Sequence[float], high: Sequence[float]) -> Trace:
@@ -73,7 +75,15 @@ def named_rows(names: Sequence[str]) -> dict[str, Any]:
 
 def vertical(x: float, paint: str, dash: str = "solid") -> dict[str, Any]:
     """A line across a figure."""
-    return {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "line": {"color": paint, "width": 1, "dash": dash}}
+    return {
+        "type": "line",
+        "x0": x,
+        "x1": x,
+        "y0": 0,
+        "y1": 1,
+        "yref": "paper",
+        "line": {"color": paint, "width": 1, "dash": dash},
+    }
 
 
 def with_room(ends: tuple[float, float] | None) -> tuple[float, float]:

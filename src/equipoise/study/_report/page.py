@@ -91,7 +91,10 @@ def _drawn(contents: Contents) -> dict[str, Any]:
         **{f"sensitivity{index}": charts.sensitivity(contents.tuned, key, selected) for index, key in enumerate(keys)},
     }
     if analysis is not None:
-        figures |= {"dots": charts.dots(analysis), "forest": charts.forest(analysis), }
+        figures |= {
+            "dots": charts.dots(analysis),
+            "forest": charts.forest(analysis),
+        }
         figures["expected"] = charts.expected_best(analysis, selected)
     if places:
         figures["region"] = charts.stability_map(places)

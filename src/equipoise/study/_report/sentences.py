@@ -121,7 +121,9 @@ def next_steps(contents: Contents) -> list[str]:
     said = list[str]()
     edges = [printable(found.arm.name) for found in contents.tuned if found.at_edge]
     if edges:
-        said.append(f"Widen the ranges of {listed(edges, SAID)}, whose best values lie at an edge, and run again: only new trials run.")
+        said.append(
+            f"Widen the ranges of {listed(edges, SAID)}, whose best values lie at an edge, and run again: only new trials run."
+        )
     if _better(analysis):
         best = _better(analysis)[0]
         said.append(f"Confirm {printable(best.arm)} on a second task, or at full length, before you switch everywhere.")
@@ -136,7 +138,9 @@ def _more_seeds(found: Contrast, metric: str) -> str:
     seen = f"{printable(found.arm)}: {len(found.seeds)} seeds show differences of {found.detectable:{spec}} and more."
     if found.seeds_to_show is None:
         return f"{seen} The difference seen, {found.mean:+{spec}}, is too small to show with any reasonable number of seeds."
-    wanted = f"A difference as large as that seen, {found.mean:+{spec}} in {printable(metric)}, takes about {found.seeds_to_show:,}"
+    wanted = (
+        f"A difference as large as that seen, {found.mean:+{spec}} in {printable(metric)}, takes about {found.seeds_to_show:,}"
+    )
     return f"{seen} {wanted}: add seeds if it would matter to you."
 
 
@@ -149,7 +153,9 @@ def methods(contents: Contents) -> str:
         study = record.study
         arms = ", ".join(f"{printable(arm.name)} ({arm.optimizer})" for arm in study.arms)
         versions = f"PyTorch {record.environment.get('torch', '?')}, Python {record.environment.get('python', '?')}"
-        chose = sum(cell.phase == "tuning" and cell.arm == study.baseline.name for cell in record.table.cells) // study.tuning_seeds
+        chose = (
+            sum(cell.phase == "tuning" and cell.arm == study.baseline.name for cell in record.table.cells) // study.tuning_seeds
+        )
         said.append(
             f"We compared {len(study.arms)} optimizers, {arms}, on the task {printable(study.task)} with Equipoise {__version__}"
             f" ({versions}). For each of them, {counted(chose, 'setting')} of its hyperparameters trained for"
