@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from equipoise.study._analysis import Analysis, Compared, Question, Tuned
+from equipoise.study._arms.space import Point
 from equipoise.study._spec import Arm
 from reproductions.claim import Options, Scale, Verdict
 from reproductions.i_one_learning_rate import ARMS, CLAIM, NETWORKS, ONE_STEP, judged, move, rates
@@ -22,7 +23,8 @@ def found(best: dict[str, float]) -> Analysis:
     compared: list[Compared] = []
     for arm in ARMS:
         chosen = best.get(arm["name"], 0.01)
-        tuned = Tuned(Arm(**arm), tuple(rates(OPTIONS, arm)), (), (), chosen)
+        points = tuple(Point({"lr": rate}) for rate in rates(OPTIONS, arm))
+        tuned = Tuned(Arm(**arm), points, (), (), Point({"lr": chosen}))
         compared.append(Compared(arm["name"], (0,), (), (0.0,), tuned))
     return Analysis(Question("i", "m", "maximize", ARMS[0]["name"]), tuple(compared), (), (), (), 0.0)
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from equipoise.check._map import RegionPoint
 from equipoise.hyperparameters import Hyperparameters
 from equipoise.study._analysis import Analysis, Compared, Question, Tuned, decide
+from equipoise.study._arms.space import Point
 from equipoise.study._cells import Result
 from equipoise.study._report.charts import region_points
 from equipoise.study._report.page import write_html
@@ -50,7 +51,8 @@ def make_analysis(study: Study, effects: tuple[float, float, float], diverged: i
     noise = rng.normal(0, 0.01, size=(len(effects), study.seeds))
     arms = []
     for index, (arm, effect) in enumerate(zip(study.arms, effects, strict=True)):
-        tuned = Tuned(arm, (0.01, 0.1, 1.0), ((0.5,), (0.9,), (0.4,)), (0, 0, 1), 0.1)
+        points = tuple(Point({"lr": rate}) for rate in (0.01, 0.1, 1.0))
+        tuned = Tuned(arm, points, ((0.5,), (0.9,), (0.4,)), (0, 0, 1), points[1])
         lost = [index == 1 and seed >= study.seeds - diverged for seed in range(study.seeds)]
         values = [0.1 if gone else effect + shift for gone, shift in zip(lost, noise[index], strict=True)]
         results = [

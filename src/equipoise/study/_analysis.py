@@ -1,4 +1,4 @@
-"""From the finished runs to a verdict: the learning rate of each arm, its values on fresh seeds, the comparisons."""
+"""From the finished runs to a verdict: the point of each arm, its values on fresh seeds, the comparisons."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from equipoise._words import listed
 from equipoise.errors import StudyStoppedError
 from equipoise.hyperparameters import Hyperparameters
+from equipoise.study._arms.arm import Arm
+from equipoise.study._arms.space import Point, Range
 from equipoise.study._cells import Result, Table
-from equipoise.study._spec import Arm, Study
+from equipoise.study._spec import Selection, Study
 from equipoise.study._statistics.divergence import DivergenceContrast, DivergenceRate, compare_divergence
 from equipoise.study._statistics.expected_best import ExpectedBest, expected_best, trials_needed
 from equipoise.study._statistics.paired import Contrast, Goal, Seed, compare
@@ -45,35 +47,67 @@ class Question:
         """What a study asks."""
         return cls(study.name, study.metric, study.goal, study.baseline.name, study.margin, study.target, study.diverged)
 
+    @classmethod
+    def of_selection(cls, study: Study) -> Question:
+        """What chooses among the points of an arm. A margin in the metric's unit is one here if `select_by` shares its goal."""
+        chosen = study.selection
+        margin = None if isinstance(study.select_by, Selection) else study.margin
+        diverged = study.diverged if chosen.metric == study.metric else None
+        return cls(study.name, chosen.metric, chosen.goal, study.baseline.name, margin, diverged=diverged)
+
 
 @dataclass(frozen=True)
 class Tuned:
-    """The learning rates of one arm, how it did at each on the tuning seeds, and which was chosen."""
+    """The points of one arm, how it did at each on the tuning seeds, and which was chosen."""
 
     arm: Arm
-    rates: tuple[float, ...]
-    """The learning rates that were tried, ascending."""
+    points: tuple[Point, ...]
+    """What was tried, in ascending order of the learning rate."""
     scores: tuple[tuple[float, ...], ...]
-    """The metric, per learning rate and tuning seed; a diverged trial counts with the worst value seen."""
+    """What chooses, per point and tuning seed; a diverged trial counts with the worst value seen."""
     diverged: tuple[int, ...]
-    """How many of the tuning seeds diverged, per learning rate."""
-    chosen: float
-    """The learning rate with the best mean; among equally good ones the smallest."""
+    """How many of the tuning seeds diverged, per point."""
+    point: Point
+    """The one with the best mean; among equally good ones that with the smallest learning rate."""
+
+    @property
+    def chosen(self) -> float:
+        """The learning rate of the chosen point."""
+        return self.point.lr
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rate of each point."""
+        return tuple(point.lr for point in self.points)
 
     @property
     def means(self) -> list[float]:
-        """The mean over tuning seeds, per learning rate."""
+        """The mean over tuning seeds, per point."""
         return [_mean(row) for row in self.scores]
 
     @property
+    def edges(self) -> tuple[str, ...]:
+        """The searched keys whose chosen value is the smallest or the largest that was tried: a better one may lie beyond.
+
+        Learning rates and ranges have edges. Any other list holds all that there is.
+        """
+        found: list[str] = []
+        for key, value in self.point.values.items():
+            tried = [point.values[key] for point in self.points]
+            ordered = key == "lr" or isinstance(self.arm.space.get(key), Range)
+            if ordered and min(tried) < max(tried) and value in (min(tried), max(tried)):
+                found.append(key)
+        return tuple(found)
+
+    @property
     def at_edge(self) -> bool:
-        """Whether the best learning rate may lie outside of the range that was tried."""
-        return len(self.rates) > 1 and self.chosen in (self.rates[0], self.rates[-1])
+        """Whether the best point may lie outside of the space that was tried."""
+        return bool(self.edges)
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One arm on the seeds that compare, at its own learning rate."""
+    """One arm on the seeds that compare, at its own point."""
 
     name: str
     seeds: tuple[Seed, ...]
@@ -83,7 +117,7 @@ class Compared:
     values: tuple[float, ...]
     """The metric at the end, one per seed; a diverged run counts with the worst value seen."""
     tuned: Tuned | None = None
-    """How its learning rate was chosen; None where the results were made elsewhere."""
+    """How its point was chosen; None where the results were made elsewhere."""
     search: ExpectedBest | None = None
     """The best value to expect after so many tuning trials; None where nothing was tuned."""
     trials_needed: int | None = None
@@ -150,13 +184,7 @@ class Analysis:
         """What a reader must know to judge the verdict, most important first."""
         question, found = self.question, list[str]()
         found += self._missing()
-        fewest = min(self.contrasts, key=lambda c: len(c.seeds))
-        least = detectable_difference(len(fewest.seeds), len(self.contrasts))
-        if least > FEW_SEEDS:
-            found.append(
-                f"{len(fewest.seeds)} seeds are few for {len(self.contrasts)} comparison(s): a difference must be {least:.1f}"
-                f" times its spread between seeds to be shown with {100 * POWER:.0f} % probability."
-            )
+        found += too_few_seeds(min(len(c.seeds) for c in self.contrasts), len(self.contrasts))
         worse = [c.arm for c in self.contrasts if c.verdict == "worse"]
         if worse:
             found.append(f"Shown to be worse than {question.baseline}: {', '.join(worse)}.")
@@ -184,9 +212,15 @@ class Analysis:
             for arm in self.arms
             if arm.diverged
         ]
-        edges = [f"{arm.name} ({arm.tuned.chosen:g})" for arm in self.arms if arm.tuned is not None and arm.tuned.at_edge]
+        edges = [
+            f"{arm.name} ({', '.join(f'{key} = {arm.tuned.point.values[key]:g}' for key in arm.tuned.edges)})"
+            for arm in self.arms
+            if arm.tuned is not None and arm.tuned.at_edge
+        ]
         if edges:
-            found.append(f"The best learning rate lies at the edge of the range that was tried; widen it: {', '.join(edges)}.")
+            found.append(f"The best value lies at the edge of the range that was tried; widen it: {', '.join(edges)}.")
+        if self.study is not None:
+            found += ignored_schedules(self.arms) + chosen_by_the_metric(self.study)
         return found
 
     def difference(self, contrast: Contrast) -> str:
@@ -204,6 +238,42 @@ class Analysis:
             for name, seeds in absent.items()
             if seeds
         ]
+
+
+def too_few_seeds(seeds: int, comparisons: int) -> list[str]:
+    """A remark on a number of seeds with which significance is out of reach; none if it is not."""
+    least = detectable_difference(seeds, comparisons)
+    if least <= FEW_SEEDS:
+        return []
+    return [
+        f"{seeds} seeds are few for {comparisons} comparison(s): a difference must be {least:.1f} times its spread between"
+        f" seeds to be shown with {100 * POWER:.0f} % probability."
+    ]
+
+
+def chosen_by_the_metric(study: Study) -> list[str]:
+    """A remark on a study in which one number both chooses and decides; none on others."""
+    if study.selection.metric != study.metric:
+        return []
+    return [
+        f"{study.metric} chooses the point of each arm and also decides between the arms. If it is measured on test data, the"
+        " verdict favours arms that were lucky when they were tuned. Let the task report a number of validation data too, and"
+        ' name it in the study file, as select_by = "validation_accuracy".'
+    ]
+
+
+def ignored_schedules(arms: Sequence[Compared]) -> list[str]:
+    """A remark on arms whose schedule or warm-up the task has not asked for; none if there are none."""
+    found: list[str] = []
+    for arm in arms:
+        assert arm.tuned is not None  # they were trained by a study
+        schedule, warmup = arm.tuned.arm.schedule_at(arm.tuned.point)
+        if (schedule or warmup) and not any("learning_rate" in result.curves for result in arm.results):
+            named = [f"schedule = {schedule}"] * (schedule is not None) + [f"warmup = {warmup:g}"] * (warmup > 0)
+            found.append(f"{arm.name} ({', '.join(named)})")
+    if not found:
+        return []
+    return [f"The task does not use trial.scheduler, so these had no effect: {', '.join(found)}."]
 
 
 def decide(
@@ -238,21 +308,22 @@ def decide(
 
 
 def tune(table: Table, arm: Arm) -> Tuned:
-    """Choose the learning rate of an arm.
+    """Choose among the points of an arm, by what the study selects by.
 
     Args:
         table: with the results of every tuning trial.
         arm: one of the study.
     """
     study = table.study
-    stand_in = worst_value(Question.of_study(study), table.all_results())
-    rates = study.rates_of(arm)
-    rows = [table.results("tuning", arm.name, rate) for rate in rates]
-    scores = tuple(tuple(_value(study.metric, result, stand_in) for result in row) for row in rows)
-    sign = 1.0 if study.goal == "maximize" else -1.0
-    best = max(range(len(rates)), key=lambda index: (sign * _mean(scores[index]), -index))
+    question = Question.of_selection(study)
+    stand_in = worst_value(question, table.all_results())
+    points = sorted(study.points_of(arm), key=lambda point: point.lr)
+    rows = [table.results("tuning", arm.name, point) for point in points]
+    scores = tuple(tuple(_value(question.metric, result, stand_in) for result in row) for row in rows)
+    sign = 1.0 if question.goal == "maximize" else -1.0
+    best = max(range(len(points)), key=lambda index: (sign * _mean(scores[index]), -index))
     diverged = tuple(sum(result.diverged for result in row) for row in rows)
-    return Tuned(arm, tuple(rates), scores, diverged, rates[best])
+    return Tuned(arm, tuple(points), scores, diverged, points[best])
 
 
 def analyse(table: Table, tuned: Sequence[Tuned]) -> Analysis:
@@ -260,22 +331,22 @@ def analyse(table: Table, tuned: Sequence[Tuned]) -> Analysis:
 
     Args:
         table: with the results of every trial.
-        tuned: the learning rate of every arm, in the order of the study.
+        tuned: the point of every arm, in the order of the study.
     """
     study = table.study
-    question = Question.of_study(study)
+    question, selection = Question.of_study(study), Question.of_selection(study)
     stand_in = worst_value(question, table.all_results())
-    best = max if study.goal == "maximize" else min
+    best = max if selection.goal == "maximize" else min
     best_mean = best(best(found.means) for found in tuned)
     arms: list[Compared] = []
     for found in tuned:
-        results = tuple(table.results("comparison", found.arm.name, found.chosen))
+        results = tuple(table.results("comparison", found.arm.name, found.point))
         values = tuple(_value(study.metric, result, stand_in) for result in results)
         enough = None
-        if study.margin is not None:
-            within = best_mean - study.margin if study.goal == "maximize" else best_mean + study.margin
-            enough = trials_needed(found.means, study.goal, within)
-        search = expected_best(found.means, study.goal)
+        if selection.margin is not None:
+            within = best_mean - selection.margin if selection.goal == "maximize" else best_mean + selection.margin
+            enough = trials_needed(found.means, selection.goal, within)
+        search = expected_best(found.means, selection.goal)
         arms.append(Compared(found.arm.name, tuple(study.seeds_for_comparison), results, values, found, search, enough))
     return decide(question, arms, stand_in, study, table.hyperparameters)
 

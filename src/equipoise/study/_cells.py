@@ -12,10 +12,13 @@ from typing import Any, Literal, TypeAlias
 
 from equipoise._version import __version__
 from equipoise.hyperparameters import Hyperparameters
-from equipoise.study._spec import Arm, Study, TaskSource
+from equipoise.study._arms.arm import Arm
+from equipoise.study._arms.schedule import ScheduleName
+from equipoise.study._arms.space import Point
+from equipoise.study._spec import Study, TaskSource
 
 Phase: TypeAlias = Literal["tuning", "comparison"]
-"""First the tuning seeds choose a learning rate for every arm, then fresh seeds compare the arms."""
+"""First the tuning seeds choose among the points of every arm, then fresh seeds compare the arms."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,19 @@ class Assignment:
     """The name of the controller's class, and its arguments."""
     threads: int = 1
     """Sums over more threads round differently: another number of them is another trial."""
+    schedule: ScheduleName | None = None
+    """How the learning rate falls; None for the task's own way."""
+    warmup: float = 0.0
+    """The share of the steps in which the learning rate rises."""
+    select_by: str | None = None
+    """What the task has to report besides the metric."""
+    point: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What of all this was searched, by its key in the study file."""
+
+    @property
+    def needed(self) -> set[str]:
+        """What the task has to report."""
+        return {self.metric, self.select_by or self.metric}
 
     @property
     def key(self) -> str:
@@ -43,9 +59,10 @@ class Assignment:
         identity = asdict(self)
         # The same file in another folder is the same task, and every reported number is kept, whichever decides.
         identity["task"] = [self.task.place, self.task.function]
-        del identity["metric"]
-        for name, usual in {"controller": None, "threads": 1}.items():  # as it was before there were any
-            if identity[name] == usual:
+        for name in ("metric", "select_by", "point"):
+            del identity[name]
+        for name, usual in {"controller": None, "threads": 1, "schedule": None, "warmup": 0.0}.items():
+            if identity[name] == usual:  # as it was before there were any
                 del identity[name]
         identity["software"] = [__version__, version("torch")]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -108,7 +125,7 @@ class Cell:
     @property
     def label(self) -> str:
         """The cell in a few words, for progress and messages."""
-        return f"{self.arm} lr={self.assignment.learning_rate:g} seed={self.assignment.seed}"
+        return f"{self.arm} {Point(self.assignment.point)} seed={self.assignment.seed}"
 
 
 class Table:
@@ -127,41 +144,41 @@ class Table:
         """The betas, exponents and stages of the arms whose optimizers have the update rule, by the arm's name."""
 
     def plan_tuning(self) -> list[Cell]:
-        """Add the cells that choose a learning rate for every arm, and return them."""
-        rates = {arm.name: self.study.rates_of(arm) for arm in self.study.arms}
-        return self._plan("tuning", self.study.seeds_for_tuning, rates)
+        """Add the cells that choose among the points of every arm, and return them."""
+        points = {arm.name: self.study.points_of(arm) for arm in self.study.arms}
+        return self._plan("tuning", self.study.seeds_for_tuning, points)
 
-    def plan_comparison(self, chosen: Mapping[str, float]) -> list[Cell]:
+    def plan_comparison(self, chosen: Mapping[str, Point]) -> list[Cell]:
         """Add the cells that compare the arms on fresh seeds, and return them.
 
         Args:
-            chosen: the learning rate of every arm, by its name.
+            chosen: the point of every arm, by its name.
         """
-        return self._plan("comparison", self.study.seeds_for_comparison, {arm: [rate] for arm, rate in chosen.items()})
+        return self._plan("comparison", self.study.seeds_for_comparison, {arm: [point] for arm, point in chosen.items()})
 
-    def results(self, phase: Phase, arm: str, learning_rate: float) -> list[Result]:
-        """The results of one arm at one learning rate, one per seed in the order of the seeds. All must be there."""
-        return [
-            _finished(cell)
+    def results(self, phase: Phase, arm: str, point: Point) -> dict[int, Result]:
+        """The results of one arm at one point by their seeds, in the order of the seeds. Those of failed trials are missing."""
+        return {
+            cell.assignment.seed: cell.result
             for cell in self.cells
-            if (cell.phase, cell.arm, cell.assignment.learning_rate) == (phase, arm, learning_rate)
-        ]
+            if (cell.phase, cell.arm, cell.assignment.point) == (phase, arm, point.values) and cell.result is not None
+        }
 
-    def missing(self, phase: Phase) -> list[Cell]:
-        """The cells of a phase whose trials came to no result."""
-        return [cell for cell in self.cells if cell.phase == phase and cell.result is None]
+    def missing(self) -> list[Cell]:
+        """The cells whose trials came to no result."""
+        return [cell for cell in self.cells if cell.result is None]
 
     def all_results(self) -> list[Result]:
         """The results of all cells that have one."""
         return [cell.result for cell in self.cells if cell.result is not None]
 
-    def _plan(self, phase: Phase, seeds: Sequence[int], rates: Mapping[str, Sequence[float]]) -> list[Cell]:
+    def _plan(self, phase: Phase, seeds: Sequence[int], points: Mapping[str, Sequence[Point]]) -> list[Cell]:
         # Seed by seed, so that an interrupted study has something of every arm.
         planned = [
-            Cell(arm.name, phase, _assignment(self.study, self.task, arm, rate, seed))
+            Cell(arm.name, phase, _assignment(self.study, self.task, arm, point, seed))
             for seed in seeds
             for arm in self.study.arms
-            for rate in rates[arm.name]
+            for point in points[arm.name]
         ]
         self.cells += planned
         return planned
@@ -172,13 +189,20 @@ def trials(cells: Iterable[Cell]) -> list[Cell]:
     return list({cell.assignment.key: cell for cell in cells}.values())
 
 
-def _assignment(study: Study, task: TaskSource, arm: Arm, learning_rate: float, seed: int) -> Assignment:
-    controller = None if arm.controller is None else arm.controller.model_dump()
+def _assignment(study: Study, task: TaskSource, arm: Arm, point: Point, seed: int) -> Assignment:
+    schedule, warmup = arm.schedule_at(point)
     return Assignment(
-        task, study.metric, study.epochs, arm.optimizer, arm.arguments, learning_rate, seed, controller, study.threads
+        task,
+        study.metric,
+        study.epochs,
+        arm.ready_made.optimizer,
+        arm.arguments_at(point),
+        point.lr,
+        seed,
+        None if arm.controller is None else arm.controller.model_dump(),
+        study.threads,
+        schedule,
+        warmup,
+        study.selection.metric,
+        dict(point.values),
     )
-
-
-def _finished(cell: Cell) -> Result:
-    assert cell.result is not None  # a phase is analysed after its last trial
-    return cell.result

@@ -7,14 +7,16 @@ import os
 import platform
 import shlex
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Column, DateTime, ForeignKey, Integer, String, Table, Text, delete, insert
+from sqlalchemy import Column, DateTime, ForeignKey, Integer, String, Table, Text, delete, insert, select
 from sqlalchemy.engine import Connection
 
+from equipoise.hyperparameters import Hyperparameters
 from equipoise.study._cells import Cell
 from equipoise.study._cells import Table as Plan
 from equipoise.study._names import LONGEST_NAME
@@ -69,6 +71,32 @@ def record_study(connection: Connection, plan: Plan, file: str) -> None:
             "environment": json.dumps(environment()),
         },
     )
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What an earlier run wrote."""
+
+    study: dict[str, Any]
+    """As JSON has it."""
+    hyperparameters: dict[str, Hyperparameters]
+
+
+def recorded(connection: Connection, name: str) -> Recorded | None:
+    """What an earlier run wrote of a study; None if there was none.
+
+    Args:
+        connection: to the store.
+        name: of the study.
+    """
+    row = connection.execute(select(STUDIES).where(STUDIES.c.name == name)).one_or_none()
+    if row is None:
+        return None
+    hyperparameters = {
+        arm: Hyperparameters(tuple((first, second) for first, second in found["betas"]), tuple(found["exponents"]))
+        for arm, found in json.loads(row.hyperparameters).items()
+    }
+    return Recorded(json.loads(row.study), hyperparameters)
 
 
 def record_cells(connection: Connection, plan: Plan, cells: list[Cell]) -> None:

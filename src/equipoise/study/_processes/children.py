@@ -1,20 +1,21 @@
-"""Trials in processes of their own, started by a fork server that has imported what every trial needs."""
+"""Processes that a fork server starts, which has imported what every trial needs, and how they are ended."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from equipoise.errors import StudyStoppedError
-from equipoise.study._cells import Cell, Result
-from equipoise.study._worker import Finished, Report, work
+from equipoise.study._processes.inside import ENDED_BY
 
-PRELOADED = ["equipoise.study._worker", "sklearn.datasets", "torch._dynamo"]
+PRELOADED = ["equipoise.study._processes.inside", "sklearn.datasets", "torch._dynamo"]
 """Imported once by the fork server. Making a torch optimizer imports torch._dynamo, 1.5 s that every trial would pay."""
 
 
@@ -33,9 +34,18 @@ class Child:
         """
         try:
             return self.connection.recv()
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):
             self.process.join()
-            raise ChildProcessError(f"its process ended by itself with exit code {self.process.exitcode}") from None
+            raise ChildProcessError(how_it_ended(self.process.exitcode)) from None
+
+
+def how_it_ended(exit_code: int | None) -> str:
+    """The end of a process that has not said how it ends, in words."""
+    if exit_code is None or exit_code >= 0:
+        return f"its process ended by itself with exit code {exit_code}"
+    name = signal.Signals(-exit_code).name if -exit_code in signal.valid_signals() else f"signal {-exit_code}"
+    causes = {"SIGKILL": ", as the system does where memory runs out", "SIGSEGV": ", a fault in compiled code"}
+    return f"its process was ended by {name}{causes.get(name, '')}"
 
 
 def start(main: Callable[..., None], *arguments: Any, name: str) -> Child:
@@ -48,6 +58,13 @@ def start(main: Callable[..., None], *arguments: Any, name: str) -> Child:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
+    # What a terminal or a batch system sends to all processes alike may not end these two: a trial would lose its server.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDED_BY)
+    try:
+        forkserver.ensure_running()
+        resource_tracker.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=main, args=(theirs, *arguments), name=name)
     process.start()
@@ -56,9 +73,12 @@ def start(main: Callable[..., None], *arguments: Any, name: str) -> Child:
 
 
 def end(children: Sequence[Child]) -> None:
-    """Terminate the processes that still run, and wait for all of them."""
+    """Kill the processes that still run, with all that they have started, and wait for them."""
     for child in children:
-        child.process.terminate()
+        assert child.process.pid is not None  # it was started
+        with suppress(ProcessLookupError):
+            os.killpg(child.process.pid, signal.SIGKILL)
+        child.process.kill()  # which may have no group of its own yet
     for child in children:
         child.process.join()
         child.connection.close()
@@ -67,60 +87,3 @@ def end(children: Sequence[Child]) -> None:
 def usable_cores() -> int:
     """The number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@dataclass
-class _Running:
-    cell: Cell
-    child: Child
-    curves: dict[str, dict[int, float]] = field(default_factory=dict[str, dict[int, float]])
-
-
-def execute(cells: Sequence[Cell], workers: int, keep: Callable[[Cell], None]) -> None:
-    """Run the trials of cells, at most `workers` at once, each in a process of its own, and fill in their results.
-
-    Args:
-        cells: what to run, in this order.
-        workers: how many processes share the usable cores.
-        keep: called with every cell whose trial finished or diverged, as soon as it did.
-
-    Raises:
-        StudyStoppedError: a trial failed. No further trial was started; those already running were finished and kept.
-    """
-    threads = max(1, usable_cores() // workers)
-    waiting = list(reversed(cells))
-    running: dict[Connection, _Running] = {}
-    failures: list[str] = []
-    try:
-        while running or (waiting and not failures):
-            while waiting and not failures and len(running) < workers:
-                cell = waiting.pop()
-                child = start(work, cell.assignment, threads, name=cell.label)
-                running[child.connection] = _Running(cell, child)
-            for ready in wait(list(running)):
-                assert isinstance(ready, Connection)
-                trial = running[ready]
-                message = _next_message(trial.child)
-                if isinstance(message, Report):
-                    for name, value in message.metrics.items():
-                        trial.curves.setdefault(name, {})[message.epoch] = value
-                    continue
-                del running[ready]
-                ready.close()
-                trial.child.process.join()
-                if message.status == "failed":
-                    failures.append(f"trial {trial.cell.label} failed: {message.reason.strip()}")
-                else:
-                    trial.cell.result = Result(message.status == "diverged", message.seconds, trial.curves, message.cost)
-                    keep(trial.cell)
-    finally:
-        end([trial.child for trial in running.values()])
-    if failures:
-        raise StudyStoppedError("\n".join(failures))
-
-
-def _next_message(child: Child) -> Report | Finished:
-    try:
-        return child.receive()
-    except ChildProcessError as error:
-        return Finished("failed", 0.0, str(error))

@@ -27,6 +27,14 @@ class Progress(Protocol):
         """A trial was finished and kept."""
         ...
 
+    def failed(self, cell: Cell, again: bool) -> None:
+        """An attempt at a trial failed, and whether there is another one."""
+        ...
+
+    def tell(self, message: str) -> None:
+        """Something that a reader may want to know."""
+        ...
+
     def warn(self, message: str) -> None:
         """Something to know that stops nothing."""
         ...
@@ -45,6 +53,12 @@ class SilentProgress:
         """Nothing is shown."""
 
     def finished(self, cell: Cell) -> None:
+        """Nothing is shown."""
+
+    def failed(self, cell: Cell, again: bool) -> None:
+        """Nothing is shown: the analysis says what is missing."""
+
+    def tell(self, message: str) -> None:
         """Nothing is shown."""
 
     def warn(self, message: str) -> None:
@@ -100,6 +114,19 @@ class ConsoleProgress:
         assert self._task is not None  # a phase began before its trials
         self._bar.update(self._task, advance=1, last=escape(f"{cell.label}: {outcome}"))
         self._plain(f"{self._done}/{self._total} {cell.label}: {outcome} ({result.seconds:.1f} s)")
+
+    def failed(self, cell: Cell, again: bool) -> None:
+        """An attempt at a trial failed: its reason, the end of what it printed, and where the rest is."""
+        failure = cell.failure
+        assert failure is not None  # it failed
+        lines = [f"trial {cell.label} failed{'; it is tried again' if again else ''}: {failure.reason}"]
+        lines += [f"  | {line}" for line in failure.output.splitlines()]
+        lines += [f"  its whole output is {failure.log}"] if failure.output else []
+        self._console.print("\n".join(lines), style="red", markup=False, highlight=False, soft_wrap=True)
+
+    def tell(self, message: str) -> None:
+        """Something that a reader may want to know."""
+        self._console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def warn(self, message: str) -> None:
         """Something to know that stops nothing."""
