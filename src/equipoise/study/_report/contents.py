@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from equipoise.study._analysis import Analysis, Compared, Question, Tuned, analyse, tune
-from equipoise.study._cells import Cell, Result
+from equipoise.study._cells import Cell
 from equipoise.study._report.curves import Band
 from equipoise.study._report.stored import Record, read_curves, read_record, reported_names
+from equipoise.study._statistics.paired import Goal
 from equipoise.study._store import Store
 
 MOST_CHARTED = 12
@@ -66,7 +67,7 @@ class Contents:
 
     @property
     def complete(self) -> bool:
-        """Whether every trial has a result, those of the comparison too."""
+        """Whether every planned trial has a result, those of the comparison too."""
         return self.analysis is not None and self.done == len(self.cells)
 
 
@@ -115,23 +116,15 @@ def spent(cells: Sequence[Cell], arms: Sequence[str]) -> list[Spent]:
     return found
 
 
-def astray(arm: Compared, goal: str) -> list[tuple[object, float]]:
-    """The seeds of an arm that did not diverge, but ended far from where its other seeds did, on the worse side: seed and value.
-
-    Example:
-        >>> results = (Result(False, 1.0),) * 6
-        >>> astray(Compared("quarter", tuple(range(6)), results, (0.96, 0.97, 0.96, 0.95, 0.97, 0.1)), "maximize")
-        [(5, 0.1)]
-    """
-    finished = [
-        (seed, value) for seed, value, result in zip(arm.seeds, arm.values, arm.results, strict=True) if not result.diverged
-    ]
+def astray(arm: Compared, goal: Goal) -> list[float]:
+    """What the seeds of an arm ended at that did not diverge, but ended far from its other seeds, on the worse side."""
+    finished = [value for value, result in zip(arm.values, arm.results, strict=True) if not result.diverged]
     if len(finished) < FEW:
         return []
-    middle = statistics.median(value for _, value in finished)
-    spread = max(statistics.median(abs(value - middle) for _, value in finished), abs(middle) / 1000)
+    middle = statistics.median(finished)
+    spread = max(statistics.median(abs(value - middle) for value in finished), abs(middle) / 1000)
     sign = 1.0 if goal == "maximize" else -1.0
-    return [(seed, value) for seed, value in finished if sign * (middle - value) > FAR * spread]
+    return [value for value in finished if sign * (middle - value) > FAR * spread]
 
 
 def _most_useful_first(names: Sequence[str], metric: str) -> list[str]:

@@ -12,14 +12,10 @@ from equipoise._html import render
 from equipoise._json import plain
 from equipoise._version import __version__
 from equipoise._words import listed, printable
-from equipoise.study._analysis import Question
 from equipoise.study._report import charts, sentences
 from equipoise.study._report.contents import Contents, spent
 from equipoise.study._report.markdown import as_markdown
-from equipoise.study._report.table import caption, headings, rows
-
-NAMES = 2000
-"""A sentence that holds names of others is shown up to so many characters."""
+from equipoise.study._report.table import LONGEST_SENTENCE, caption, headings, rows
 
 COST_HEADINGS = ("arm", "trials", "computing", "one trial", "memory", "optimizer state", "bytes per parameter")
 
@@ -67,7 +63,7 @@ def _words(contents: Contents) -> dict[str, Any]:
             ("The risk", sentences.risk(contents)),
             ("What to do next", sentences.next_steps(contents)),
         ],
-        "headline": printable(analysis.headline, NAMES) if analysis is not None else "",
+        "headline": printable(analysis.headline, LONGEST_SENTENCE) if analysis is not None else "",
         "rows": rows(analysis) if analysis is not None else [],
         "headings": headings(analysis) if analysis is not None else [],
         "caption": caption(analysis) if analysis is not None else "",
@@ -83,7 +79,7 @@ def _drawn(contents: Contents) -> dict[str, Any]:
     """The figures of the page, and the words that belong to them."""
     analysis, record = contents.analysis, contents.record
     arms = [arm.name for arm in analysis.arms] if analysis is not None else [found.arm.name for found in contents.tuned]
-    selected = contents.question.metric if record is None else Question.of_study(record.study).metric
+    selected = contents.question.metric if record is None else record.study.selection.metric
     keys = charts.searched_keys(contents.tuned)
     places = {} if record is None else record.table.hyperparameters
     figures: dict[str, Any] = {
@@ -110,7 +106,7 @@ def _drawn(contents: Contents) -> dict[str, Any]:
         "selected": printable(selected),
         "baseline": printable(contents.question.baseline),
         "margin": contents.question.margin,
-        "file": "" if record is None else "\n".join(map(_line, record.file.split("\n"))),
+        "file": "" if record is None else "\n".join(map(_line, record.run.file.split("\n"))),
     }
 
 
@@ -152,5 +148,6 @@ def _facts(contents: Contents) -> list[tuple[str, str]]:
     record = contents.record
     if record is None:
         return []
-    found = {"command": record.command, "task": record.study.task, "recorded": f"{record.recorded_at:%Y-%m-%d %H:%M} UTC"}
-    return [(name, printable(value, 400)) for name, value in (found | dict(record.environment)).items()]
+    run = record.run
+    found = {"command": run.command, "task": record.study.task, "begun": f"{run.recorded_at:%Y-%m-%d %H:%M} UTC"}
+    return [(name, printable(value, 400)) for name, value in (found | run.environment).items()]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from equipoise._version import __version__
-from equipoise._words import listed, printable
+from equipoise._words import counted, listed, printable
 from equipoise.study._analysis import Analysis, number_format
 from equipoise.study._report.contents import Contents, Spent, astray, spent
+from equipoise.study._report.table import LONGEST_SENTENCE
 from equipoise.study._statistics.paired import Contrast
 
 SAID = 6
@@ -37,7 +38,7 @@ def status(contents: Contents) -> str:
     record = contents.record
     if record is None:
         return ""
-    newest = record.last_finished_at or record.recorded_at
+    newest = record.last_finished_at or record.run.recorded_at
     done = "complete" if contents.complete else f"{contents.done:,} of {planned(contents):,} trials finished"
     return f"{done}, as of {newest:%Y-%m-%d %H:%M} UTC"
 
@@ -73,9 +74,9 @@ def cost(contents: Contents) -> list[str]:
     if more:
         said.append(f"{counted(more, 'trial')} more are planned.")
     base = next((one for one in each if one.arm == contents.question.baseline), None)
-    best = _better(contents.analysis)[:1] if contents.analysis is not None else []
+    best = "" if contents.analysis is None else next((found.arm for found in _better(contents.analysis)), "")
     for one in each:
-        if base is not None and (one is base or one.arm in [found.arm for found in best]):
+        if base is not None and one.arm in (base.arm, best):
             said.append(_price(one, base))
     return said
 
@@ -97,12 +98,12 @@ def risk(contents: Contents) -> list[str]:
         goal = contents.question.goal
         far = {arm.name: (astray(arm, goal), len(arm.seeds)) for arm in contents.analysis.arms}
         lost = [
-            f"{printable(arm)}: {len(found)} of {seeds} seeds collapsed, to {listed([f'{value:.4g}' for _, value in found], 3)}."
+            f"{printable(arm)}: {len(found)} of {seeds} seeds collapsed, to {listed([f'{value:.4g}' for value in found], 3)}."
             for arm, (found, seeds) in far.items()
             if found
         ]
         said += lost
-        said += [printable(remark, 2000) for remark in contents.analysis.remarks]
+        said += [printable(remark, LONGEST_SENTENCE) for remark in contents.analysis.remarks]
         if not lost and not any(arm.diverged for arm in contents.analysis.arms):
             said.append("No seed of any arm diverged, and none ended far from the others of its arm.")
     if contents.record is not None:
@@ -151,16 +152,17 @@ def methods(contents: Contents) -> str:
     metric, baseline = printable(question.metric), printable(question.baseline)
     if record is not None:
         study = record.study
-        arms = ", ".join(f"{printable(arm.name)} ({arm.optimizer})" for arm in study.arms)
-        versions = f"PyTorch {record.environment.get('torch', '?')}, Python {record.environment.get('python', '?')}"
+        arms = ", ".join(f"{printable(arm.name)} ({printable(arm.optimizer)})" for arm in study.arms)
+        versions = f"PyTorch {record.run.environment.get('torch', '?')}, Python {record.run.environment.get('python', '?')}"
         chose = (
             sum(cell.phase == "tuning" and cell.arm == study.baseline.name for cell in record.table.cells) // study.tuning_seeds
         )
         said.append(
-            f"We compared {len(study.arms)} optimizers, {arms}, on the task {printable(study.task)} with Equipoise {__version__}"
-            f" ({versions}). For each of them, {counted(chose, 'setting')} of its hyperparameters trained for"
-            f" {counted(study.epochs, 'epoch')} on {counted(study.tuning_seeds, 'seed')}, and the setting with the best mean was"
-            f" kept. With it, each optimizer trained on {study.seeds} fresh seeds, the same for every optimizer."
+            f"We compared {len(study.arms)} optimizers, {arms}, on the task {printable(study.task)}, with Equipoise"
+            f" {__version__} ({versions}). For each of them, {counted(chose, 'setting')} of its hyperparameters trained for"
+            f" {counted(study.epochs, 'epoch')} on {counted(study.tuning_seeds, 'seed')}, and the setting with the best mean of"
+            f" {printable(study.selection.metric)} was kept. With it, each optimizer trained on {study.seeds} fresh seeds, the"
+            " same for every optimizer."
         )
     if analysis is not None:
         count = len(analysis.contrasts)
@@ -171,8 +173,8 @@ def methods(contents: Contents) -> str:
         )
         diverged = sum(arm.diverged for arm in analysis.arms)
         runs = sum(len(arm.seeds) for arm in analysis.arms)
-        counted = f", and counted with a {metric} of {analysis.diverged_value:.4g}" if diverged else ""
-        said.append(f"{diverged} of {runs} runs diverged{counted}.")
+        stand_in = f", and counted with a {metric} of {analysis.diverged_value:.4g}" if diverged else ""
+        said.append(f"{diverged} of {runs} runs diverged{stand_in}.")
     return " ".join(said)
 
 
@@ -183,16 +185,6 @@ def planned(contents: Contents) -> int:
         return 0
     missing = not any(cell.phase == "comparison" for cell in record.table.cells)
     return len(record.table.cells) + (len(record.study.arms) * record.study.seeds if missing else 0)
-
-
-def counted(count: int, noun: str) -> str:
-    """A number of things.
-
-    Example:
-        >>> counted(1, "seed"), counted(2000, "seed")
-        ('1 seed', '2,000 seeds')
-    """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
