@@ -22,7 +22,6 @@ from equipoise.study._report.marks import (
     colour,
     curve,
     hover,
-    label,
     named_rows,
     scatter,
     symbol,
