@@ -431,12 +431,16 @@ def _times_to_target(question: Question, results: Mapping[str, Mapping[Seed, Res
     yield time_to_target(times, question.baseline, float(last), question.unit)
     longest = max(result.seconds for own in results.values() for result in own.values())
     if all(math.isfinite(result.seconds) for own in results.values() for result in own.values()):
-        # A trial's epochs take about the same time.
         seconds = {
-            arm: {seed: time / max(curves[arm][seed], default=1) * results[arm][seed].seconds for seed, time in own.items()}
+            arm: {seed: _seconds_until(time, curves[arm][seed], results[arm][seed].seconds) for seed, time in own.items()}
             for arm, own in times.items()
         }
         yield time_to_target(seconds, question.baseline, longest, "second")
+
+
+def _seconds_until(time: float, curve: Mapping[int, float], seconds: float) -> float:
+    """The share of a run's seconds that its time is of all its epochs, which take about equally long; inf if it is inf."""
+    return seconds * time / max(*curve, 1) if math.isfinite(time) else math.inf
 
 
 def _value(metric: str, result: Result, stand_in: float) -> float:
