@@ -161,7 +161,7 @@ class Table:
         return {
             cell.assignment.seed: cell.result
             for cell in self.cells
-            if (cell.phase, cell.arm, cell.assignment.point) == (phase, arm, point.values) and cell.result is not None
+            if cell.arm == arm and cell.phase == phase and cell.result is not None and cell.assignment.point == point.values
         }
 
     def missing(self) -> list[Cell]:

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from equipoise.errors import StudyStoppedError
 from equipoise.study._analysis import Analysis, Compared, Question, Tuned, analyse, tune
 from equipoise.study._cells import Cell
 from equipoise.study._report.curves import Band
@@ -46,7 +47,7 @@ class Contents:
 
     question: Question
     analysis: Analysis | None
-    """None as long as there is nothing to compare."""
+    """What there is so far; None as long as there is nothing to compare."""
     tuned: Sequence[Tuned] = ()
     record: Record | None = None
     """None where the results were made elsewhere."""
@@ -54,6 +55,8 @@ class Contents:
     """Name of a reported number -> arm -> curve; what decides comes first."""
     uncharted: int = 0
     """How many names of reported numbers have no curve here."""
+    trouble: str = ""
+    """Why no arms can be compared, if trials enough are there."""
 
     @property
     def cells(self) -> Sequence[Cell]:
@@ -66,9 +69,14 @@ class Contents:
         return sum(cell.result is not None for cell in self.cells)
 
     @property
-    def complete(self) -> bool:
-        """Whether every planned trial has a result, those of the comparison too."""
-        return self.analysis is not None and self.done == len(self.cells)
+    def settled(self) -> bool:
+        """Whether no trial waits any more: each has a result, or failed."""
+        return _settled(self.cells)
+
+    @property
+    def verdict(self) -> Analysis | None:
+        """The analysis, as soon as it can be relied on. A look at a study that runs is none: it would be right by chance."""
+        return self.analysis if self.settled else None
 
 
 def of_store(store: Store, name: str | None = None) -> Contents:
@@ -83,13 +91,17 @@ def of_store(store: Store, name: str | None = None) -> Contents:
     """
     record = read_record(store, name)
     table, study = record.table, record.study
-    phases = {phase: [cell for cell in table.cells if cell.phase == phase] for phase in ("tuning", "comparison")}
-    ready = {phase: bool(cells) and all(cell.result is not None for cell in cells) for phase, cells in phases.items()}
-    tuned = [tune(table, arm) for arm in study.arms] if ready["tuning"] else []
-    analysis = analyse(table, tuned) if ready["comparison"] else None
+    tuned, analysis, trouble = list[Tuned](), None, ""
+    try:
+        if _settled([cell for cell in table.cells if cell.phase == "tuning"]):
+            tuned = [found for arm in study.arms if (found := tune(table, arm)) is not None]
+        if tuned and any(cell.phase == "comparison" for cell in table.cells):
+            analysis = analyse(table, tuned)
+    except StudyStoppedError as error:
+        trouble = str(error)
     names = _most_useful_first(reported_names(store, record), study.metric)
     curves = {name: read_curves(store, record, name) for name in names[:MOST_CHARTED]}
-    return Contents(Question.of_study(study), analysis, tuned, record, curves, max(0, len(names) - MOST_CHARTED))
+    return Contents(Question.of_study(study), analysis, tuned, record, curves, max(0, len(names) - MOST_CHARTED), trouble)
 
 
 def of_analysis(analysis: Analysis) -> Contents:
@@ -125,6 +137,10 @@ def astray(arm: Compared, goal: Goal) -> list[float]:
     spread = max(statistics.median(abs(value - middle) for value in finished), abs(middle) / 1000)
     sign = 1.0 if goal == "maximize" else -1.0
     return [value for value in finished if sign * (middle - value) > FAR * spread]
+
+
+def _settled(cells: Sequence[Cell]) -> bool:
+    return all(cell.result is not None or cell.failure is not None for cell in cells)
 
 
 def _most_useful_first(names: Sequence[str], metric: str) -> list[str]:

@@ -12,25 +12,49 @@ from equipoise._html import render
 from equipoise._json import plain
 from equipoise._version import __version__
 from equipoise._words import listed, printable
+from equipoise.study._analysis import Analysis
 from equipoise.study._report import charts, sentences
-from equipoise.study._report.contents import Contents, spent
+from equipoise.study._report.contents import Contents, of_analysis, of_store, spent
 from equipoise.study._report.markdown import as_markdown
+from equipoise.study._report.stored import MOST_SEEDS, read_last_values
 from equipoise.study._report.table import LONGEST_SENTENCE, caption, headings, rows
+from equipoise.study._report.trials import trials_as_csv
+from equipoise.study._store import Store
 
 COST_HEADINGS = ("arm", "trials", "computing", "one trial", "memory", "optimizer state", "bytes per parameter")
 
 
-def write_report(contents: Contents, path: Path, trials: str = "") -> None:
-    """Write the report, and beside it the same words as Markdown and the trials as CSV. None of them needs a network.
+def report_study(store: Store, name: str | None, path: Path) -> Contents:
+    """Write the report of a study, finished or not, and beside it the same words as Markdown and the trials as CSV.
 
     Args:
-        contents: what the report shows.
+        store: where the study is.
+        name: of the study; it need not be given if the store holds one alone.
         path: of the HTML file; the others have its name with another suffix.
-        trials: the text of the CSV file; none is written if it is empty.
+
+    Returns:
+        What the report shows.
+
+    Raises:
+        UnusableInputError: the store does not hold the study, or the place cannot be written to.
+        StudyStoppedError: the store cannot be used.
+    """
+    contents = of_store(store, name)
+    assert contents.record is not None  # it comes from a store
+    _write(contents, path, trials_as_csv(contents.record, read_last_values(store, contents.record)))
+    return contents
+
+
+def report_analysis(analysis: Analysis, path: Path) -> None:
+    """Write the report of results that were made elsewhere, and beside it the same words as Markdown.
 
     Raises:
         UnusableInputError: the place cannot be written to.
     """
+    _write(of_analysis(analysis), path, "")
+
+
+def _write(contents: Contents, path: Path, trials: str) -> None:
     markdown, csv = path.with_suffix(".md"), path.with_suffix(".csv")
     words = _words(contents)
     replace_file(markdown, as_markdown(words).encode())
@@ -51,7 +75,7 @@ def write_report(contents: Contents, path: Path, trials: str = "") -> None:
 
 def _words(contents: Contents) -> dict[str, Any]:
     """What the page and the Markdown file say."""
-    analysis, record = contents.analysis, contents.record
+    analysis, record = contents.verdict, contents.record
     return {
         "kind": "Study" if record is not None else "Results",
         "study": printable(contents.question.name),
@@ -96,8 +120,10 @@ def _drawn(contents: Contents) -> dict[str, Any]:
         figures["region"] = charts.stability_map(places)
     return {
         "figures": plain(figures),
+        "seeds_drawn": analysis is not None,
         "names": [printable(name) for name in contents.curves],
         "uncharted": contents.uncharted,
+        "most_seeds": MOST_SEEDS,
         "sensitivities": [printable(key) for key in keys],
         "searched": analysis is not None and any(arm.search is not None for arm in analysis.arms),
         "region": bool(places),

@@ -17,7 +17,9 @@ SAID = 6
 
 def decision(contents: Contents) -> str:
     """What to do, in one sentence."""
-    analysis, baseline = contents.analysis, printable(contents.question.baseline)
+    analysis, baseline = contents.verdict, printable(contents.question.baseline)
+    if analysis is None and contents.settled:
+        return "No decision: too many trials failed or diverged."
     if analysis is None:
         return f"No decision yet: {contents.done:,} of {planned(contents):,} trials are finished."
     better = _better(analysis)
@@ -39,13 +41,13 @@ def status(contents: Contents) -> str:
     if record is None:
         return ""
     newest = record.last_finished_at or record.run.recorded_at
-    done = "complete" if contents.complete else f"{contents.done:,} of {planned(contents):,} trials finished"
+    done = "complete" if contents.done == planned(contents) else f"{contents.done:,} of {planned(contents):,} trials finished"
     return f"{done}, as of {newest:%Y-%m-%d %H:%M} UTC"
 
 
 def basis(contents: Contents) -> list[str]:
     """What the decision rests on."""
-    analysis, said = contents.analysis, list[str]()
+    analysis, said = contents.verdict, list[str]()
     if contents.record is not None:
         study = contents.record.study
         said.append(
@@ -54,7 +56,10 @@ def basis(contents: Contents) -> list[str]:
             f" best one then trained on {study.seeds} fresh seeds, the same for every arm."
         )
     if analysis is None:
-        said.append("The comparison is not finished: no verdict can be read from what is shown here.")
+        said.append(
+            printable(contents.trouble, LONGEST_SENTENCE)
+            or "No verdict can be read from what is shown before the study is finished."
+        )
         return said
     for found in (_better(analysis) or list(analysis.contrasts))[:1]:
         wins = sum(difference > 0 for difference in found.differences)
@@ -74,7 +79,7 @@ def cost(contents: Contents) -> list[str]:
     if more:
         said.append(f"{counted(more, 'trial')} more are planned.")
     base = next((one for one in each if one.arm == contents.question.baseline), None)
-    best = "" if contents.analysis is None else next((found.arm for found in _better(contents.analysis)), "")
+    best = "" if contents.verdict is None else next((found.arm for found in _better(contents.verdict)), "")
     for one in each:
         if base is not None and one.arm in (base.arm, best):
             said.append(_price(one, base))
@@ -94,17 +99,17 @@ def _price(one: Spent, base: Spent) -> str:
 def risk(contents: Contents) -> list[str]:
     """What speaks against relying on the decision."""
     said = list[str]()
-    if contents.analysis is not None:
+    if contents.verdict is not None:
         goal = contents.question.goal
-        far = {arm.name: (astray(arm, goal), len(arm.seeds)) for arm in contents.analysis.arms}
+        far = {arm.name: (astray(arm, goal), len(arm.seeds)) for arm in contents.verdict.arms}
         lost = [
             f"{printable(arm)}: {len(found)} of {seeds} seeds collapsed, to {listed([f'{value:.4g}' for value in found], 3)}."
             for arm, (found, seeds) in far.items()
             if found
         ]
         said += lost
-        said += [printable(remark, LONGEST_SENTENCE) for remark in contents.analysis.remarks]
-        if not lost and not any(arm.diverged for arm in contents.analysis.arms):
+        said += [printable(remark, LONGEST_SENTENCE) for remark in contents.verdict.remarks]
+        if not lost and not any(arm.diverged for arm in contents.verdict.arms):
             said.append("No seed of any arm diverged, and none ended far from the others of its arm.")
     if contents.record is not None:
         failed = sum(cell.failure is not None for cell in contents.cells)
@@ -116,9 +121,9 @@ def risk(contents: Contents) -> list[str]:
 
 def next_steps(contents: Contents) -> list[str]:
     """What to do now."""
-    analysis = contents.analysis
+    analysis = contents.verdict
     if analysis is None:
-        return ["Let the study finish: equipoise study run on its file continues it, and runs only what is missing."]
+        return ["Run the study on: the command below continues it, and runs only what is missing."]
     said = list[str]()
     edges = [printable(found.arm.name) for found in contents.tuned if found.at_edge]
     if edges:
@@ -147,7 +152,7 @@ def _more_seeds(found: Contrast, metric: str) -> str:
 
 def methods(contents: Contents) -> str:
     """A paragraph for a paper."""
-    analysis, record = contents.analysis, contents.record
+    analysis, record = contents.verdict, contents.record
     question, said = contents.question, list[str]()
     metric, baseline = printable(question.metric), printable(question.baseline)
     if record is not None:

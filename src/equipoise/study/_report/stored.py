@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Row, Select, and_, func, select, true
+from sqlalchemy import Row, Select, and_, func, select
 from sqlalchemy.engine import Connection
 
 from equipoise.errors import UnusableInputError
@@ -22,9 +22,10 @@ from equipoise.study._report.curves import Band
 from equipoise.study._spec import Study, TaskSource
 from equipoise.study._store import Store
 from equipoise.study._store.schema import COSTS, FAILURES, READINGS, TRIALS
+from equipoise.study._store.store import portions
 
-MOST_VALUES = 200_000
-"""Of the readings of one name, at most about so many are drawn."""
+MOST_SEEDS, MOST_EPOCHS = 25, 100
+"""Curves are drawn of so many seeds of each arm, and at so many epochs."""
 
 
 @dataclass(frozen=True)
@@ -89,21 +90,24 @@ def reported_names(store: Store, record: Record) -> list[str]:
 
 
 def read_curves(store: Store, record: Record, name: str) -> dict[str, Band]:
-    """The curves of a reported number, of every arm, over the comparison seeds that have a result."""
+    """The curves of a reported number, of every arm, over the first comparison seeds that have a result."""
+    seeds = record.study.seeds_for_comparison[:MOST_SEEDS]
     compared = {
-        key: [cell for cell in cells if cell.phase == "comparison"]
+        key: [
+            cell for cell in cells if cell.phase == "comparison" and cell.assignment.seed in seeds and cell.result is not None
+        ]
         for key, cells in record.cells.items()
-        if cells[0].result is not None
     }
     last = record.study.epochs
-    shown = min(last, max(2, MOST_VALUES // max(1, sum(map(len, compared.values())))))
-    epochs = sorted({round(epoch) for epoch in np.linspace(1, last, shown)})
-    wanted = _compared(record.study.name, name).where(READINGS.c.epoch.in_(epochs) if shown < last else true())
+    epochs = sorted({round(epoch) for epoch in np.linspace(1, last, min(last, MOST_EPOCHS))})
     values: dict[str, dict[int, dict[int, float]]] = {}
-    for key, epoch, value in store.do(lambda connection: connection.execute(wanted).all()):
-        for cell in compared.get(key, []):
-            own = values.setdefault(cell.arm, {}).setdefault(cell.assignment.seed, {})
-            own[epoch] = math.nan if value is None else value
+    for keys in portions(key for key, cells in compared.items() if cells):
+        wanted = select(READINGS.c.trial, READINGS.c.epoch, READINGS.c.value).where(READINGS.c.trial.in_(keys))
+        wanted = wanted.where(READINGS.c.name == name, READINGS.c.epoch.in_(epochs))
+        for key, epoch, value in store.do(lambda connection, wanted=wanted: connection.execute(wanted).all()):
+            for cell in compared[key]:
+                own = values.setdefault(cell.arm, {}).setdefault(cell.assignment.seed, {})
+                own[epoch] = math.nan if value is None else value
     return {arm: Band.of(list(own.values())) for arm, own in values.items()}
 
 
