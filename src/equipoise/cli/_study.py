@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equipoise.cli import _judge
+from equipoise.cli import _judge, _report
 from equipoise.cli._arguments import positive
 from equipoise.errors import MissingExtraError, StudyStoppedError
 
@@ -21,6 +21,7 @@ def add(commands: Commands) -> None:
     actions = study.add_subparsers(required=True, metavar="COMMAND")
     _add_run(actions)
     _judge.add(actions)
+    _report.add(actions)
 
 
 def _add_run(commands: Commands) -> None:

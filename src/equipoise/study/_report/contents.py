@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from equipoise.errors import StudyStoppedError
 from equipoise.study._analysis import Analysis, Compared, Question, Tuned, analyse, tune
 from equipoise.study._cells import Cell
-from equipoise.study._report.curves import Band
+from equipoise.study._report.figures.curves import Band
 from equipoise.study._report.stored import Record, read_curves, read_record, reported_names
 from equipoise.study._statistics.paired import Goal
 from equipoise.study._store import Store

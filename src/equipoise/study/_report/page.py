@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from plotly.offline import get_plotlyjs  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
@@ -13,11 +13,13 @@ from equipoise._json import plain
 from equipoise._version import __version__
 from equipoise._words import listed, printable
 from equipoise.study._analysis import Analysis
-from equipoise.study._report import charts, sentences
+from equipoise.study._report import sentences
 from equipoise.study._report.contents import Contents, of_analysis, of_store, spent
+from equipoise.study._report.figures import charts
+from equipoise.study._report.figures.marks import Figure
 from equipoise.study._report.markdown import as_markdown
 from equipoise.study._report.stored import MOST_SEEDS, read_last_values
-from equipoise.study._report.table import LONGEST_SENTENCE, caption, headings, rows
+from equipoise.study._report.table import LONGEST_NAME, LONGEST_SENTENCE, caption, headings, rows
 from equipoise.study._report.trials import trials_as_csv
 from equipoise.study._store import Store
 
@@ -106,7 +108,7 @@ def _drawn(contents: Contents) -> dict[str, Any]:
     selected = contents.question.metric if record is None else record.study.selection.metric
     keys = charts.searched_keys(contents.tuned)
     places = {} if record is None else record.table.hyperparameters
-    figures: dict[str, Any] = {
+    figures: dict[str, Figure | list[Figure]] = {
         "curves": [charts.learning_curves(found, arms, name) for name, found in contents.curves.items()],
         **{f"sensitivity{index}": charts.sensitivity(contents.tuned, key, selected) for index, key in enumerate(keys)},
     }
@@ -119,9 +121,9 @@ def _drawn(contents: Contents) -> dict[str, Any]:
     if places:
         figures["region"] = charts.stability_map(places)
     return {
-        "figures": plain(figures),
+        "figures": _rounded(plain(figures)),
         "seeds_drawn": analysis is not None,
-        "names": [printable(name) for name in contents.curves],
+        "names": [printable(name, 60) for name in contents.curves],
         "uncharted": contents.uncharted,
         "most_seeds": MOST_SEEDS,
         "sensitivities": [printable(key) for key in keys],
@@ -136,6 +138,17 @@ def _drawn(contents: Contents) -> dict[str, Any]:
     }
 
 
+def _rounded(value: Any) -> Any:
+    """The same with six significant digits, which are more than a figure can show: a file half as large."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, list):
+        return [_rounded(each) for each in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in cast("dict[str, Any]", value).items()}
+    return value
+
+
 def _line(text: str) -> str:
     return printable(text.replace("\t", "    ").rstrip("\r"), 400)
 
@@ -145,7 +158,7 @@ def _costs(contents: Contents) -> list[tuple[str, ...]]:
         return []
     return [
         (
-            printable(one.arm),
+            printable(one.arm, LONGEST_NAME),
             f"{one.trials:,}",
             sentences.duration(one.seconds),
             sentences.duration(one.per_trial),

@@ -77,7 +77,7 @@ def cost(contents: Contents) -> list[str]:
     more = planned(contents) - contents.done
     said = [f"{counted(contents.done, 'trial')} took {duration(sum(one.seconds for one in each))} of computing in all."]
     if more:
-        said.append(f"{counted(more, 'trial')} more are planned.")
+        said.append(f"{counted(more, 'more trial')} {'is' if more == 1 else 'are'} planned.")
     base = next((one for one in each if one.arm == contents.question.baseline), None)
     best = "" if contents.verdict is None else next((found.arm for found in _better(contents.verdict)), "")
     for one in each:
@@ -113,7 +113,7 @@ def risk(contents: Contents) -> list[str]:
             said.append("No seed of any arm diverged, and none ended far from the others of its arm.")
     if contents.record is not None:
         failed = sum(cell.failure is not None for cell in contents.cells)
-        if failed:
+        if failed and contents.verdict is None:  # a verdict says itself what is missing
             said.append(f"{counted(failed, 'trial')} failed; the reasons are below.")
         said.append("One task was tried. Another task, model size or length of training can have another winner.")
     return said

@@ -18,7 +18,7 @@ from equipoise.errors import UnusableInputError
 from equipoise.study._analysis import Question
 from equipoise.study._cells import Assignment, Cell, Cost, Failure, Result, Table
 from equipoise.study._records import CELLS, STUDIES, Recorded, recorded
-from equipoise.study._report.curves import Band
+from equipoise.study._report.figures.curves import Band
 from equipoise.study._spec import Study, TaskSource
 from equipoise.study._store import Store
 from equipoise.study._store.schema import COSTS, FAILURES, READINGS, TRIALS
@@ -59,13 +59,7 @@ def read_record(store: Store, name: str | None = None) -> Record:
     """
 
     def ask(connection: Connection) -> Record:
-        names = list(connection.scalars(select(STUDIES.c.name).order_by(STUDIES.c.name)))
-        wanted = names[0] if name is None and len(names) == 1 else name
-        run = None if wanted is None else recorded(connection, wanted)
-        if run is None:
-            meant = "which study is meant" if wanted is None else f"of a study {wanted!r}"
-            held = ", ".join(map(repr, names)) or "none"
-            raise UnusableInputError(f"the store {store.name} does not tell {meant}; it holds {held}")
+        run = find_run(connection, store, name)
         study = Study.model_validate(run.study)
         table = Table(study, run.task)
         table.hyperparameters = run.hyperparameters
@@ -79,6 +73,27 @@ def read_record(store: Store, name: str | None = None) -> Record:
         return Record(table, cells, run, last)
 
     return store.do(ask)
+
+
+def find_run(connection: Connection, store: Store, name: str | None) -> Recorded:
+    """What the newest run of a study wrote of itself.
+
+    Args:
+        connection: to the store.
+        store: for messages.
+        name: of the study; None if the store holds one alone.
+
+    Raises:
+        UnusableInputError: there is none, or several and no name.
+    """
+    names = list(connection.scalars(select(STUDIES.c.name).order_by(STUDIES.c.name)))
+    wanted = names[0] if name is None and len(names) == 1 else name
+    run = None if wanted is None else recorded(connection, wanted)
+    if run is None:
+        meant = "which study is meant" if wanted is None else f"of a study {wanted!r}"
+        held = ", ".join(map(repr, names)) or "none"
+        raise UnusableInputError(f"the store {store.name} does not tell {meant}; it holds {held}")
+    return run
 
 
 def reported_names(store: Store, record: Record) -> list[str]:

@@ -17,6 +17,9 @@ HEADINGS = ("arm", "verdict", "{metric}", "gain", "95 % interval", "p")
 LONGEST_SENTENCE = 2000
 """A sentence that holds names of others is shown up to so many characters."""
 
+LONGEST_NAME = 60
+"""A name in a table is shown up to so many characters."""
+
 TEXT_COLUMNS = 2
 """The first columns hold words, the others numbers."""
 
@@ -30,7 +33,7 @@ def rows(analysis: Analysis) -> list[tuple[str, ...]]:
     for arm in sorted(analysis.arms, key=lambda arm: sign * arm.mean):
         chosen: Mapping[str, Any] = {} if arm.tuned is None else arm.tuned.point.values
         settings = [_setting(chosen[key]) if key in chosen else "" for key in searched(analysis)]
-        name, value = printable(arm.name), f"{arm.mean:{spec}}"
+        name, value = printable(arm.name, LONGEST_NAME), f"{arm.mean:{spec}}"
         if arm.name not in contrasts:
             table.append((name, "baseline", value, "", "", "", *settings))
             continue

@@ -12,8 +12,8 @@ from equipoise._words import printable
 from equipoise.check._map import COLOURS, SHADE, STABLE, UNSTABLE, RegionPoint, region_figure
 from equipoise.hyperparameters import Hyperparameters
 from equipoise.study._analysis import Analysis, Compared, Tuned
-from equipoise.study._report.curves import Band, useful_range
-from equipoise.study._report.marks import (
+from equipoise.study._report.figures.curves import Band, useful_range
+from equipoise.study._report.figures.marks import (
     Figure,
     Trace,
     at_edge,
@@ -22,6 +22,7 @@ from equipoise.study._report.marks import (
     colour,
     curve,
     hover,
+    label,
     named_rows,
     scatter,
     symbol,
@@ -38,25 +39,33 @@ def dots(analysis: Analysis) -> Figure:
     finished = [[value for value, result in zip(arm.values, arm.results, strict=True) if not result.diverged] for arm in arms]
     ends = with_room(useful_range(finished))
     axes = {"xaxis": axis(analysis.question.metric, ends), "yaxis": named_rows([arm.name for arm in arms])}
-    traces = [_seeds(arm, index, ends) for index, arm in enumerate(arms)]
+    traces = [trace for index, arm in enumerate(arms) for trace in _seeds(arm, index, ends)]
     return {"data": traces, "layout": {**axes, "height": 110 + 46 * len(arms)}}
 
 
-def _seeds(arm: Compared, index: int, ends: tuple[float, float]) -> Trace:
+def _seeds(arm: Compared, index: int, ends: tuple[float, float]) -> list[Trace]:
+    """The marks of an arm, and apart from them those of the seeds that diverged or ended outside of the figure, with words."""
     places = [at_edge(value, ends, symbol(index)) for value in arm.values]
     marks = ["x" if result.diverged else mark for result, (_, mark) in zip(arm.results, places, strict=True)]
-    texts = [
-        hover(arm.name, f"seed {seed}", "diverged" if result.diverged else f"{value:.4g}")
-        for seed, value, result in zip(arm.seeds, arm.values, arm.results, strict=True)
+    heights = [float(index)] if len(marks) == 1 else np.linspace(index - 0.25, index + 0.25, len(marks)).tolist()
+    shown = list(zip([x for x, _ in places], heights, marks, arm.seeds, arm.values, strict=True))
+    usual = [each for each in shown if each[2] == symbol(index)]
+    lost = [each for each in shown if each[2] != symbol(index)]
+    words = ["diverged" if mark == "x" else f"{value:.4g}" for _, _, mark, _, value in lost]
+    sides = ["middle left" if mark == "triangle-right" else "middle right" for _, _, mark, *_ in lost]
+    look = {"color": colour(index), "size": 10, "symbol": symbol(index), "opacity": 0.85}
+    lost_look = {"color": "--bad", "size": 10, "symbol": [mark for _, _, mark, *_ in lost]}
+    beside = {"text": words, "textposition": sides, "textfont": {"color": "--bad"}}
+    return [
+        _pointed_at(arm, usual, "markers", "seed %{customdata}<br>%{x:.4g}", marker=look),
+        _pointed_at(arm, lost, "markers+text", "seed %{customdata}<br>%{text}", marker=lost_look, **beside),
     ]
-    heights = index + np.linspace(-0.25, 0.25, len(places)) if len(places) > 1 else np.array([index])
-    lost = [mark == "x" or mark.startswith("triangle-") for mark in marks]
-    look = {"color": ["--bad" if each else colour(index) for each in lost], "size": 10, "symbol": marks, "opacity": 0.85}
-    # Beside a mark that is not where its value is, or whose run was lost, the value stands in words.
-    words = [text.rpartition("<br>")[2] if each else "" for text, each in zip(texts, lost, strict=True)]
-    sides = ["middle left" if mark == "triangle-right" else "middle right" for mark in marks]
-    more = {"text": words, "textposition": sides, "textfont": {"color": "--bad"}, "hovertext": texts, "hoverinfo": "text"}
-    return scatter([place for place, _ in places], heights.tolist(), "markers+text", marker=look, cliponaxis=False, **more)
+
+
+def _pointed_at(arm: Compared, seeds: Sequence[tuple[Any, ...]], mode: str, words: str, **more: Any) -> Trace:
+    x, y = [each[0] for each in seeds], [each[1] for each in seeds]
+    shown = {"customdata": [each[3] for each in seeds], "hovertemplate": f"{words}<extra>%{{fullData.name}}</extra>"}
+    return scatter(x, y, mode, name=label(arm.name), hoverinfo="all", cliponaxis=False, **shown, **more)
 
 
 def forest(analysis: Analysis) -> Figure:
@@ -91,7 +100,7 @@ def learning_curves(bands: Mapping[str, Band], arms: Sequence[str], name: str) -
     late: list[list[float]] = []
     for index, arm in enumerate(arms):
         found = bands.get(arm)
-        if found is None or not found.epochs:
+        if found is None or len(found.epochs) == 0:
             continue
         traces.append(band(index, found.epochs, found.low, found.high))
         mode = "lines" if len(found.epochs) > 1 else "markers"
@@ -132,7 +141,9 @@ def sensitivity(tuned: Sequence[Tuned], key: str, metric: str) -> Figure:
         chosen = [place for place, each in enumerate(order) if found.points[each] == found.point]
         rings = [x[place] for place in chosen], [y[place] for place in chosen]
         traces.append(scatter(*rings, "markers", marker=ring, showlegend=False, legendgroup=str(index), cliponaxis=False))
-    axes = {"xaxis": axis(key, type=_scale(values)), "yaxis": axis(metric, ends)}
+    scale = _scale(values)
+    ticks: dict[str, Any] = {"dtick": 1, "tickformat": "~g"} if scale == "log" else {}  # one at each power of ten
+    axes = {"xaxis": axis(key, type=scale, **ticks), "yaxis": axis(metric, ends)}
     return {"data": traces, "layout": {**axes, "height": 400, "showlegend": True}}
 
 

@@ -63,8 +63,7 @@ def band(index: int, x: Sequence[Any], low: Sequence[float], high: Sequence[floa
 
 def axis(name: str, ends: tuple[float, float] | None = None, **more: Any) -> dict[str, Any]:
     """An axis with its title, and its ends if they are not those of the data."""
-    ticks = {"tickformat": "~g"} if more.get("type") == "log" else {}
-    return {"title": {"text": label(name)}, **({} if ends is None else {"range": list(ends)}), **ticks, **more}
+    return {"title": {"text": label(name)}, **({} if ends is None else {"range": list(ends)}), **more}
 
 
 def named_rows(names: Sequence[str]) -> dict[str, Any]:
