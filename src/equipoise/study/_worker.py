@@ -224,8 +224,8 @@ class Trial:
 
         Raises:
             ArithmeticError: one of them is not finite. Let it pass: the trial ends as diverged.
-            ArgumentError: a value that is no number, a name that cannot be stored, or the arm's controller needs a loss that was
-                not reported.
+            ArgumentError: a value that is no number, a name that cannot be stored, or a loss is missing that the controller
+                needs.
         """
         check_reported_names(metrics)
         numbers = {name: _number(name, value) for name, value in metrics.items()}

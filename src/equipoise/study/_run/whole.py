@@ -185,8 +185,8 @@ class _Run:
             failed = self.table.missing()[0]
             reason = failed.failure.reason if failed.failure else "not run"
             raise StudyStoppedError(
-                f"{len(self.table.missing())} trials failed, too many for any comparison; the first is {failed.label}: {reason};"
-                f" {HOW_TO_GO_ON[self.existing]}"
+                f"{len(self.table.missing())} trials failed, too many for any comparison; the first is {failed.label}: {reason}"
+                f"; {HOW_TO_GO_ON[self.existing]}"
             )
         comparison = self.table.plan_comparison({found.arm.name: found.point for found in tuned})
         self._prepare(comparison)
