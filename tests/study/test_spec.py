@@ -27,7 +27,7 @@ def test_the_study_file_of_the_guide_is_one(tmp_path):
         guide.partition("```{code-block} toml\n:caption: every_key.toml\n")[2].partition("```")[0]
     )
     study = read_study(tmp_path / "study.toml")
-    assert [study.rates_of(arm) for arm in study.arms] == [[1e-4, 1e-3, 1e-2], [1e-2, 1e-1, 1.0]]
+    assert [len(study.points_of(arm)) for arm in study.arms] == [12, 12, 12]
 
 
 def test_no_comparison_seed_is_a_tuning_seed(write_study):

@@ -11,7 +11,7 @@ from equipoise.errors import StudyStoppedError
 from equipoise.hyperparameters import Hyperparameters
 from equipoise.study._arms.arm import Arm
 from equipoise.study._arms.space import Point, Range
-from equipoise.study._cells import Result, Table
+from equipoise.study._cells import SCHEDULED, Result, Table
 from equipoise.study._spec import Selection, Study
 from equipoise.study._statistics.divergence import DivergenceContrast, DivergenceRate, compare_divergence
 from equipoise.study._statistics.expected_best import ExpectedBest, expected_best, trials_needed
@@ -268,7 +268,7 @@ def ignored_schedules(arms: Sequence[Compared]) -> list[str]:
     for arm in arms:
         assert arm.tuned is not None  # they were trained by a study
         schedule, warmup = arm.tuned.arm.schedule_at(arm.tuned.point)
-        if (schedule or warmup) and not any("learning_rate" in result.curves for result in arm.results):
+        if (schedule or warmup) and not any(SCHEDULED in result.curves for result in arm.results):
             named = [f"schedule = {schedule}"] * (schedule is not None) + [f"warmup = {warmup:g}"] * (warmup > 0)
             found.append(f"{arm.name} ({', '.join(named)})")
     if not found:

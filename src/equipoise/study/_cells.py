@@ -20,6 +20,9 @@ from equipoise.study._spec import Study, TaskSource
 Phase: TypeAlias = Literal["tuning", "comparison"]
 """First the tuning seeds choose among the points of every arm, then fresh seeds compare the arms."""
 
+SCHEDULED = "learning_rate"
+"""The name under which the learning rate is kept with every report, where an arm's schedule moves it."""
+
 
 @dataclass(frozen=True)
 class Assignment:

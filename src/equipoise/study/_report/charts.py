@@ -58,7 +58,7 @@ def learning_rate_figure(analysis: Analysis) -> go.Figure:
         figure.add_scatter(
             x=tuned.rates,
             y=tuned.means,
-            mode="lines+markers",
+            mode="lines+markers" if list(tuned.point.values) == ["lr"] else "markers",
             line={"color": colour},
             name=_label(arm),
             legendgroup=arm.name,
@@ -66,7 +66,7 @@ def learning_rate_figure(analysis: Analysis) -> go.Figure:
         )
         figure.add_scatter(
             x=[tuned.chosen],
-            y=[tuned.means[tuned.rates.index(tuned.chosen)]],
+            y=[tuned.means[tuned.points.index(tuned.point)]],
             mode="markers",
             marker={"color": colour, "size": 14, "symbol": "circle-open", "line": {"width": 2}},
             hoverinfo="skip",
@@ -74,7 +74,7 @@ def learning_rate_figure(analysis: Analysis) -> go.Figure:
             legendgroup=arm.name,
         )
     figure.update_xaxes(title="learning rate", type="log")
-    figure.update_yaxes(title=analysis.question.metric)
+    figure.update_yaxes(title=analysis.question.metric if analysis.study is None else analysis.study.selection.metric)
     return figure
 
 

@@ -16,7 +16,8 @@ from sqlalchemy.engine import Connection
 
 from equipoise.errors import UnusableInputError
 from equipoise.hyperparameters import Hyperparameters
-from equipoise.study._cells import Assignment, Cell, Cost, Result, Table
+from equipoise.study._analysis import Question
+from equipoise.study._cells import SCHEDULED, Assignment, Cell, Cost, Result, Table
 from equipoise.study._records import CELLS, STUDIES
 from equipoise.study._report.curves import Band
 from equipoise.study._spec import Study, TaskSource
@@ -66,9 +67,13 @@ def read_record(store: Store, name: str | None = None) -> Record:
             for arm, found in json.loads(row.hyperparameters).items()
         }
         cells, last = _read_cells(connection, table)
-        _add_last_values(connection, study.name, cells, study.metric)
-        if study.diverged is None and any(result.diverged for result in table.all_results()):
-            _add_worst_value(connection, study, cells)
+        questions = (Question.of_study(study), Question.of_selection(study))
+        for name in {question.metric for question in questions} | {SCHEDULED}:
+            _add_last_values(connection, study.name, cells, name)
+        if any(result.diverged for result in table.all_results()):
+            for question in questions:
+                if question.diverged is None:
+                    _add_worst_value(connection, question, cells)
     return Record(table, cells, row.file, row.command, json.loads(row.environment), row.recorded_at, last)
 
 
@@ -155,19 +160,19 @@ def _add_last_values(connection: Connection, study: str, cells: Mapping[str, Seq
         _add_reading(cells[key], name, epoch, value)
 
 
-def _add_worst_value(connection: Connection, study: Study, cells: Mapping[str, Sequence[Cell]]) -> None:
+def _add_worst_value(connection: Connection, question: Question, cells: Mapping[str, Sequence[Cell]]) -> None:
     """What diverged trials count with is the worst finite value that any trial of the study reported at any time."""
     value = READINGS.c.value
     worst = (
         select(READINGS.c.trial, READINGS.c.epoch, value)
         .join(CELLS, CELLS.c.trial == READINGS.c.trial)
-        .where(CELLS.c.study == study.name, READINGS.c.name == study.metric)
+        .where(CELLS.c.study == question.name, READINGS.c.name == question.metric)
         .where(value.between(-sys.float_info.max, sys.float_info.max))
-        .order_by(value.asc() if study.goal == "maximize" else value.desc())
+        .order_by(value.asc() if question.goal == "maximize" else value.desc())
         .limit(1)
     )
     for key, epoch, found in connection.execute(worst):
-        _add_reading(cells[key], study.metric, epoch, found)
+        _add_reading(cells[key], question.metric, epoch, found)
 
 
 def _add_reading(cells: Sequence[Cell], name: str, epoch: int, value: float | None) -> None:

@@ -10,8 +10,9 @@ from rich.text import Text
 
 from equipoise._json import plain
 from equipoise.study._analysis import Analysis, number_format
+from equipoise.study._arms.space import Point
 
-HEADINGS = ("arm", "verdict", "{metric}", "gain", "95 % interval", "p", "lr")
+HEADINGS = ("arm", "verdict", "{metric}", "gain", "95 % interval", "p", "{searched}")
 TEXT_COLUMNS = 2
 """The first columns hold words, the others numbers."""
 
@@ -23,9 +24,9 @@ def rows(analysis: Analysis) -> list[tuple[str, ...]]:
     sign = -1.0 if analysis.question.goal == "maximize" else 1.0
     table: list[tuple[str, ...]] = []
     for arm in sorted(analysis.arms, key=lambda arm: sign * arm.mean):
-        rate, value = "" if arm.tuned is None else f"{arm.tuned.chosen:g}", f"{arm.mean:{spec}}"
+        point, value = "" if arm.tuned is None else _values(arm.tuned.point), f"{arm.mean:{spec}}"
         if arm.name not in contrasts:
-            table.append((arm.name, "baseline", value, "", "", "", rate))
+            table.append((arm.name, "baseline", value, "", "", "", point))
             continue
         found = contrasts[arm.name]
         low, high = found.interval
@@ -37,7 +38,7 @@ def rows(analysis: Analysis) -> list[tuple[str, ...]]:
                 f"{found.mean:+{spec}}",
                 f"{low:+{spec}} to {high:+{spec}}",
                 f"{found.adjusted_p_value:.2g}",
-                rate,
+                point,
             )
         )
     return table
@@ -45,7 +46,14 @@ def rows(analysis: Analysis) -> list[tuple[str, ...]]:
 
 def headings(analysis: Analysis) -> list[str]:
     """The headings of the columns of :func:`rows`."""
-    return [heading.format(metric=analysis.question.metric) for heading in HEADINGS]
+    keys = {key for arm in analysis.arms if arm.tuned is not None for key in arm.tuned.point.values}
+    return [
+        heading.format(metric=analysis.question.metric, searched="lr" if keys <= {"lr"} else "chosen") for heading in HEADINGS
+    ]
+
+
+def _values(point: Point) -> str:
+    return f"{point.lr:g}" if list(point.values) == ["lr"] else str(point)
 
 
 def caption(analysis: Analysis) -> str:
@@ -56,8 +64,8 @@ def caption(analysis: Analysis) -> str:
     else:
         made = (
             f"{question.metric} ({question.goal}) after {study.epochs} epochs of {study.task}: mean of {study.seeds} fresh"
-            f" seeds, the same for every arm; learning rate (lr) chosen from {len(study.rates_of(study.baseline))} on"
-            f" {study.tuning_seeds} other seed(s)."
+            f" seeds, the same for every arm. What each arm is trained with was chosen by {study.selection.metric}, from"
+            f" {len(study.points_of(study.baseline))} points on {study.tuning_seeds} other seed(s)."
         )
     count = len(analysis.contrasts)
     together = "" if count == 1 else f", adjusted for {count} comparisons: all intervals hold at once with 95 % confidence"
@@ -91,7 +99,9 @@ def as_plain(analysis: Analysis) -> dict[str, Any]:
         entry: dict[str, Any] = {
             "name": arm.name,
             "learning_rate": None if arm.tuned is None else arm.tuned.chosen,
-            "learning_rate_at_edge": None if arm.tuned is None else arm.tuned.at_edge,
+            "learning_rate_at_edge": None if arm.tuned is None else "lr" in arm.tuned.edges,
+            "point": None if arm.tuned is None else dict(arm.tuned.point.values),
+            "at_edge": None if arm.tuned is None else arm.tuned.edges,
             "seeds": arm.seeds,
             "values": arm.values,
             "diverged": arm.diverged,
