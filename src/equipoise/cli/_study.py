@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from equipoise.cli import _judge
 from equipoise.cli._arguments import positive
 from equipoise.errors import MissingExtraError, StudyStoppedError
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     study = commands.add_parser("study", help="Compare optimizers on your own metric.", allow_abbrev=False)
-    _add_run(study.add_subparsers(required=True, metavar="COMMAND"))
+    actions = study.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(actions)
+    _judge.add(actions)
 
 
 def _add_run(commands: Commands) -> None:
@@ -60,7 +63,7 @@ def _run(options: argparse.Namespace) -> int:
             analysis = run(file, store=options.store, workers=options.workers, progress=progress)
     except KeyboardInterrupt:
         raise StudyStoppedError("interrupted; finished trials are kept: run the same command again to continue") from None
-    report: Path = options.report or file.with_name(f"{analysis.study.name}.report.html")
+    report: Path = options.report or file.with_name(f"{study.name}.report.html")
     write_html(analysis, report)
     if options.json:
         print(json.dumps(as_plain(analysis) | {"report": str(report)}, indent=2, allow_nan=False))

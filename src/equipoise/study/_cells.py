@@ -159,17 +159,17 @@ class Table:
         """
         return self._plan("comparison", self.study.seeds_for_comparison, {arm: [point] for arm, point in chosen.items()})
 
-    def results(self, phase: Phase, arm: str, point: Point) -> list[Result]:
-        """The results of one arm at one point, one per seed in the order of the seeds. All must be there."""
-        return [
-            _finished(cell)
+    def results(self, phase: Phase, arm: str, point: Point) -> dict[int, Result]:
+        """The results of one arm at one point by their seeds, in the order of the seeds. Those of failed trials are missing."""
+        return {
+            cell.assignment.seed: cell.result
             for cell in self.cells
-            if (cell.phase, cell.arm, cell.assignment.point) == (phase, arm, point.values)
-        ]
+            if (cell.phase, cell.arm, cell.assignment.point) == (phase, arm, point.values) and cell.result is not None
+        }
 
-    def missing(self, phase: Phase) -> list[Cell]:
-        """The cells of a phase whose trials came to no result."""
-        return [cell for cell in self.cells if cell.phase == phase and cell.result is None]
+    def missing(self) -> list[Cell]:
+        """The cells whose trials came to no result."""
+        return [cell for cell in self.cells if cell.result is None]
 
     def all_results(self) -> list[Result]:
         """The results of all cells that have one."""
@@ -209,8 +209,3 @@ def _assignment(study: Study, task: TaskSource, arm: Arm, point: Point, seed: in
         study.selection.metric,
         dict(point.values),
     )
-
-
-def _finished(cell: Cell) -> Result:
-    assert cell.result is not None  # a phase is analysed after its last trial
-    return cell.result
