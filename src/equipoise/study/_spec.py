@@ -6,13 +6,13 @@ import importlib.util
 import itertools
 import json
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
+from equipoise._files import parse_toml, read_text
 from equipoise._words import did_you_mean
 from equipoise.errors import UnusableInputError
 from equipoise.study._arms.arm import Arm, LearningRateRange, LearningRates
@@ -141,13 +141,13 @@ class Study(BaseModel):
             raise ValueError(f"exactly one arm must have baseline = true; {baselines or 'none'} have it")
         counts = {arm.name: len(self.points_of(arm)) for arm in self.arms}
         if len(set(counts.values())) > 1:
-            raise ValueError(f"every arm must try the same number of points; they try {counts}")
+            raise ValueError(f"every arm must try as many points, by its search or learning_rates; they try {counts}")
         if isinstance(self.select_by, str):
             opposite = {"maximize": LOWER_IS_BETTER, "minimize": HIGHER_IS_BETTER}[self.goal]
             if opposite.search(self.select_by) and not opposite.search(self.metric):
                 other = "minimize" if self.goal == "maximize" else "maximize"
                 raise ValueError(
-                    f"select_by = {self.select_by!r} would be {self.goal}d, as metric is; say which way is better:"
+                    f"select_by = {self.select_by!r} with goal = {self.goal!r} would choose what is worst; write"
                     f" select_by = {{ metric = {json.dumps(self.select_by)}, goal = {json.dumps(other)} }}"
                 )
         return self
@@ -189,7 +189,7 @@ class Study(BaseModel):
         if rates is not None:
             values = sorted(rates) if isinstance(rates, list) else rates.values()
             if len(set(values)) < len(values):
-                raise ValueError(f"learning_rates of arm {arm.name!r} repeat a value: {values}")
+                raise ValueError(f"learning_rates of arm {arm.name!r} repeat a value; they must differ: {values}")
             return {"lr": values}
         if not arm.space:
             accepted = "write learning_rates = [...] or search = { lr = { low = 1e-4, high = 1e-1 } }"
@@ -254,14 +254,7 @@ def read_study(path: Path) -> Study:
         >>> study.metric, study.baseline.name
         ('accuracy', 'adamw')
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UnusableInputError(f"{path}: cannot be read: {error.strerror}") from None
-    except RecursionError:
-        raise UnusableInputError(f"{path}: is not a study: it is nested too deeply") from None
-    except ValueError as error:  # of the decoder, of tomllib, and of Python for numbers of thousands of digits
-        raise UnusableInputError(f"{path}: is not TOML: {error}") from None
+    content = parse_toml(read_text(path), path)
     try:
         return Study.model_validate(content)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The loop that all built-in tasks share: mini-batches, one optimizer, by default a cosine schedule, an evaluation per epoch."""
+"""The loop that all built-in tasks share: mini-batches, one optimizer, a cosine schedule by default, evaluated every epoch."""
 
 from __future__ import annotations
 
