@@ -78,7 +78,7 @@ def test_the_analysis_reads_the_cells(make_table):
     fill(table.plan_comparison({found.arm.name: found.point for found in tuned}))
     analysis = analyse(table, tuned)
     assert [arm.values for arm in analysis.arms] == [(0.01, 0.011, 0.012)] * 2
-    assert analysis.arms[0].results == tuple(table.results("comparison", "adamw", Point({"lr": 0.01})))
+    assert analysis.arms[0].results == tuple(table.results("comparison", "adamw", Point({"lr": 0.01})).values())
 
 
 def test_the_store_fills_the_cells_of_another_table_of_the_same_study(make_table, store):
@@ -127,21 +127,24 @@ def test_what_determines_the_outcome_determines_the_identity(identity):
         identity(("epochs = 3", "epochs = 4")),
         identity(("exponent = 0.25", "exponent = 0.125")),
         identity(("equipoise.SMES", "equipoise.Equipoise")),
-        identity(task="def train(trial): ..."),
+        identity(("epochs = 3", "epochs = 3\nthreads = 2")),
+        identity(("task.py:train", "task.py:other")),
     }
-    assert len(changed) == 7
+    assert len(changed) == 8
 
 
 def test_what_cannot_change_the_outcome_does_not_change_the_identity(identity):
     same = identity(('"quarter"', '"other"'), ("seeds = 3", "seeds = 9"), ("[0.01, 0.1]", "[0.01, 0.1, 1.0]"))
     assert same == identity()
     assert identity(('metric = "loss"', 'metric = "accuracy"')) == identity()
+    # What the task is made of is noted when it runs, and kept beside each trial.
+    assert identity(task="def train(trial): ...") == identity()
 
 
 def test_a_trial_without_a_controller_is_the_trial_that_it_was_before_there_were_any():
-    values = {"task": TaskSource("", "f", ""), "metric": "loss", "epochs": 1, "optimizer": "o", "arguments": {}}
+    values = {"task": TaskSource("a.b", "f", ""), "metric": "loss", "epochs": 1, "optimizer": "o", "arguments": {}}
     plain = Assignment(**values, learning_rate=0.1, seed=0)
     assert plain.key != Assignment(**values, learning_rate=0.1, seed=0, controller={"name": "equipoise.balance.X"}).key
-    identity = {"task": ["f", ""], "epochs": 1, "optimizer": "o", "arguments": {}, "learning_rate": 0.1, "seed": 0}
+    identity = {"task": ["a.b", "f"], "epochs": 1, "optimizer": "o", "arguments": {}, "learning_rate": 0.1, "seed": 0}
     identity["software"] = [equipoise.__version__, version("torch")]
     assert plain.key == hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

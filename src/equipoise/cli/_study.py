@@ -29,13 +29,21 @@ def _add_run(commands: Commands) -> None:
         help="Run the trials that are missing, print the verdict and write the report.",
         description="Run the trials of a study that are missing, print the verdict and write the report.",
         epilog="Exit code 0: the study is complete, whichever arm won; 2: the input could not be used; 3: it stopped before its"
-        " end, and the same command continues it.",
+        " end, or trials failed: the same command continues it. Ctrl-C, SIGTERM or SIGHUP let running trials finish; a second one"
+        " ends them at once.",
         allow_abbrev=False,
     )
     parser.add_argument("file", type=Path, metavar="STUDY.toml", help="The file that describes the study.")
     parser.add_argument(
         "--workers", type=positive, metavar="N", help="How many trials run at once; the default is one for each core."
     )
+    changed = parser.add_mutually_exclusive_group()
+    for option, explained in (
+        ("fork", "Run anew what has changed since its trials were kept; without this, a changed task or arm is refused."),
+        ("fresh", "Run everything anew."),
+    ):
+        action = {"action": "store_const", "const": option, "dest": "existing", "default": "reuse"}
+        changed.add_argument(f"--{option}", help=explained, **action)
     parser.add_argument(
         "--store", metavar="URL", help="The database that keeps the trials; the default is NAME.db beside the file."
     )
@@ -60,14 +68,14 @@ def _run(options: argparse.Namespace) -> int:
     file: Path = options.file
     try:
         with ConsoleProgress(Console(stderr=True)) as progress:
-            analysis = run(file, store=options.store, workers=options.workers, progress=progress)
+            analysis = run(file, store=options.store, workers=options.workers, existing=options.existing, progress=progress)
     except KeyboardInterrupt:
-        raise StudyStoppedError("interrupted; finished trials are kept: run the same command again to continue") from None
-    report: Path = options.report or file.with_name(f"{study.name}.report.html")
+        raise StudyStoppedError("interrupted before any trial was run") from None
+    report: Path = options.report or file.with_name(f"{analysis.question.name}.report.html")
     write_html(analysis, report)
     if options.json:
         print(json.dumps(as_plain(analysis) | {"report": str(report)}, indent=2, allow_nan=False))
     else:
         print_report(analysis, Console())
         print(f"\nreport: {report}")
-    return 0
+    return 3 if analysis.missing else 0

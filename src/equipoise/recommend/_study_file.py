@@ -50,8 +50,8 @@ def write_study(
         task: as in a study file; ``file.py:function`` is relative to the working directory.
         metric: the name under which the task reports what the study decides by.
         goal: whether the metric is to be maximized or minimized.
-        select_by: the name under which the task reports, with the same goal, what chooses the learning rates; None if that is the
-            metric as well, which the study warns of.
+        select_by: the name under which the task reports, with the same goal, what chooses the learning rates. None if that is
+            the metric as well, which the study warns of.
         epochs: how long a trial trains.
 
     Returns:

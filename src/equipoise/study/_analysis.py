@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from equipoise._words import listed
 from equipoise.errors import StudyStoppedError
 from equipoise.hyperparameters import Hyperparameters
 from equipoise.study._arms.arm import Arm
 from equipoise.study._arms.space import Point, Range
-from equipoise.study._cells import SCHEDULED, Result, Table
+from equipoise.study._cells import SCHEDULED, Cell, Result, Table
+from equipoise.study._missing import remarks_on_missing
 from equipoise.study._spec import Selection, Study
 from equipoise.study._statistics.divergence import DivergenceContrast, DivergenceRate, compare_divergence
 from equipoise.study._statistics.expected_best import ExpectedBest, expected_best, trials_needed
@@ -21,6 +22,10 @@ from equipoise.study._statistics.target import TimeToTarget, first_reached, time
 
 FEW_SEEDS = 3.0
 """A study that shows only differences larger than so many standard deviations is said to have too few seeds."""
+
+
+FEWEST_SEEDS, FEWEST_ARMS = 2, 2
+"""What can be compared at all."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,10 @@ class Analysis:
     """What was run; None where the results were made elsewhere."""
     hyperparameters: Mapping[str, Hyperparameters] = field(default_factory=dict[str, Hyperparameters])
     """The betas, exponents and stages of the arms whose optimizers have the update rule, by the arm's name."""
+    missing: tuple[Cell, ...] = ()
+    """The trials that failed, each with the reason."""
+    remarks_on_missing: tuple[str, ...] = ()
+    """What that does to the verdict."""
 
     @property
     def headline(self) -> str:
@@ -183,7 +192,7 @@ class Analysis:
     def remarks(self) -> list[str]:
         """What a reader must know to judge the verdict, most important first."""
         question, found = self.question, list[str]()
-        found += self._missing()
+        found += self.remarks_on_missing or self._missing()
         found += too_few_seeds(min(len(c.seeds) for c in self.contrasts), len(self.contrasts))
         worse = [c.arm for c in self.contrasts if c.verdict == "worse"]
         if worse:
@@ -307,18 +316,25 @@ def decide(
     )
 
 
-def tune(table: Table, arm: Arm) -> Tuned:
-    """Choose among the points of an arm, by what the study selects by.
+def tune(table: Table, arm: Arm) -> Tuned | None:
+    """Choose among the points of an arm, by what the study selects by; None if every point lacks a result.
 
     Args:
-        table: with the results of every tuning trial.
+        table: with the results of the tuning trials. A point that lacks one of them is not chosen.
         arm: one of the study.
     """
     study = table.study
+    points: list[Point] = []
+    rows: list[list[Result]] = []
+    for point in sorted(study.points_of(arm), key=lambda point: point.lr):
+        results = table.results("tuning", arm.name, point)
+        if len(results) == study.tuning_seeds:
+            points.append(point)
+            rows.append(list(results.values()))
+    if not points:
+        return None
     question = Question.of_selection(study)
     stand_in = worst_value(question, table.all_results())
-    points = sorted(study.points_of(arm), key=lambda point: point.lr)
-    rows = [table.results("tuning", arm.name, point) for point in points]
     scores = tuple(tuple(_value(question.metric, result, stand_in) for result in row) for row in rows)
     sign = 1.0 if question.goal == "maximize" else -1.0
     best = max(range(len(points)), key=lambda index: (sign * _mean(scores[index]), -index))
@@ -330,8 +346,11 @@ def analyse(table: Table, tuned: Sequence[Tuned]) -> Analysis:
     """Compare the arms of a study.
 
     Args:
-        table: with the results of every trial.
-        tuned: the point of every arm, in the order of the study.
+        table: with the results of the trials.
+        tuned: the point of every arm that could be tuned, in the order of the study.
+
+    Raises:
+        StudyStoppedError: too many trials failed for any comparison.
     """
     study = table.study
     question, selection = Question.of_study(study), Question.of_selection(study)
@@ -340,15 +359,34 @@ def analyse(table: Table, tuned: Sequence[Tuned]) -> Analysis:
     best_mean = best(best(found.means) for found in tuned)
     arms: list[Compared] = []
     for found in tuned:
-        results = tuple(table.results("comparison", found.arm.name, found.point))
-        values = tuple(_value(study.metric, result, stand_in) for result in results)
+        results = table.results("comparison", found.arm.name, found.point)
+        values = tuple(_value(study.metric, result, stand_in) for result in results.values())
         enough = None
         if selection.margin is not None:
             within = best_mean - selection.margin if selection.goal == "maximize" else best_mean + selection.margin
             enough = trials_needed(found.means, selection.goal, within)
         search = expected_best(found.means, selection.goal)
-        arms.append(Compared(found.arm.name, tuple(study.seeds_for_comparison), results, values, found, search, enough))
-    return decide(question, arms, stand_in, study, table.hyperparameters)
+        arms.append(Compared(found.arm.name, tuple(results), tuple(results.values()), values, found, search, enough))
+    shared = {arm.name: _shared_seeds(arms, study.baseline.name, arm) for arm in arms}
+    arms = [arm for arm in arms if shared[arm.name] >= FEWEST_SEEDS]
+    if len(arms) < FEWEST_ARMS or study.baseline.name not in shared:
+        raise StudyStoppedError(f"too many trials failed for any comparison; {_first_failure(table)}")
+    analysis = decide(question, arms, stand_in, study, table.hyperparameters)
+    values = {arm.name: dict(zip(map(int, arm.seeds), arm.values, strict=True)) for arm in arms}
+    return replace(
+        analysis,
+        missing=tuple(table.missing()),
+        remarks_on_missing=tuple(remarks_on_missing(table, analysis.contrasts, values, stand_in)),
+    )
+
+
+def _shared_seeds(arms: Sequence[Compared], baseline: str, arm: Compared) -> int:
+    return len({seed for other in arms if other.name == baseline for seed in other.seeds}.intersection(arm.seeds))
+
+
+def _first_failure(table: Table) -> str:
+    first = table.missing()[0]
+    return f"the first is {first.label}: {first.failure.reason if first.failure else 'not run'}"
 
 
 def worst_value(question: Question, results: Iterable[Result]) -> float:

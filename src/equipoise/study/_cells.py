@@ -155,7 +155,7 @@ class Table:
         """Add the cells that compare the arms on fresh seeds, and return them.
 
         Args:
-            chosen: the point of every arm, by its name.
+            chosen: the point of every arm that is compared, by its name.
         """
         return self._plan("comparison", self.study.seeds_for_comparison, {arm: [point] for arm, point in chosen.items()})
 
@@ -181,7 +181,7 @@ class Table:
             Cell(arm.name, phase, _assignment(self.study, self.task, arm, point, seed))
             for seed in seeds
             for arm in self.study.arms
-            for point in points[arm.name]
+            for point in points.get(arm.name, [])
         ]
         self.cells += planned
         return planned

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from contextlib import AbstractContextManager, nullcontext
@@ -59,7 +60,8 @@ class SilentProgress:
         """Nothing is shown: the analysis says what is missing."""
 
     def tell(self, message: str) -> None:
-        """Nothing is shown."""
+        """Nothing is shown; the package's logger has it."""
+        logging.getLogger("equipoise").info(message)
 
     def warn(self, message: str) -> None:
         """Warn as Python does."""

@@ -36,8 +36,8 @@ class Keeping:
     def keep(self, cell: Cell, sources: Mapping[str, str]) -> None:
         """A trial finished or diverged; the cell has its result."""
         assert cell.result is not None  # it finished
-        absent = {} if cell.result.diverged else cell.assignment.needed - cell.result.curves.keys()
-        if absent:
+        absent = cell.assignment.needed - cell.result.curves.keys()
+        if absent and not cell.result.diverged:
             self._refuse(cell, sorted(absent))
             return
         self.metric_seen = True
@@ -76,7 +76,7 @@ class Keeping:
         try:
             self.spool.write(made)
         except UnusableInputError as error:
-            self.progress.warn(f"the result of {cell.label} is lost: {error}")
+            self.progress.tell(f"the result of {cell.label} is lost: {error}")
 
     def _compare(self, sources: Mapping[str, str]) -> None:
         """Stop if a file is not what it was for an earlier trial of this run: they would not be trials of one study."""

@@ -14,8 +14,6 @@ from equipoise.errors import StudyStoppedError, UnusableInputError
 from equipoise.hyperparameters import whole_number
 from equipoise.study._analysis import Analysis, Tuned, analyse, chosen_by_the_metric, too_few_seeds, tune
 from equipoise.study._cells import Cell, Table, trials
-from equipoise.study._changes import differing_arms, differing_sources
-from equipoise.study._keeping import Keeping
 from equipoise.study._processes import usable_cores
 from equipoise.study._processes.pool import Conditions, execute
 from equipoise.study._processes.rehearsal import rehearse
@@ -23,6 +21,8 @@ from equipoise.study._processes.stopping import Stop
 from equipoise.study._records import record_cells, record_study, recorded
 from equipoise.study._report.page import write_html
 from equipoise.study._report.progress import Progress, default_progress
+from equipoise.study._run.changes import differing_arms, differing_sources
+from equipoise.study._run.keeping import Keeping
 from equipoise.study._spec import Study, locate_task, read_study
 from equipoise.study._store import Spool, Store, Turn, sqlite_file, sqlite_url
 
@@ -115,7 +115,7 @@ def run(
     with default_progress() if progress is None else nullcontext(progress) as progress, stop.listening():
         try:
             with (
-                closing(Store(url, folder, progress.warn)) as database,
+                closing(Store(url, folder, progress.tell)) as database,
                 Turn(database, study.name, progress.tell, lambda: bool(stop.reason)) as turn,
             ):
                 keeping = Keeping(study.name, database, Spool(spool), turn, stop, progress)
@@ -175,11 +175,18 @@ class _Run:
             self._refuse_changed_arms(former.study)
             self.table.hyperparameters = former.hyperparameters
         for remark in [*chosen_by_the_metric(self.study), *too_few_seeds(self.study.seeds, len(self.study.arms) - 1)]:
-            self.progress.warn(remark)
+            self.progress.tell(f"warning: {remark}")
         self._prepare(tuning)
         self.store.do(lambda connection: record_study(connection, self.table, self.file))
         self._train(tuning)
-        tuned = [tune(self.table, arm) for arm in self.study.arms]
+        tuned = [found for arm in self.study.arms if (found := tune(self.table, arm)) is not None]
+        if self.study.baseline.name not in [found.arm.name for found in tuned]:
+            failed = self.table.missing()[0]
+            reason = failed.failure.reason if failed.failure else "not run"
+            raise StudyStoppedError(
+                f"{len(self.table.missing())} trials failed, too many for any comparison; the first is {failed.label}: {reason};"
+                f" {HOW_TO_GO_ON[self.existing]}"
+            )
         comparison = self.table.plan_comparison({found.arm.name: found.point for found in tuned})
         self._prepare(comparison)
         self._train(comparison)
@@ -226,7 +233,8 @@ class _Run:
         for name in sorted(self.table.cells[0].assignment.needed):
             if words and not words.issuperset(re.findall(r"\w+", name)):
                 files = ", ".join(sorted(found.sources))
-                self.progress.warn(f"the task may never report {name!r}: the name is not in {files}{did_you_mean(name, words)}")
+                doubt = f"the task may never report {name!r}, because {files} does not contain that name"
+                self.progress.tell(f"warning: {doubt}{did_you_mean(name, words)}")
 
     def _train(self, cells: Sequence[Cell]) -> None:
         """Run the trials of a phase that are not kept."""
