@@ -10,8 +10,8 @@ from equipoise._words import listed
 from equipoise.errors import StudyStoppedError
 from equipoise.hyperparameters import Hyperparameters
 from equipoise.study._arms.arm import Arm
-from equipoise.study._arms.space import Point, Range
-from equipoise.study._cells import Cell, Result, Table
+from equipoise.study._arms.space import Point, Range, axis_of
+from equipoise.study._cells import SCHEDULED, Cell, Result, Table
 from equipoise.study._missing import remarks_on_missing
 from equipoise.study._spec import Selection, Study
 from equipoise.study._statistics.divergence import DivergenceContrast, DivergenceRate, compare_divergence
@@ -94,13 +94,14 @@ class Tuned:
     def edges(self) -> tuple[str, ...]:
         """The searched keys whose chosen value is the smallest or the largest that was tried: a better one may lie beyond.
 
-        Learning rates and ranges have edges. Any other list holds all that there is.
+        Learning rates, and ranges on a logarithmic scale, have edges. Other lists hold all that there is.
         """
         found: list[str] = []
         for key, value in self.point.values.items():
             tried = [point.values[key] for point in self.points]
-            ordered = key == "lr" or isinstance(self.arm.space.get(key), Range)
-            if ordered and min(tried) < max(tried) and value in (min(tried), max(tried)):
+            entry = self.arm.space.get(key)
+            endless = key == "lr" or (isinstance(entry, Range) and axis_of(key, entry).scale != "linear")
+            if endless and min(tried) < max(tried) and value in (min(tried), max(tried)):
                 found.append(key)
         return tuple(found)
 
@@ -277,7 +278,7 @@ def ignored_schedules(arms: Sequence[Compared]) -> list[str]:
     for arm in arms:
         assert arm.tuned is not None  # they were trained by a study
         schedule, warmup = arm.tuned.arm.schedule_at(arm.tuned.point)
-        if (schedule or warmup) and not any("learning_rate" in result.curves for result in arm.results):
+        if (schedule or warmup) and not any(SCHEDULED in result.curves for result in arm.results):
             named = [f"schedule = {schedule}"] * (schedule is not None) + [f"warmup = {warmup:g}"] * (warmup > 0)
             found.append(f"{arm.name} ({', '.join(named)})")
     if not found:
@@ -326,7 +327,7 @@ def tune(table: Table, arm: Arm) -> Tuned | None:
     study = table.study
     points: list[Point] = []
     rows: list[list[Result]] = []
-    for point in sorted(study.points_of(arm), key=lambda point: point.lr):
+    for point in sorted(table.tuned_points(arm.name), key=lambda point: point.lr):
         results = table.results("tuning", arm.name, point)
         if len(results) == study.tuning_seeds:
             points.append(point)

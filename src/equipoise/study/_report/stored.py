@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from equipoise.errors import UnusableInputError
 from equipoise.study._analysis import Question
-from equipoise.study._cells import Assignment, Cell, Cost, Failure, Result, Table
+from equipoise.study._cells import SCHEDULED, Assignment, Cell, Cost, Failure, Result, Table
 from equipoise.study._records import CELLS, STUDIES, Recorded, recorded
 from equipoise.study._report.figures.curves import Band
 from equipoise.study._spec import Study, TaskSource
@@ -64,8 +64,10 @@ def read_record(store: Store, name: str | None = None) -> Record:
         table = Table(study, run.task)
         table.hyperparameters = run.hyperparameters
         cells, last = _read_cells(connection, table)
-        for question in {Question.of_study(study), Question.of_selection(study)}:
-            _add_readings(cells, question.metric, connection.execute(_last_values(study.name, question.metric)))
+        questions = {Question.of_study(study), Question.of_selection(study)}
+        for each in {SCHEDULED, *(question.metric for question in questions)}:
+            _add_readings(cells, each, connection.execute(_last_values(study.name, each)))
+        for question in questions:
             if question.diverged is None and any(result.diverged for result in table.all_results()):
                 _add_readings(cells, question.metric, connection.execute(_worst_value(question)))
         if study.target is not None:

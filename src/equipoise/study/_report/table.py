@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -12,8 +11,9 @@ from rich.text import Text
 from equipoise._json import plain
 from equipoise._words import counted, printable
 from equipoise.study._analysis import Analysis, number_format
+from equipoise.study._arms.space import Point
 
-HEADINGS = ("arm", "verdict", "{metric}", "gain", "95 % interval", "p")
+HEADINGS = ("arm", "verdict", "{metric}", "gain", "95 % interval", "p", "{searched}")
 LONGEST_SENTENCE = 2000
 """A sentence that holds names of others is shown up to so many characters."""
 
@@ -25,17 +25,16 @@ TEXT_COLUMNS = 2
 
 
 def rows(analysis: Analysis) -> list[tuple[str, ...]]:
-    """The table of the verdict, one row per arm, best first; the baseline has no gain. Then follow the chosen settings."""
+    """The table of the verdict, one row per arm, best first; the baseline has no gain. Last is what was chosen."""
     contrasts = {contrast.arm: contrast for contrast in analysis.contrasts}
     spec = number_format(min((c.interval[1] - c.interval[0]) / 2 for c in analysis.contrasts))
     sign = -1.0 if analysis.question.goal == "maximize" else 1.0
     table: list[tuple[str, ...]] = []
     for arm in sorted(analysis.arms, key=lambda arm: sign * arm.mean):
-        chosen: Mapping[str, Any] = {} if arm.tuned is None else arm.tuned.point.values
-        settings = [_setting(chosen[key]) if key in chosen else "" for key in searched(analysis)]
         name, value = printable(arm.name, LONGEST_NAME), f"{arm.mean:{spec}}"
+        point = "" if arm.tuned is None else _values(arm.tuned.point)
         if arm.name not in contrasts:
-            table.append((name, "baseline", value, "", "", "", *settings))
+            table.append((name, "baseline", value, "", "", "", point))
             continue
         found = contrasts[arm.name]
         low, high = found.interval
@@ -47,7 +46,7 @@ def rows(analysis: Analysis) -> list[tuple[str, ...]]:
                 f"{found.mean:+{spec}}",
                 f"{low:+{spec}} to {high:+{spec}}",
                 f"{found.adjusted_p_value:.2g}",
-                *settings,
+                point,
             )
         )
     return table
@@ -55,17 +54,13 @@ def rows(analysis: Analysis) -> list[tuple[str, ...]]:
 
 def headings(analysis: Analysis) -> list[str]:
     """The headings of the columns of :func:`rows`."""
-    metric = printable(analysis.question.metric)
-    return [*(metric if heading == "{metric}" else heading for heading in HEADINGS), *map(printable, searched(analysis))]
+    keys = {key for arm in analysis.arms if arm.tuned is not None for key in arm.tuned.point.values}
+    filled = {"{metric}": printable(analysis.question.metric, LONGEST_NAME), "{searched}": "lr" if keys <= {"lr"} else "chosen"}
+    return [filled.get(heading, heading) for heading in HEADINGS]
 
 
-def searched(analysis: Analysis) -> list[str]:
-    """The keys of the settings that the arms were tuned over."""
-    return list(dict.fromkeys(key for arm in analysis.arms if arm.tuned is not None for key in arm.tuned.point.values))
-
-
-def _setting(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else printable(str(value), 40)
+def _values(point: Point) -> str:
+    return f"{point.lr:g}" if list(point.values) == ["lr"] else printable(str(point))
 
 
 def caption(analysis: Analysis) -> str:
@@ -76,8 +71,9 @@ def caption(analysis: Analysis) -> str:
     else:
         made = (
             f"{question.metric} ({question.goal}) after {counted(study.epochs, 'epoch')} of {study.task}: mean of {study.seeds}"
-            f" fresh seeds, the same for every arm; settings chosen from {len(study.points_of(study.baseline))} on"
-            f" {counted(study.tuning_seeds, 'other seed')}, by {study.selection.metric}."
+            f" fresh seeds, the same for every arm. What each arm is trained with was chosen by {study.selection.metric}, from"
+            f" {max(len(arm.tuned.points) for arm in analysis.arms if arm.tuned)} points on"
+            f" {counted(study.tuning_seeds, 'other seed')}."
         )
     count = len(analysis.contrasts)
     together = "" if count == 1 else f", adjusted for {count} comparisons: all intervals hold at once with 95 % confidence"
@@ -112,8 +108,9 @@ def as_plain(analysis: Analysis) -> dict[str, Any]:
         entry: dict[str, Any] = {
             "name": arm.name,
             "learning_rate": None if arm.tuned is None else arm.tuned.chosen,
-            "learning_rate_at_edge": None if arm.tuned is None else arm.tuned.at_edge,
-            "settings": None if arm.tuned is None else arm.tuned.point.values,
+            "learning_rate_at_edge": None if arm.tuned is None else "lr" in arm.tuned.edges,
+            "point": None if arm.tuned is None else dict(arm.tuned.point.values),
+            "at_edge": None if arm.tuned is None else arm.tuned.edges,
             "seeds": arm.seeds,
             "values": arm.values,
             "diverged": arm.diverged,

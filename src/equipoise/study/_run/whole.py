@@ -180,7 +180,19 @@ class _Run:
         self._prepare(tuning)
         self.store.do(lambda connection: record_study(connection, self.table, self.file))
         self._train(tuning)
-        tuned = [found for arm in self.study.arms if (found := tune(self.table, arm)) is not None]
+        tuned = self._tuned()
+        for _ in range(self.study.extend):
+            if not any(found.at_edge for found in tuned):
+                break
+            more = self.table.plan_more_tuning(
+                {
+                    found.arm.name: self.study.further_points(found.arm, found.points, found.point, found.edges)
+                    for found in tuned
+                }
+            )
+            self._prepare(more)
+            self._train(more)
+            tuned = self._tuned()
         if self.study.baseline.name not in [found.arm.name for found in tuned]:
             failed = self.table.missing()[0]
             reason = failed.failure.reason if failed.failure else "not run"
@@ -192,6 +204,10 @@ class _Run:
         self._prepare(comparison)
         self._train(comparison)
         return tuned
+
+    def _tuned(self) -> list[Tuned]:
+        """How the arms were tuned, without those of which no point has all results."""
+        return [found for arm in self.study.arms if (found := tune(self.table, arm)) is not None]
 
     def _begin_anew(self) -> None:
         kept = self.store.keys_of(self.study.name)
