@@ -9,16 +9,30 @@ from hypothesis import strategies as st
 
 from equipoise.study._statistics.target import first_reached, time_to_target
 
-curves = st.dictionaries(st.integers(1, 50), st.floats(allow_nan=True), max_size=20)
+epochs = st.integers(1, 50)
+improving = st.dictionaries(epochs, st.floats(-1e300, 1e300), max_size=20).map(
+    lambda curve: dict(zip(sorted(curve), sorted(curve.values()), strict=True))
+)
 
 
-@given(curves, st.floats(allow_nan=False, allow_infinity=False))
-def test_a_curve_reaches_a_target_where_no_earlier_reading_did(curve, target):
-    for goal, there in (("maximize", lambda value: value >= target), ("minimize", lambda value: value <= target)):
-        time = first_reached(curve, target, goal)
-        if math.isfinite(time):
-            assert there(curve[int(time)])
-        assert not any(there(value) for epoch, value in curve.items() if epoch < time)
+@given(improving, st.floats(-1e300, 1e300))
+def test_readings_that_only_improve_arrive_at_the_first_that_is_there(curve, target):
+    arrived = [epoch for epoch, value in curve.items() if value >= target - 1e-12 * abs(target)]
+    assert first_reached(curve, target, "maximize") == min(arrived, default=math.inf)
+    falling = {epoch: -value for epoch, value in curve.items()}
+    assert first_reached(falling, -target, "minimize") == min(arrived, default=math.inf)
+
+
+@given(st.dictionaries(epochs, st.floats(), max_size=20), st.floats(-1e6, 1e6), st.floats(0, 1e6))
+def test_a_harder_target_is_never_reached_sooner(curve, target, harder):
+    assert first_reached(curve, target + harder, "maximize") >= first_reached(curve, target, "maximize")
+
+
+def test_one_lucky_reading_is_no_arrival_and_one_unlucky_reading_is_no_delay():
+    rising = {epoch: epoch / 20 for epoch in range(1, 21)}
+    assert first_reached(rising, 0.5, "maximize") == 10
+    assert 8 <= first_reached(rising | {3: 0.6}, 0.5, "maximize") <= 10
+    assert 10 <= first_reached(rising | {17: 0.4}, 0.5, "maximize") <= 12
 
 
 def test_runs_that_never_arrive_count_with_the_budget_and_are_counted():
