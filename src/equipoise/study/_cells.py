@@ -20,6 +20,9 @@ from equipoise.study._spec import Study, TaskSource
 Phase: TypeAlias = Literal["tuning", "comparison"]
 """First the tuning seeds choose among the points of every arm, then fresh seeds compare the arms."""
 
+SCHEDULED = "learning_rate"
+"""The name under which the learning rate is kept with every report, where an arm's schedule moves it."""
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -148,6 +151,14 @@ class Table:
         points = {arm.name: self.study.points_of(arm) for arm in self.study.arms}
         return self._plan("tuning", self.study.seeds_for_tuning, points)
 
+    def plan_more_tuning(self, points: Mapping[str, Sequence[Point]]) -> list[Cell]:
+        """Add cells that go on tuning, and return them.
+
+        Args:
+            points: further ones of the arms, by their names.
+        """
+        return self._plan("tuning", self.study.seeds_for_tuning, points)
+
     def plan_comparison(self, chosen: Mapping[str, Point]) -> list[Cell]:
         """Add the cells that compare the arms on fresh seeds, and return them.
 
@@ -156,12 +167,18 @@ class Table:
         """
         return self._plan("comparison", self.study.seeds_for_comparison, {arm: [point] for arm, point in chosen.items()})
 
+    def tuned_points(self, arm: str) -> list[Point]:
+        """The points of an arm that tuning tries."""
+        first = self.study.seeds_for_tuning[0]
+        own = [cell.assignment for cell in self.cells if (cell.phase, cell.arm) == ("tuning", arm)]
+        return [Point(assignment.point) for assignment in own if assignment.seed == first]
+
     def results(self, phase: Phase, arm: str, point: Point) -> dict[int, Result]:
         """The results of one arm at one point by their seeds, in the order of the seeds. Those of failed trials are missing."""
         return {
             cell.assignment.seed: cell.result
             for cell in self.cells
-            if (cell.phase, cell.arm, cell.assignment.point) == (phase, arm, point.values) and cell.result is not None
+            if cell.arm == arm and cell.phase == phase and cell.result is not None and cell.assignment.point == point.values
         }
 
     def missing(self) -> list[Cell]:

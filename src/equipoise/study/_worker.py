@@ -23,7 +23,7 @@ from equipoise.monitor._guarding.snapshots import Stateful
 from equipoise.study._arms.arm import Arm
 from equipoise.study._arms.schedule import ScheduleName, factor
 from equipoise.study._arms.signature import check_arguments
-from equipoise.study._cells import Assignment, Cost
+from equipoise.study._cells import SCHEDULED, Assignment, Cost
 from equipoise.study._checkpoint import Checkpoint
 from equipoise.study._names import check_reported_names
 
@@ -224,15 +224,15 @@ class Trial:
 
         Raises:
             ArithmeticError: one of them is not finite. Let it pass: the trial ends as diverged.
-            ArgumentError: a value that is no number, a name that cannot be stored, or a loss is missing that the controller
-                needs.
+            ArgumentError: a value that is no number, a name that cannot be stored, a metric that was measured outside of
+                :meth:`evaluation` though the optimizer needs it, or the arm's controller needs a loss that was not reported.
         """
         check_reported_names(metrics)
         numbers = {name: _number(name, value) for name, value in metrics.items()}
         if self._controller is not None:
             numbers["exponent"] = _controlled(self._controller, numbers)
         if self._scheduled and self._optimizer is not None:
-            numbers["learning_rate"] = float(self._optimizer.param_groups[0]["lr"])
+            numbers[SCHEDULED] = float(self._optimizer.param_groups[0]["lr"])
         measured = self._assignment.needed & numbers.keys()
         if measured and isinstance(self._optimizer, TwoWeights) and not self._evaluated:
             accepted = f"measured inside of `with trial.evaluation():`: {type(self._optimizer).__name__} trains other weights"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from equipoise.study._analysis.question import Question, value_of, worst_value
 from equipoise.study._arms.arm import Arm
-from equipoise.study._arms.space import Point, Range
+from equipoise.study._arms.space import Point, Range, axis_of
 from equipoise.study._cells import Result, Table
 from equipoise.study._statistics.precision import mean
 
@@ -44,13 +44,14 @@ class Tuned:
     def edges(self) -> tuple[str, ...]:
         """The searched keys whose chosen value is the smallest or the largest that was tried: a better one may lie beyond.
 
-        Learning rates and ranges have edges. Any other list holds all that there is.
+        Learning rates, and ranges on a logarithmic scale, have edges. Other lists hold all that there is.
         """
         found: list[str] = []
         for key, value in self.point.values.items():
             tried = [point.values[key] for point in self.points]
-            ordered = key == "lr" or isinstance(self.arm.space.get(key), Range)
-            if ordered and min(tried) < max(tried) and value in (min(tried), max(tried)):
+            entry = self.arm.space.get(key)
+            endless = key == "lr" or (isinstance(entry, Range) and axis_of(key, entry).scale != "linear")
+            if endless and min(tried) < max(tried) and value in (min(tried), max(tried)):
                 found.append(key)
         return tuple(found)
 
@@ -70,7 +71,7 @@ def tune(table: Table, arm: Arm) -> Tuned | None:
     study = table.study
     points: list[Point] = []
     rows: list[list[Result]] = []
-    for point in sorted(study.points_of(arm), key=lambda point: point.lr):
+    for point in sorted(table.tuned_points(arm.name), key=lambda point: point.lr):
         results = table.results("tuning", arm.name, point)
         if len(results) == study.tuning_seeds:
             points.append(point)

@@ -19,7 +19,7 @@ from equipoise.study._processes.pool import Conditions, execute
 from equipoise.study._processes.rehearsal import rehearse
 from equipoise.study._processes.stopping import Stop
 from equipoise.study._records import record_cells, record_study, recorded
-from equipoise.study._report.page import write_html
+from equipoise.study._report.page import report_study
 from equipoise.study._report.progress import Progress, default_progress
 from equipoise.study._run.changes import differing_arms, differing_sources
 from equipoise.study._run.keeping import Keeping
@@ -56,7 +56,7 @@ def run(
         study: the study, or the path of its TOML file.
         folder: the file of a task is relative to it; by default the folder of the study file, else the working directory.
         store: the database that keeps the trials, as a URL of SQLAlchemy; by default NAME.db in `folder`.
-        report: where to write the report, one HTML file; by default none is written.
+        report: where to write the report, one HTML file with Markdown and CSV beside it; by default none is written.
         workers: how many trials run at once; by default as many as the usable cores have threads for.
         existing: what becomes of kept trials. "reuse" takes them, and refuses to run if the task or an arm is not what it was
             for them; "fork" runs what has changed anew beside them; "fresh" runs everything anew.
@@ -127,7 +127,8 @@ def run(
             raise StudyStoppedError(f"{stop.reason}; what is finished is kept; {HOW_TO_GO_ON[existing]}") from None
     analysis = analyse(table, tuned)
     if report is not None:
-        write_html(analysis, Path(report))
+        with closing(Store(url, folder)) as database:
+            report_study(database, study.name, Path(report))
     return analysis
 
 
@@ -179,7 +180,19 @@ class _Run:
         self._prepare(tuning)
         self.store.do(lambda connection: record_study(connection, self.table, self.file))
         self._train(tuning)
-        tuned = [found for arm in self.study.arms if (found := tune(self.table, arm)) is not None]
+        tuned = self._tuned()
+        for _ in range(self.study.extend):
+            if not any(found.at_edge for found in tuned):
+                break
+            more = self.table.plan_more_tuning(
+                {
+                    found.arm.name: self.study.further_points(found.arm, found.points, found.point, found.edges)
+                    for found in tuned
+                }
+            )
+            self._prepare(more)
+            self._train(more)
+            tuned = self._tuned()
         if self.study.baseline.name not in [found.arm.name for found in tuned]:
             failed = self.table.missing()[0]
             reason = failed.failure.reason if failed.failure else "not run"
@@ -191,6 +204,10 @@ class _Run:
         self._prepare(comparison)
         self._train(comparison)
         return tuned
+
+    def _tuned(self) -> list[Tuned]:
+        """How the arms were tuned, without those of which no point has all results."""
+        return [found for arm in self.study.arms if (found := tune(self.table, arm)) is not None]
 
     def _begin_anew(self) -> None:
         kept = self.store.keys_of(self.study.name)
