@@ -29,8 +29,8 @@ def _add_run(commands: Commands) -> None:
         help="Run the trials that are missing, print the verdict and write the report.",
         description="Run the trials of a study that are missing, print the verdict and write the report.",
         epilog="Exit code 0: the study is complete, whichever arm won; 2: the input could not be used; 3: it stopped before its"
-        " end, or trials failed: the same command continues it. Ctrl-C, SIGTERM or SIGHUP let running trials finish; a second one"
-        " ends them at once.",
+        " end, or trials failed: the same command continues it. Ctrl-C, SIGTERM and SIGHUP let running trials finish; twice, they"
+        " end them at once.",
         allow_abbrev=False,
     )
     parser.add_argument("file", type=Path, metavar="STUDY.toml", help="The file that describes the study.")

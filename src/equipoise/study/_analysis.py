@@ -74,6 +74,13 @@ class Tuned:
     """How many of the tuning seeds diverged, per point."""
     point: Point
     """The one with the best mean; among equally good ones that with the smallest learning rate."""
+    stopped: tuple[Point, ...] = ()
+    """What was tried as well, but not to the end, because others were better early (`halving`)."""
+
+    @property
+    def tried(self) -> tuple[Point, ...]:
+        """Every point that was tried."""
+        return self.points + self.stopped
 
     @property
     def chosen(self) -> float:
@@ -98,7 +105,7 @@ class Tuned:
         """
         found: list[str] = []
         for key, value in self.point.values.items():
-            tried = [point.values[key] for point in self.points]
+            tried = [point.values[key] for point in self.tried]
             entry = self.arm.space.get(key)
             endless = key == "lr" or (isinstance(entry, Range) and axis_of(key, entry).scale != "linear")
             if endless and min(tried) < max(tried) and value in (min(tried), max(tried)):
@@ -317,18 +324,19 @@ def decide(
     )
 
 
-def tune(table: Table, arm: Arm) -> Tuned | None:
+def tune(table: Table, arm: Arm, stop_after: int | None = None) -> Tuned | None:
     """Choose among the points of an arm, by what the study selects by; None if every point lacks a result.
 
     Args:
         table: with the results of the tuning trials. A point that lacks one of them is not chosen.
         arm: one of the study.
+        stop_after: choose among the trials that end after this epoch; None: among those that are trained to the end.
     """
-    study = table.study
+    study, tried = table.study, table.tuned_points(arm.name)
     points: list[Point] = []
     rows: list[list[Result]] = []
-    for point in sorted(table.tuned_points(arm.name), key=lambda point: point.lr):
-        results = table.results("tuning", arm.name, point)
+    for point in sorted(tried.get(stop_after, []), key=lambda point: point.lr):
+        results = table.results("tuning", arm.name, point, stop_after)
         if len(results) == study.tuning_seeds:
             points.append(point)
             rows.append(list(results.values()))
@@ -337,10 +345,18 @@ def tune(table: Table, arm: Arm) -> Tuned | None:
     question = Question.of_selection(study)
     stand_in = worst_value(question, table.all_results())
     scores = tuple(tuple(_value(question.metric, result, stand_in) for result in row) for row in rows)
-    sign = 1.0 if question.goal == "maximize" else -1.0
-    best = max(range(len(points)), key=lambda index: (sign * _mean(scores[index]), -index))
     diverged = tuple(sum(result.diverged for result in row) for row in rows)
-    return Tuned(arm, tuple(points), scores, diverged, points[best])
+    begun = [point for some in tried.values() for point in some if point not in tried.get(stop_after, [])]
+    stopped = tuple(point for index, point in enumerate(begun) if point not in begun[:index])
+    found = Tuned(arm, tuple(points), scores, diverged, points[0], stopped)
+    return replace(found, point=best_points(found, question.goal, 1)[0])
+
+
+def best_points(found: Tuned, goal: Goal, count: int) -> list[Point]:
+    """The points of an arm with the best means, best first; among equally good ones those with the smallest learning rates."""
+    sign = 1.0 if goal == "maximize" else -1.0
+    order = sorted(range(len(found.points)), key=lambda index: (-sign * found.means[index], index))
+    return [found.points[index] for index in order[:count]]
 
 
 def analyse(table: Table, tuned: Sequence[Tuned]) -> Analysis:
@@ -363,10 +379,10 @@ def analyse(table: Table, tuned: Sequence[Tuned]) -> Analysis:
         results = table.results("comparison", found.arm.name, found.point)
         values = tuple(_value(study.metric, result, stand_in) for result in results.values())
         enough = None
-        if selection.margin is not None:
+        if selection.margin is not None and not found.stopped:
             within = best_mean - selection.margin if selection.goal == "maximize" else best_mean + selection.margin
             enough = trials_needed(found.means, selection.goal, within)
-        search = expected_best(found.means, selection.goal)
+        search = None if found.stopped else expected_best(found.means, selection.goal)
         arms.append(Compared(found.arm.name, tuple(results), tuple(results.values()), values, found, search, enough))
     shared = {arm.name: _shared_seeds(arms, study.baseline.name, arm) for arm in arms}
     arms = [arm for arm in arms if shared[arm.name] >= FEWEST_SEEDS]

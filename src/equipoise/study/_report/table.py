@@ -65,7 +65,7 @@ def caption(analysis: Analysis) -> str:
         made = (
             f"{question.metric} ({question.goal}) after {study.epochs} epochs of {study.task}: mean of {study.seeds} fresh"
             f" seeds, the same for every arm. What each arm is trained with was chosen by {study.selection.metric}, from"
-            f" {max(len(arm.tuned.points) for arm in analysis.arms if arm.tuned)} points on {study.tuning_seeds} other seed(s)."
+            f" {max(len(arm.tuned.tried) for arm in analysis.arms if arm.tuned)} points on {study.tuning_seeds} other seed(s)."
         )
     count = len(analysis.contrasts)
     together = "" if count == 1 else f", adjusted for {count} comparisons: all intervals hold at once with 95 % confidence"
