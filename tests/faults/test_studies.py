@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import random
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from equipoise.errors import StudyStoppedError
 from equipoise.study import run
+from equipoise.study._store import patience as patience_module
 from equipoise.study._store import store as store_module
 from equipoise.study._store import turn as turn_module
+from tests.study.recorder import Recorder
 
 from .studies import Struck, strike
 from .test_disk import full
+
+
+class Filling(Recorder):
+    """Lets the database's file grow no more once a trial is finished."""
+
+    def __init__(self, file):
+        super().__init__()
+        self.file = file
+        self.disk = ExitStack()
+
+    def finished(self, cell):
+        super().finished(cell)
+        if len(self.cells) == 1:
+            self.disk.enter_context(full(self.file.stat().st_size))
 
 
 def undisturbed(folder, like: Struck) -> Struck:
@@ -58,19 +75,16 @@ def test_two_runners_at_once_take_turns_and_train_everything_once(tmp_path):
 
 
 def test_a_full_disk_costs_no_finished_trial(tmp_path, monkeypatch):
-    from equipoise.study._store import patience as patience_module
-
     monkeypatch.setattr(patience_module, "PATIENCE", 1.0)
     struck = Struck(tmp_path / "struck", seeds=3, pause=0.0)
     study = struck.folder / "study.toml"
-    run(study)  # begins the processes' server, which no limit may reach
-    size = (struck.folder / "struck.db-wal").stat().st_size if (struck.folder / "struck.db-wal").exists() else 0
-    with full(max(size, (struck.folder / "struck.db").stat().st_size) + 100), pytest.raises(StudyStoppedError, match="spool"):
-        run(study, existing="fresh")
-    begun = len(struck.processes())
+    filling = Filling(struck.folder / "struck.db-wal")
+    with filling.disk, pytest.raises(StudyStoppedError, match=r"for 1 s: disk I/O error; results are in \S+struck.spool"):
+        run(study, progress=filling)
+    assert list((struck.folder / "struck.spool").iterdir())
     analysis = run(study)
     assert analysis.missing == ()
-    assert len(struck.processes()) - begun <= struck.trials - 1
+    assert len(struck.processes()) == struck.trials  # nothing that was finished was trained again
 
 
 def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):

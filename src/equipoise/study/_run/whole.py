@@ -168,6 +168,10 @@ class _Run:
             UnusableInputError: something cannot be used, or has changed. No trial was run.
             StudyStoppedError: the run stopped before its end.
         """
+        try:
+            self.conditions.logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UnusableInputError(f"{self.conditions.logs} cannot be made: {error.strerror}") from None
         tuning = list(self.table.cells)
         if read := self.keeping.spool.empty_into(self.store):
             self.progress.tell(f"{read} result(s) that the store could not take in an earlier run are in it now")
@@ -244,7 +248,6 @@ class _Run:
     def _rehearse(self) -> None:
         """See whether the task can be loaded, the optimizers made, and whether the metric's name is one that the task knows."""
         arms = {cell.arm: cell for cell in reversed(self.table.cells)}
-        self.conditions.logs.mkdir(parents=True, exist_ok=True)
         log = self.conditions.logs / "rehearsal.log"
         found = rehearse([arms[arm.name] for arm in self.study.arms], self.study.task, log, self.study.timeout)
         self.rehearsed = True
