@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
+import math
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
@@ -41,6 +42,15 @@ MOST_SEEDS, MOST_EPOCHS, MOST_EXTENSIONS = 10_000, 10**9, 100
 
 LOWER_IS_BETTER = re.compile(r"loss|error|perplexity|nll|[mr]mse|mae", re.IGNORECASE)
 HIGHER_IS_BETTER = re.compile(r"accuracy|f1|auc|score|precision|recall", re.IGNORECASE)
+
+
+class Rung(NamedTuple):
+    """A stage of tuning."""
+
+    stop_after: int | None
+    """The epoch after which its trials end; None for the last one."""
+    points: int
+    """How many points each arm has left."""
 
 
 class Selection(BaseModel):
@@ -120,6 +130,8 @@ class Study(BaseModel):
     """Another one draws other points."""
     extend: int = Field(default=0, ge=0, le=MOST_EXTENSIONS)
     """How often every arm gets a quarter more points while the best value of any lies at the edge of what was tried."""
+    halving: int | None = Field(default=None, ge=2)
+    """In tuning, stop hopeless points early: only the best one of so many goes on to so many times as many epochs."""
     diverged: float | None = Field(default=None, allow_inf_nan=False)
     """The metric that a diverged trial counts with; by default the worst value that any trial of the study reported."""
     threads: int = Field(default=1, ge=1)
@@ -168,6 +180,16 @@ class Study(BaseModel):
         if isinstance(self.select_by, Selection):
             return self.select_by
         return Selection(metric=self.select_by or self.metric, goal=self.goal)
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        """The stages of tuning: without `halving` only one, of all points and epochs. Every stage trains from the beginning."""
+        points = len(self.points_of(self.baseline))
+        factors = [1]
+        while self.halving is not None and self.halving * factors[-1] <= min(points, self.epochs):
+            factors.append(self.halving * factors[-1])
+        lengths = [*(self.epochs // factor for factor in reversed(factors[1:])), None]
+        return tuple(Rung(length, math.ceil(points / factor)) for length, factor in zip(lengths, factors, strict=True))
 
     def points_of(self, arm: Arm) -> list[Point]:
         """The points that an arm is tuned over, as many as every other arm: a grid of lists, or quasi-random.

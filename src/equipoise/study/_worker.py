@@ -183,8 +183,12 @@ class Trial:
         return Cost(_peak_memory(), state, parameters)
 
     def epochs(self) -> Iterator[int]:
-        """The epochs, counted from 1: ``for epoch in trial.epochs()``. After :meth:`resume`, those that are not finished."""
-        for epoch in range(self._epoch + 1, self.total_epochs + 1):
+        """The epochs, counted from 1: ``for epoch in trial.epochs()``. After :meth:`resume`, those that are not finished.
+
+        A trial that tunes may be stopped before the last one (`halving`); its schedule is that of the whole.
+        """
+        last = self._assignment.stop_after or self.total_epochs
+        for epoch in range(self._epoch + 1, last + 1):
             self._epoch = epoch
             yield epoch
             if self._checkpoint is not None:

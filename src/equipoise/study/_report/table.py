@@ -72,7 +72,7 @@ def caption(analysis: Analysis) -> str:
         made = (
             f"{question.metric} ({question.goal}) after {counted(study.epochs, 'epoch')} of {study.task}: mean of {study.seeds}"
             f" fresh seeds, the same for every arm. What each arm is trained with was chosen by {study.selection.metric}, from"
-            f" {max(len(arm.tuned.points) for arm in analysis.arms if arm.tuned)} points on"
+            f" {max(len(arm.tuned.tried) for arm in analysis.arms if arm.tuned)} points on"
             f" {counted(study.tuning_seeds, 'other seed')}."
         )
     count = len(analysis.contrasts)

@@ -6,13 +6,15 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from equipoise._words import did_you_mean
 from equipoise.errors import StudyStoppedError, UnusableInputError
 from equipoise.hyperparameters import whole_number
-from equipoise.study._analysis import Analysis, Tuned, analyse, chosen_by_the_metric, too_few_seeds, tune
+from equipoise.study._analysis import Analysis, Tuned, analyse, best_points, chosen_by_the_metric, too_few_seeds, tune
+from equipoise.study._arms.space import Point
 from equipoise.study._cells import Cell, Table, trials
 from equipoise.study._processes import usable_cores
 from equipoise.study._processes.pool import Conditions, execute
@@ -180,18 +182,16 @@ class _Run:
         self._prepare(tuning)
         self.store.do(lambda connection: record_study(connection, self.table, self.file))
         self._train(tuning)
+        for ended, following in pairwise(self.study.rungs):
+            tuned = self._tuned(ended.stop_after)
+            left = {found.arm.name: best_points(found, self.study.selection.goal, following.points) for found in tuned}
+            self._tune_more(left, following.stop_after)
         tuned = self._tuned()
         for _ in range(self.study.extend):
             if not any(found.at_edge for found in tuned):
                 break
-            more = self.table.plan_more_tuning(
-                {
-                    found.arm.name: self.study.further_points(found.arm, found.points, found.point, found.edges)
-                    for found in tuned
-                }
-            )
-            self._prepare(more)
-            self._train(more)
+            further = self.study.further_points
+            self._tune_more({found.arm.name: further(found.arm, found.tried, found.point, found.edges) for found in tuned})
             tuned = self._tuned()
         if self.study.baseline.name not in [found.arm.name for found in tuned]:
             failed = self.table.missing()[0]
@@ -205,9 +205,14 @@ class _Run:
         self._train(comparison)
         return tuned
 
-    def _tuned(self) -> list[Tuned]:
+    def _tuned(self, stop_after: int | None = None) -> list[Tuned]:
         """How the arms were tuned, without those of which no point has all results."""
-        return [found for arm in self.study.arms if (found := tune(self.table, arm)) is not None]
+        return [found for arm in self.study.arms if (found := tune(self.table, arm, stop_after)) is not None]
+
+    def _tune_more(self, points: Mapping[str, Sequence[Point]], stop_after: int | None = None) -> None:
+        cells = self.table.plan_more_tuning(points, stop_after)
+        self._prepare(cells)
+        self._train(cells)
 
     def _begin_anew(self) -> None:
         kept = self.store.keys_of(self.study.name)

@@ -8,9 +8,9 @@ test: the two cannot contradict each other. Why so, and how well it is calibrate
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,9 @@ from equipoise.study._statistics.sign_flips import sign_flip_p_value
 
 Floats: TypeAlias = NDArray[np.float64]
 Goal: TypeAlias = Literal["maximize", "minimize"]
-Seed: TypeAlias = Hashable
+Seed: TypeAlias = Any
+"""What pairs runs: a number or a text. (Hashable would be the type, but keys of mappings have to be of one type exactly.)"""
+
 Verdict: TypeAlias = Literal["better", "worse", "as good", "no worse", "not shown"]
 
 UNEQUAL_NOISE_LEVEL = 0.01

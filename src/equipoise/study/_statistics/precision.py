@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,3 +51,14 @@ def _gaps(values: NDArray[np.float64], rounding: NDArray[np.float64]) -> NDArray
     with np.errstate(invalid="ignore"):
         gaps = np.diff(np.sort(values, -1), axis=-1)
     return np.where(gaps > rounding, gaps, np.inf)
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean, which no finite values make overflow.
+
+    Example:
+        >>> mean([1.5e308, 1.0e308])
+        1.25e+308
+    """
+    exponent = math.frexp(max(map(abs, values)))[1]
+    return math.ldexp(math.fsum(math.ldexp(value, -exponent) for value in values) / len(values), exponent)
