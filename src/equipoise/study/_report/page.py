@@ -11,7 +11,7 @@ from equipoise._files import replace_file
 from equipoise._html import render
 from equipoise._json import plain
 from equipoise._version import __version__
-from equipoise._words import listed, printable
+from equipoise._words import listed, printable, printable_lines
 from equipoise.study._analysis import Analysis
 from equipoise.study._report import sentences
 from equipoise.study._report.contents import Contents, of_analysis, of_store, spent
@@ -136,7 +136,7 @@ def _drawn(contents: Contents) -> dict[str, Any]:
         "selected": printable(selected),
         "baseline": printable(contents.question.baseline),
         "margin": contents.question.margin,
-        "file": "" if record is None else "\n".join(map(_line, record.run.file.split("\n"))),
+        "file": "" if record is None else printable_lines(record.run.file),
     }
 
 
@@ -149,10 +149,6 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(each) for key, each in cast("dict[str, Any]", value).items()}
     return value
-
-
-def _line(text: str) -> str:
-    return printable(text.replace("\t", "    ").rstrip("\r"), 400)
 
 
 def _costs(contents: Contents) -> list[tuple[str, ...]]:
@@ -178,7 +174,7 @@ def _failures(contents: Contents) -> list[dict[str, str]]:
             "title": printable(cell.label),
             "reason": printable(cell.failure.reason),
             "log": printable(cell.failure.log),
-            "output": "\n".join(map(_line, cell.failure.output.splitlines())),
+            "output": printable_lines(cell.failure.output),
         }
         for cell in contents.cells
         if cell.failure is not None
