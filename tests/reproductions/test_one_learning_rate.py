@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from equipoise.study._analysis import Analysis, Compared, Question, Tuned
+from equipoise.study._arms.arm import Arm
 from equipoise.study._arms.space import Point
-from equipoise.study._spec import Arm
 from reproductions.claim import Options, Scale, Verdict
 from reproductions.i_one_learning_rate import ARMS, CLAIM, NETWORKS, ONE_STEP, judged, move, rates
 

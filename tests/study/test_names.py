@@ -27,11 +27,11 @@ def test_a_reported_number_with_a_name_that_cannot_be_stored_is_refused_in_one_l
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('"quarter"', '"a\\u0000b"', "arm[2] name: Value error, must not hold NUL"),
-        ('metric = "loss"', 'metric = "lo\\u0000ss"', "metric: Value error, must not hold NUL"),
-        ('"task.py:train"', '"task\\u0000.py:train"', "task: Value error, must not hold NUL"),
-        ('"quarter"', f'"{"x" * 256}"', "arm[2] name: String should have at most 255 characters"),
-        ('"quadratic"', f'"{"x" * 201}"', "name: String should have at most 200 characters"),
+        ('"quarter"', '"a\\u0000b"', "arm[2] name = 'a\\x00b' must not hold NUL"),
+        ('metric = "loss"', 'metric = "lo\\u0000ss"', "metric = 'lo\\x00ss' must not hold NUL"),
+        ('"task.py:train"', '"task\\u0000.py:train"', "task = 'task\\x00.py:train' must not hold NUL"),
+        ('"quarter"', f'"{"x" * 256}"', "must have at most 255 characters"),
+        ('"quadratic"', f'"{"x" * 201}"', "must have at most 200 characters"),
     ],
 )
 def test_a_name_in_a_study_file_that_cannot_be_stored_is_refused_before_anything_runs(write_study, old, new, said):

@@ -27,7 +27,7 @@ def test_the_study_file_of_the_guide_is_one(tmp_path):
         guide.partition("```{code-block} toml\n:caption: every_key.toml\n")[2].partition("```")[0]
     )
     study = read_study(tmp_path / "study.toml")
-    assert [study.rates_of(arm) for arm in study.arms] == [[1e-4, 1e-3, 1e-2], [1e-2, 1e-1, 1.0]]
+    assert [len(study.points_of(arm)) for arm in study.arms] == [12, 12, 12]
 
 
 def test_no_comparison_seed_is_a_tuning_seed(write_study):
@@ -56,7 +56,7 @@ FAULTS = {
     "equal names": (('name = "quarter"', 'name = "adamw"'), "arm names must differ"),
     "another number of learning rates": (
         ("exponent = 0.25", "learning_rates = [1.0]"),
-        "every arm must try the same number of points; they try {'adamw': 2, 'quarter': 1}",
+        "every arm must try as many points, by its search or learning_rates; they try {'adamw': 2, 'quarter': 1}",
     ),
     "a repeated learning rate": (("[0.01, 0.1]", "[0.1, 0.1]"), "repeat"),
     "a learning rate of zero": (("[0.01, 0.1]", "[0.0, 0.1]"), "greater than 0"),
@@ -69,7 +69,7 @@ FAULTS = {
         "arm[2] controller name is missing",
     ),
     "a name that is a path": (('"quadratic"', '"../quadratic"'), "name"),
-    "no TOML": (('name = "quadratic"', "name = "), "is not TOML"),
+    "no TOML": (('name = "quadratic"', "name = "), "is not valid TOML"),
 }
 
 
@@ -89,7 +89,7 @@ def test_every_fault_is_named_at_once(write_study):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(UnusableInputError, match=r"absent\.toml: cannot be read: No such file"):
+    with pytest.raises(UnusableInputError, match=r"absent\.toml cannot be read: No such file"):
         read_study(tmp_path / "absent.toml")
 
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equipoise.cli import _judge
+from equipoise.cli import _judge, _report
 from equipoise.cli._arguments import positive
 from equipoise.errors import MissingExtraError, StudyStoppedError
 
@@ -21,6 +21,7 @@ def add(commands: Commands) -> None:
     actions = study.add_subparsers(required=True, metavar="COMMAND")
     _add_run(actions)
     _judge.add(actions)
+    _report.add(actions)
 
 
 def _add_run(commands: Commands) -> None:
@@ -29,8 +30,8 @@ def _add_run(commands: Commands) -> None:
         help="Run the trials that are missing, print the verdict and write the report.",
         description="Run the trials of a study that are missing, print the verdict and write the report.",
         epilog="Exit code 0: the study is complete, whichever arm won; 2: the input could not be used; 3: it stopped before its"
-        " end, or trials failed: the same command continues it. Ctrl-C, SIGTERM or SIGHUP let running trials finish; a second one"
-        " ends them at once.",
+        " end, or trials failed: the same command continues it. Ctrl-C, SIGTERM and SIGHUP let running trials finish; twice,"
+        " they end them at once.",
         allow_abbrev=False,
     )
     parser.add_argument("file", type=Path, metavar="STUDY.toml", help="The file that describes the study.")
@@ -38,12 +39,12 @@ def _add_run(commands: Commands) -> None:
         "--workers", type=positive, metavar="N", help="How many trials run at once; the default is one for each core."
     )
     changed = parser.add_mutually_exclusive_group()
-    for option, explained in (
+    parser.set_defaults(existing="reuse")
+    for existing, explained in (
         ("fork", "Run anew what has changed since its trials were kept; without this, a changed task or arm is refused."),
         ("fresh", "Run everything anew."),
     ):
-        action = {"action": "store_const", "const": option, "dest": "existing", "default": "reuse"}
-        changed.add_argument(f"--{option}", help=explained, **action)
+        changed.add_argument(f"--{existing}", help=explained, action="store_const", dest="existing", const=existing)
     parser.add_argument(
         "--store", metavar="URL", help="The database that keeps the trials; the default is NAME.db beside the file."
     )
@@ -58,21 +59,27 @@ def _run(options: argparse.Namespace) -> int:
     try:
         from rich.console import Console
 
-        from equipoise.study._report.page import write_html
         from equipoise.study._report.progress import ConsoleProgress
         from equipoise.study._report.table import as_plain, print_report
         from equipoise.study._run import run
+        from equipoise.study._spec import read_study
     except ModuleNotFoundError as error:
         raise MissingExtraError("a study", "study") from error
 
     file: Path = options.file
+    report: Path = options.report or file.with_name(f"{read_study(file).name}.report.html")
     try:
         with ConsoleProgress(Console(stderr=True)) as progress:
-            analysis = run(file, store=options.store, workers=options.workers, existing=options.existing, progress=progress)
+            analysis = run(
+                file,
+                store=options.store,
+                report=report,
+                workers=options.workers,
+                existing=options.existing,
+                progress=progress,
+            )
     except KeyboardInterrupt:
         raise StudyStoppedError("interrupted before any trial was run") from None
-    report: Path = options.report or file.with_name(f"{analysis.question.name}.report.html")
-    write_html(analysis, report)
     if options.json:
         print(json.dumps(as_plain(analysis) | {"report": str(report)}, indent=2, allow_nan=False))
     else:

@@ -20,6 +20,9 @@ from equipoise.study._spec import Study, TaskSource
 Phase: TypeAlias = Literal["tuning", "comparison"]
 """First the tuning seeds choose among the points of every arm, then fresh seeds compare the arms."""
 
+SCHEDULED = "learning_rate"
+"""The name under which the learning rate is kept with every report, where an arm's schedule moves it."""
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -40,6 +43,8 @@ class Assignment:
     """How the learning rate falls; None for the task's own way."""
     warmup: float = 0.0
     """The share of the steps in which the learning rate rises."""
+    stop_after: int | None = None
+    """The epoch after which the trial ends, if that is not the last one."""
     select_by: str | None = None
     """What the task has to report besides the metric."""
     point: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -61,7 +66,7 @@ class Assignment:
         identity["task"] = [self.task.place, self.task.function]
         for name in ("metric", "select_by", "point"):
             del identity[name]
-        for name, usual in {"controller": None, "threads": 1, "schedule": None, "warmup": 0.0}.items():
+        for name, usual in {"controller": None, "threads": 1, "schedule": None, "warmup": 0.0, "stop_after": None}.items():
             if identity[name] == usual:  # as it was before there were any
                 del identity[name]
         identity["software"] = [__version__, version("torch")]
@@ -144,9 +149,18 @@ class Table:
         """The betas, exponents and stages of the arms whose optimizers have the update rule, by the arm's name."""
 
     def plan_tuning(self) -> list[Cell]:
-        """Add the cells that choose among the points of every arm, and return them."""
+        """Add the cells that tuning begins with, of every point of every arm, and return them."""
         points = {arm.name: self.study.points_of(arm) for arm in self.study.arms}
-        return self._plan("tuning", self.study.seeds_for_tuning, points)
+        return self._plan("tuning", self.study.seeds_for_tuning, points, self.study.rungs[0].stop_after)
+
+    def plan_more_tuning(self, points: Mapping[str, Sequence[Point]], stop_after: int | None = None) -> list[Cell]:
+        """Add cells that go on tuning, and return them.
+
+        Args:
+            points: of the arms, by their names.
+            stop_after: the epoch after which they end, if that is not the last one.
+        """
+        return self._plan("tuning", self.study.seeds_for_tuning, points, stop_after)
 
     def plan_comparison(self, chosen: Mapping[str, Point]) -> list[Cell]:
         """Add the cells that compare the arms on fresh seeds, and return them.
@@ -156,12 +170,23 @@ class Table:
         """
         return self._plan("comparison", self.study.seeds_for_comparison, {arm: [point] for arm, point in chosen.items()})
 
-    def results(self, phase: Phase, arm: str, point: Point) -> dict[int, Result]:
+    def tuned_points(self, arm: str) -> dict[int | None, list[Point]]:
+        """The points of an arm that tuning tries, by the epoch after which their trials end; None for the last one."""
+        found: dict[int | None, list[Point]] = {}
+        for cell in self.cells:
+            assigned = cell.assignment
+            if (cell.phase, cell.arm, assigned.seed) == ("tuning", arm, self.study.seeds_for_tuning[0]):
+                found.setdefault(assigned.stop_after, []).append(Point(assigned.point))
+        return found
+
+    def results(self, phase: Phase, arm: str, point: Point, stop_after: int | None = None) -> dict[int, Result]:
         """The results of one arm at one point by their seeds, in the order of the seeds. Those of failed trials are missing."""
         return {
             cell.assignment.seed: cell.result
             for cell in self.cells
-            if (cell.phase, cell.arm, cell.assignment.point) == (phase, arm, point.values) and cell.result is not None
+            if (cell.phase, cell.arm, cell.assignment.point, cell.assignment.stop_after)
+            == (phase, arm, point.values, stop_after)
+            and cell.result is not None
         }
 
     def missing(self) -> list[Cell]:
@@ -172,10 +197,12 @@ class Table:
         """The results of all cells that have one."""
         return [cell.result for cell in self.cells if cell.result is not None]
 
-    def _plan(self, phase: Phase, seeds: Sequence[int], points: Mapping[str, Sequence[Point]]) -> list[Cell]:
+    def _plan(
+        self, phase: Phase, seeds: Sequence[int], points: Mapping[str, Sequence[Point]], stop_after: int | None = None
+    ) -> list[Cell]:
         # Seed by seed, so that an interrupted study has something of every arm.
         planned = [
-            Cell(arm.name, phase, _assignment(self.study, self.task, arm, point, seed))
+            Cell(arm.name, phase, _assignment(self.study, self.task, arm, point, seed, stop_after))
             for seed in seeds
             for arm in self.study.arms
             for point in points.get(arm.name, [])
@@ -189,7 +216,7 @@ def trials(cells: Iterable[Cell]) -> list[Cell]:
     return list({cell.assignment.key: cell for cell in cells}.values())
 
 
-def _assignment(study: Study, task: TaskSource, arm: Arm, point: Point, seed: int) -> Assignment:
+def _assignment(study: Study, task: TaskSource, arm: Arm, point: Point, seed: int, stop_after: int | None) -> Assignment:
     schedule, warmup = arm.schedule_at(point)
     return Assignment(
         task,
@@ -203,6 +230,7 @@ def _assignment(study: Study, task: TaskSource, arm: Arm, point: Point, seed: in
         study.threads,
         schedule,
         warmup,
+        stop_after,
         study.selection.metric,
         dict(point.values),
     )

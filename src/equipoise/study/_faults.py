@@ -17,6 +17,7 @@ EXAMPLES = {
     "epochs": "5",
     "seeds": "9",
     "tuning_seeds": "2",
+    "arm": '[{ name = "adamw", optimizer = "adamw", baseline = true }, { name = "sgd", optimizer = "sgd" }]',
     "optimizer": '"adamw"',
     "low": "1e-4",
     "high": "1e-1",
@@ -24,7 +25,17 @@ EXAMPLES = {
 }
 """A value for each key that a study cannot do without."""
 
+TAGS = {"<range>", "<rates>", "<list>", "<selection>", "<name>"}
+"""What stands in the place of a fault for the kind of a value that may be of several; it is not in the file."""
+
 ACCEPTED = {
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
     "model_type": "must be a table",
     "dict_type": "must be a table",
     "list_type": "must be a list",
@@ -42,7 +53,7 @@ def described(error: ValidationError, tables: Mapping[str, type[BaseModel]]) -> 
         tables: what a table is read by, by the tag of the table; the whole file has the tag "".
     """
     for fault in error.errors(include_url=False):
-        location = [part for part in fault["loc"] if not str(part).startswith("<")]
+        location = [part for part in fault["loc"] if part not in TAGS]
         place, key, kind = _place(location), str(location[-1]) if location else "", fault["type"]
         if kind == "missing":
             yield f"{place} is missing; write {key} = {EXAMPLES[key]}, for example"

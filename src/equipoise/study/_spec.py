@@ -5,18 +5,20 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
+import math
 import re
-import tomllib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
+from equipoise._files import parse_toml, read_text
 from equipoise._words import did_you_mean
 from equipoise.errors import UnusableInputError
 from equipoise.study._arms.arm import Arm, LearningRateRange, LearningRates
-from equipoise.study._arms.space import MOST_POINTS, Point, Range, Space, combinations, grid, quasi_random
+from equipoise.study._arms.space import MOST_POINTS, Axis, Point, Range, Space, axes_of, combinations, grid, quasi_random
 from equipoise.study._faults import described
 from equipoise.study._names import Name, storable
 
@@ -35,11 +37,20 @@ BUILT_IN_TASKS = {
 FIRST_COMPARISON_SEED = 10_000
 """Tuning seeds count from 0, comparison seeds from here: no seed that chose an arm's point is used to compare."""
 
-MOST_SEEDS, MOST_EPOCHS = 10_000, 10**9
+MOST_SEEDS, MOST_EPOCHS, MOST_EXTENSIONS = 10_000, 10**9, 100
 
 
 LOWER_IS_BETTER = re.compile(r"loss|error|perplexity|nll|[mr]mse|mae", re.IGNORECASE)
 HIGHER_IS_BETTER = re.compile(r"accuracy|f1|auc|score|precision|recall", re.IGNORECASE)
+
+
+class Rung(NamedTuple):
+    """A stage of tuning."""
+
+    stop_after: int | None
+    """The epoch after which its trials end; None for the last one."""
+    points: int
+    """How many points each arm has left."""
 
 
 class Selection(BaseModel):
@@ -117,6 +128,10 @@ class Study(BaseModel):
     """How many points each arm tries of its search, quasi-random. Without it, every combination of the lists in its search."""
     search_seed: int = Field(default=0, ge=0, le=2**32 - 1)
     """Another one draws other points."""
+    extend: int = Field(default=0, ge=0, le=MOST_EXTENSIONS)
+    """How often every arm gets a quarter more points while the best value of any lies at the edge of what was tried."""
+    halving: int | None = Field(default=None, ge=2)
+    """In tuning, stop hopeless points early: only the best one of so many goes on to so many times as many epochs."""
     diverged: float | None = Field(default=None, allow_inf_nan=False)
     """The metric that a diverged trial counts with; by default the worst value that any trial of the study reported."""
     threads: int = Field(default=1, ge=1)
@@ -139,15 +154,17 @@ class Study(BaseModel):
         baselines = [arm.name for arm in self.arms if arm.baseline]
         if len(baselines) != 1:
             raise ValueError(f"exactly one arm must have baseline = true; {baselines or 'none'} have it")
+        for arm in self.arms if self.extend else ():
+            self._searchable_axes(arm)
         counts = {arm.name: len(self.points_of(arm)) for arm in self.arms}
         if len(set(counts.values())) > 1:
-            raise ValueError(f"every arm must try the same number of points; they try {counts}")
+            raise ValueError(f"every arm must try as many points, by its search or learning_rates; they try {counts}")
         if isinstance(self.select_by, str):
             opposite = {"maximize": LOWER_IS_BETTER, "minimize": HIGHER_IS_BETTER}[self.goal]
             if opposite.search(self.select_by) and not opposite.search(self.metric):
                 other = "minimize" if self.goal == "maximize" else "maximize"
                 raise ValueError(
-                    f"select_by = {self.select_by!r} would be {self.goal}d, as metric is; say which way is better:"
+                    f"select_by = {self.select_by!r} with goal = {self.goal!r} would choose what is worst; write"
                     f" select_by = {{ metric = {json.dumps(self.select_by)}, goal = {json.dumps(other)} }}"
                 )
         return self
@@ -163,6 +180,16 @@ class Study(BaseModel):
         if isinstance(self.select_by, Selection):
             return self.select_by
         return Selection(metric=self.select_by or self.metric, goal=self.goal)
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        """The stages of tuning: without `halving` only one, of all points and epochs. Every stage trains from the beginning."""
+        points = len(self.points_of(self.baseline))
+        factors = [1]
+        while self.halving is not None and self.halving * factors[-1] <= min(points, self.epochs):
+            factors.append(self.halving * factors[-1])
+        lengths = [*(self.epochs // factor for factor in reversed(factors[1:])), None]
+        return tuple(Rung(length, math.ceil(points / factor)) for length, factor in zip(lengths, factors, strict=True))
 
     def points_of(self, arm: Arm) -> list[Point]:
         """The points that an arm is tuned over, as many as every other arm: a grid of lists, or quasi-random.
@@ -180,7 +207,35 @@ class Study(BaseModel):
             return grid(space)
         if self.points > most:
             raise ValueError(f"points = {self.points}, but {where} has only {most} to try: {space}")
-        return list(itertools.islice(quasi_random(space, self.search_seed), self.points))
+        return list(itertools.islice(quasi_random(axes_of(space), self.search_seed), self.points))
+
+    def further_points(self, arm: Arm, tried: Sequence[Point], best: Point, edges: Collection[str]) -> list[Point]:
+        """A quarter more points, as many for every arm: beyond the edges where the best one lies, else again in its space.
+
+        Args:
+            arm: one of the study.
+            tried: its points so far.
+            best: one of them.
+            edges: the keys of which `best` has the smallest or the largest value that was tried.
+        """
+        axes = self._searchable_axes(arm)
+        for key in edges:
+            axis, value = axes[key], best.values[key]
+            assert isinstance(axis, Axis)  # lists have no edges
+            axes[key] = axis.beyond(value, upwards=value == max(point.values[key] for point in tried))
+        new = (point for point in quasi_random(axes, self.search_seed) if point not in tried)
+        return list(itertools.islice(new, max(1, len(self.points_of(arm)) // 4)))
+
+    def _searchable_axes(self, arm: Arm) -> dict[str, Axis | list[Any]]:
+        """The axes of an arm, with a range between the smallest and the largest of its learning rates if these are a list."""
+        axes = dict(axes_of(self._space_of(arm)))
+        if isinstance(rates := axes["lr"], list):
+            if len(rates) < 2:
+                raise ValueError(
+                    f"extend = {self.extend}, but arm {arm.name!r} tries the one learning rate {rates[0]}; write two"
+                )
+            axes["lr"] = Axis(min(rates), max(rates), "log")
+        return axes
 
     def _space_of(self, arm: Arm) -> Space:
         if arm.search is not None:
@@ -189,7 +244,7 @@ class Study(BaseModel):
         if rates is not None:
             values = sorted(rates) if isinstance(rates, list) else rates.values()
             if len(set(values)) < len(values):
-                raise ValueError(f"learning_rates of arm {arm.name!r} repeat a value: {values}")
+                raise ValueError(f"learning_rates of arm {arm.name!r} repeat a value; they must differ: {values}")
             return {"lr": values}
         if not arm.space:
             accepted = "write learning_rates = [...] or search = { lr = { low = 1e-4, high = 1e-1 } }"
@@ -254,14 +309,7 @@ def read_study(path: Path) -> Study:
         >>> study.metric, study.baseline.name
         ('accuracy', 'adamw')
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UnusableInputError(f"{path}: cannot be read: {error.strerror}") from None
-    except RecursionError:
-        raise UnusableInputError(f"{path}: is not a study: it is nested too deeply") from None
-    except ValueError as error:  # of the decoder, of tomllib, and of Python for numbers of thousands of digits
-        raise UnusableInputError(f"{path}: is not TOML: {error}") from None
+    content = parse_toml(read_text(path), path)
     try:
         return Study.model_validate(content)
     except ValidationError as error:

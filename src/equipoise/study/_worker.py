@@ -23,7 +23,7 @@ from equipoise.monitor._guarding.snapshots import Stateful
 from equipoise.study._arms.arm import Arm
 from equipoise.study._arms.schedule import ScheduleName, factor
 from equipoise.study._arms.signature import check_arguments
-from equipoise.study._cells import Assignment, Cost
+from equipoise.study._cells import SCHEDULED, Assignment, Cost
 from equipoise.study._checkpoint import Checkpoint
 from equipoise.study._names import check_reported_names
 
@@ -183,8 +183,12 @@ class Trial:
         return Cost(_peak_memory(), state, parameters)
 
     def epochs(self) -> Iterator[int]:
-        """The epochs, counted from 1: ``for epoch in trial.epochs()``. After :meth:`resume`, those that are not finished."""
-        for epoch in range(self._epoch + 1, self.total_epochs + 1):
+        """The epochs, counted from 1: ``for epoch in trial.epochs()``. After :meth:`resume`, those that are not finished.
+
+        A trial that tunes may be stopped before the last one (`halving`); its schedule is that of the whole.
+        """
+        last = self._assignment.stop_after or self.total_epochs
+        for epoch in range(self._epoch + 1, last + 1):
             self._epoch = epoch
             yield epoch
             if self._checkpoint is not None:
@@ -224,15 +228,15 @@ class Trial:
 
         Raises:
             ArithmeticError: one of them is not finite. Let it pass: the trial ends as diverged.
-            ArgumentError: a value that is no number, a name that cannot be stored, or the arm's controller needs a loss that was
-                not reported.
+            ArgumentError: a value that is no number, a name that cannot be stored, a metric that was measured outside of
+                :meth:`evaluation` though the optimizer needs it, or the arm's controller needs a loss that was not reported.
         """
         check_reported_names(metrics)
         numbers = {name: _number(name, value) for name, value in metrics.items()}
         if self._controller is not None:
             numbers["exponent"] = _controlled(self._controller, numbers)
         if self._scheduled and self._optimizer is not None:
-            numbers["learning_rate"] = float(self._optimizer.param_groups[0]["lr"])
+            numbers[SCHEDULED] = float(self._optimizer.param_groups[0]["lr"])
         measured = self._assignment.needed & numbers.keys()
         if measured and isinstance(self._optimizer, TwoWeights) and not self._evaluated:
             accepted = f"measured inside of `with trial.evaluation():`: {type(self._optimizer).__name__} trains other weights"

@@ -5,7 +5,7 @@ from equipoise.study._analysis.arms import Compared
 from equipoise.study._analysis.decision import analyse, decide
 from equipoise.study._analysis.question import Question, worst_value
 from equipoise.study._analysis.remarks import chosen_by_the_metric, too_few_seeds
-from equipoise.study._analysis.tuning import Tuned, tune
+from equipoise.study._analysis.tuning import Tuned, best_points, tune
 from equipoise.study._statistics.words import number_format
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Question",
     "Tuned",
     "analyse",
+    "best_points",
     "chosen_by_the_metric",
     "decide",
     "number_format",

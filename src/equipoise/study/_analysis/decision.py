@@ -75,10 +75,10 @@ def analyse(table: Table, tuned: Sequence[Tuned]) -> Analysis:
         results = table.results("comparison", found.arm.name, found.point)
         values = tuple(value_of(result, study.metric, stand_in) for result in results.values())
         enough = None
-        if selection.margin is not None:
+        if selection.margin is not None and not found.stopped:
             within = best_mean - selection.margin if selection.goal == "maximize" else best_mean + selection.margin
             enough = trials_needed(found.means, selection.goal, within)
-        search = expected_best(found.means, selection.goal)
+        search = None if found.stopped else expected_best(found.means, selection.goal)
         arms.append(Compared(found.arm.name, tuple(results), tuple(results.values()), values, found, search, enough))
     shared = {arm.name: _shared_seeds(arms, study.baseline.name, arm) for arm in arms}
     arms = [arm for arm in arms if shared[arm.name] >= FEWEST_SEEDS]

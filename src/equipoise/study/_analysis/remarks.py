@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from equipoise._words import listed
 from equipoise.study._analysis.arms import Compared
 from equipoise.study._analysis.question import Question
+from equipoise.study._cells import SCHEDULED
 from equipoise.study._spec import Study
 from equipoise.study._statistics.paired import Contrast
 from equipoise.study._statistics.power import LEVEL, POWER, detectable_difference
@@ -108,7 +109,7 @@ def ignored_schedules(arms: Sequence[Compared]) -> list[str]:
     for arm in arms:
         assert arm.tuned is not None  # they were trained by a study
         schedule, warmup = arm.tuned.arm.schedule_at(arm.tuned.point)
-        if (schedule or warmup) and not any("learning_rate" in result.curves for result in arm.results):
+        if (schedule or warmup) and not any(SCHEDULED in result.curves for result in arm.results):
             named = [f"schedule = {schedule}"] * (schedule is not None) + [f"warmup = {warmup:g}"] * (warmup > 0)
             found.append(f"{arm.name} ({', '.join(named)})")
     if not found:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from equipoise.study._analysis.question import Question, value_of, worst_value
 from equipoise.study._arms.arm import Arm
-from equipoise.study._arms.space import Point, Range
+from equipoise.study._arms.space import Point, Range, axis_of
 from equipoise.study._cells import Result, Table
+from equipoise.study._statistics.paired import Goal
 from equipoise.study._statistics.precision import mean
 
 
@@ -24,6 +25,13 @@ class Tuned:
     """How many of the tuning seeds diverged, per point."""
     point: Point
     """The one with the best mean; among equally good ones that with the smallest learning rate."""
+    stopped: tuple[Point, ...] = ()
+    """What was tried as well, but not to the end, because others were better early (`halving`)."""
+
+    @property
+    def tried(self) -> tuple[Point, ...]:
+        """Every point that was tried."""
+        return self.points + self.stopped
 
     @property
     def chosen(self) -> float:
@@ -44,13 +52,14 @@ class Tuned:
     def edges(self) -> tuple[str, ...]:
         """The searched keys whose chosen value is the smallest or the largest that was tried: a better one may lie beyond.
 
-        Learning rates and ranges have edges. Any other list holds all that there is.
+        Learning rates, and ranges on a logarithmic scale, have edges. Other lists hold all that there is.
         """
         found: list[str] = []
         for key, value in self.point.values.items():
-            tried = [point.values[key] for point in self.points]
-            ordered = key == "lr" or isinstance(self.arm.space.get(key), Range)
-            if ordered and min(tried) < max(tried) and value in (min(tried), max(tried)):
+            tried = [point.values[key] for point in self.tried]
+            entry = self.arm.space.get(key)
+            endless = key == "lr" or (isinstance(entry, Range) and axis_of(key, entry).scale != "linear")
+            if endless and min(tried) < max(tried) and value in (min(tried), max(tried)):
                 found.append(key)
         return tuple(found)
 
@@ -60,18 +69,19 @@ class Tuned:
         return bool(self.edges)
 
 
-def tune(table: Table, arm: Arm) -> Tuned | None:
+def tune(table: Table, arm: Arm, stop_after: int | None = None) -> Tuned | None:
     """Choose among the points of an arm, by what the study selects by; None if every point lacks a result.
 
     Args:
         table: with the results of the tuning trials. A point that lacks one of them is not chosen.
         arm: one of the study.
+        stop_after: choose among the trials that end after this epoch; None: among those that are trained to the end.
     """
-    study = table.study
+    study, tried = table.study, table.tuned_points(arm.name)
     points: list[Point] = []
     rows: list[list[Result]] = []
-    for point in sorted(study.points_of(arm), key=lambda point: point.lr):
-        results = table.results("tuning", arm.name, point)
+    for point in sorted(tried.get(stop_after, []), key=lambda point: point.lr):
+        results = table.results("tuning", arm.name, point, stop_after)
         if len(results) == study.tuning_seeds:
             points.append(point)
             rows.append(list(results.values()))
@@ -80,7 +90,15 @@ def tune(table: Table, arm: Arm) -> Tuned | None:
     question = Question.of_selection(study)
     stand_in = worst_value(question, table.all_results())
     scores = tuple(tuple(value_of(result, question.metric, stand_in) for result in row) for row in rows)
-    sign = 1.0 if question.goal == "maximize" else -1.0
-    best = max(range(len(points)), key=lambda index: (sign * mean(scores[index]), -index))
     diverged = tuple(sum(result.diverged for result in row) for row in rows)
-    return Tuned(arm, tuple(points), scores, diverged, points[best])
+    begun = [point for some in tried.values() for point in some if point not in tried.get(stop_after, [])]
+    stopped = tuple(point for index, point in enumerate(begun) if point not in begun[:index])
+    found = Tuned(arm, tuple(points), scores, diverged, points[0], stopped)
+    return replace(found, point=best_points(found, question.goal, 1)[0])
+
+
+def best_points(found: Tuned, goal: Goal, count: int) -> list[Point]:
+    """The points of an arm with the best means, best first; among equally good ones those with the smallest learning rates."""
+    sign = 1.0 if goal == "maximize" else -1.0
+    order = sorted(range(len(found.points)), key=lambda index: (-sign * found.means[index], index))
+    return [found.points[index] for index in order[:count]]

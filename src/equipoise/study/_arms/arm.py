@@ -6,12 +6,13 @@ import copy
 import json
 import math
 import re
+import reprlib
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Self, cast, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from equipoise._words import did_you_mean
+from equipoise._words import did_you_mean, printable
 from equipoise.study._arms.ready_made import READY_MADE, ReadyMade
 from equipoise.study._arms.schedule import ScheduleName
 from equipoise.study._arms.space import MOST_POINTS, Axis, Point, Range, Space, axis_of
@@ -54,6 +55,9 @@ LearningRates = Annotated[
 
 CLASS_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+|[^:]+\.py:[A-Za-z_]\w*")
 """``package.module.Class``, or ``file.py:Class`` for a file relative to the study's."""
+
+shown = reprlib.repr
+"""Values in messages, shortened."""
 
 SEARCHED = re.compile(r"[A-Za-z_]\w*(\.\d)?")
 
@@ -127,7 +131,7 @@ class Arm(BaseModel):
     def _whole(self) -> Self:
         for key, value in self._own.items():
             if key in ("lr", "params"):
-                raise ValueError(f"{key} = {value!r} is set by the study; use learning_rates or search")
+                raise ValueError(f"{key} = {shown(value)} is set by the study; use learning_rates or search")
             _check_plain(key, value)
         if self.search is not None:
             if self.learning_rates is not None:
@@ -179,14 +183,15 @@ class Arm(BaseModel):
         """Refuse a searched key that cannot be searched, or with values that it cannot have."""
         key, _, index = path.partition(".")
         if not SEARCHED.fullmatch(path) or key in NEVER_SEARCHED:
-            raise ValueError(f"search {path!r} is no key of an optimizer, nor an entry of one, as betas.1")
+            accepted = "keys of the optimizer, an entry of one as betas.1, schedule, and warmup"
+            raise ValueError(f"search {shown(path)} cannot be searched; accepted are {accepted}")
         if path in self._own:
-            raise ValueError(f"{path} = {self._own[path]!r} is searched as well; keep one of the two")
+            raise ValueError(f"{printable(path)} = {shown(self._own[path])} is searched as well; keep one of the two")
         if index:
             whole = None if key in self.space else self.arguments.get(key)
             if not isinstance(whole, list) or int(index) >= len(cast("list[Any]", whole)):
                 raise ValueError(
-                    f"search {path!r} sets an entry of {key} = {whole!r}; the arm needs a list, as {key} = [0.9, 0.999]"
+                    f"search {path} sets an entry of {key} = {shown(whole)}; the arm needs a list, as {key} = [0.9, 0.99]"
                 )
         if isinstance(entry, Range):
             axis_of(path, entry)
@@ -195,10 +200,10 @@ class Arm(BaseModel):
             values = entry
             _check_plain(f"search {path}", values)
             if len({repr(value) for value in values}) < len(values):
-                raise ValueError(f"search {path} = {values!r} repeats a value")
+                raise ValueError(f"search {printable(path)} = {shown(values)} repeats a value; accepted are different ones")
         fits, accepted = CHECKED.get(path, (lambda _: True, ""))
         if wrong := [value for value in values if not fits(value)]:
-            raise ValueError(f"search {path} holds {wrong[0]!r}; accepted are {accepted}")
+            raise ValueError(f"search {printable(path)} holds {shown(wrong[0])}; accepted are {accepted}")
 
 
 def _number(value: Any) -> bool:
@@ -220,5 +225,5 @@ def _check_plain(key: str, value: Any) -> None:
         json.dumps(value)
     except TypeError:
         raise ValueError(
-            f"{key} = {value!s} must be made of numbers, text, true and false, and lists and tables of these"
+            f"{printable(key)} = {shown(value)} must be made of numbers, text, true and false, and lists and tables of these"
         ) from None

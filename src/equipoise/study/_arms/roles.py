@@ -42,7 +42,7 @@ def roles(model: nn.Module) -> list[Parameter]:
 ('2.bias', 'vector'), ('3.weight', 'head')]
     """
     found = places_of(model)
-    heads = _heads(model, found)
+    heads = _heads(model)
     return [Parameter(where[0].name, _role(value, where, heads), value) for value, where in found.items()]
 
 
@@ -58,11 +58,11 @@ def _role(value: nn.Parameter, where: list[Place], heads: set[nn.Parameter]) -> 
     return "kernel" if issubclass(where[0].owners[-1], _ConvNd) else "other"
 
 
-def _heads(model: nn.Module, found: dict[nn.Parameter, list[Place]]) -> set[nn.Parameter]:
+def _heads(model: nn.Module) -> set[nn.Parameter]:
     output = cast("nn.Module | None", model.get_output_embeddings()) if hasattr(model, "get_output_embeddings") else None  # pyright: ignore
     if output is not None:
         return set(output.parameters())
-    matrices = {where[0].name: value for value, where in found.items() if value.ndim >= 2}
+    matrices = {name: value for name, value in model.named_parameters(remove_duplicate=False) if value.ndim >= 2}
     last: dict[str, nn.Parameter] = {}
     for name, value in matrices.items():
         segments = name.split(".")[:-1]

@@ -82,15 +82,18 @@ class Axis:
     def value(self, share: float) -> float:
         """What lies at a share of the way from `low` to `high`, rounded to six digits."""
         low, high = _to_scale(self.scale, self.low), _to_scale(self.scale, self.high)
-        found = low + share * (high - low)
-        if self.scale == "one-minus":
-            return float(f"{1 - _rounded(math.exp(found)):.12g}")
-        return _rounded(math.exp(found) if self.scale == "log" else found)
+        return _from_scale(self.scale, low + share * (high - low))
 
     def beyond(self, value: float, *, upwards: bool) -> Axis:
-        """From `value`, which lies at an end, as far outwards as half of this range is long."""
-        factor = math.sqrt(self.high / self.low)
-        return Axis(value, value * factor, "log") if upwards else Axis(value / factor, value, "log")
+        """From `value`, which lies at an end, as far outwards as half of this range is long. A beta does not leave [0, 1)."""
+        half = (_to_scale(self.scale, self.high) - _to_scale(self.scale, self.low)) / 2
+        outer = _to_scale(self.scale, value) + (half if upwards else -half)
+        end = _from_scale(self.scale, min(0.0, outer) if self.scale == "one-minus" else outer)
+        return Axis(value, end, self.scale) if upwards else Axis(end, value, self.scale)
+
+
+Axes: TypeAlias = Mapping[str, Axis | list[Any]]
+"""Searched key -> its axis, or the values to choose from."""
 
 
 def default_scale(key: str) -> ScaleName:
@@ -131,23 +134,27 @@ def combinations(space: Space) -> float:
     return math.prod(len(entry) if isinstance(entry, list) else math.inf for entry in space.values())
 
 
-def quasi_random(space: Space, seed: int) -> Iterator[Point]:
+def axes_of(space: Space) -> Axes:
+    """The axes of a space: its ranges on their scales, and its lists."""
+    return {key: entry if isinstance(entry, list) else axis_of(key, entry) for key, entry in space.items()}
+
+
+def quasi_random(axes: Axes, seed: int) -> Iterator[Point]:
     """Different points that cover a space evenly, however many are taken: Sobol's sequence, scrambled by Owen's method.
 
     The first points of a longer sequence are the shorter one, and spaces with as many keys get the same shares of their axes.
 
     Args:
-        space: with at least as many combinations as points are taken.
+        axes: with at least as many combinations as points are taken.
         seed: of the scrambling.
 
     Source: Owen, Scrambling Sobol' and Niederreiter-Xing points, Journal of Complexity 14, 1998.
 
     Example:
-        >>> points = quasi_random({"lr": Range(low=1e-4, high=1e-1), "weight_decay": [0.0, 0.1]}, seed=0)
+        >>> points = quasi_random({"lr": Axis(1e-4, 1e-1, "log"), "weight_decay": [0.0, 0.1]}, seed=0)
         >>> print(*itertools.islice(points, 2), sep=" | ")
         lr=0.00169765 weight_decay=0.1 | lr=0.0146465 weight_decay=0
     """
-    axes = {key: entry if isinstance(entry, list) else axis_of(key, entry) for key, entry in space.items()}
     sequence = qmc.Sobol(len(axes), scramble=True, rng=np.random.default_rng(seed))
     powers = itertools.chain([0, 0], itertools.count(1))  # 1, 2, 4, 8, ... points so far: the sequence is even at powers of two
     seen: set[str] = set()
@@ -166,6 +173,12 @@ def _to_scale(scale: ScaleName, value: float) -> float:
     if scale == "linear":
         return value
     return math.log(value if scale == "log" else 1 - value)
+
+
+def _from_scale(scale: ScaleName, value: float) -> float:
+    if scale == "linear":
+        return _rounded(value)
+    return _rounded(math.exp(value)) if scale == "log" else float(f"{1 - _rounded(math.exp(value)):.12g}")
 
 
 def _rounded(value: float) -> float:

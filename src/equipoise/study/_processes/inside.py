@@ -91,7 +91,7 @@ def enter_process(task: TaskSource, threads: int, log: Path) -> Sources:
     """
     os.setpgid(0, 0)
     _print_to(log)
-    faulthandler.enable()
+    faulthandler.enable(all_threads=False)  # where it crashed, or hangs: the other threads are mostly ours
     for number in ENDED_BY:
         signal.signal(number, _leave_to_the_study)
     os.register_at_fork(after_in_child=_signals_as_in_a_script)

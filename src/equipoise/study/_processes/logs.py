@@ -12,7 +12,7 @@ from equipoise.study._cells import Cell
 LARGEST = 4_000_000
 """Bytes. A log that grows beyond loses its beginning."""
 
-SHOWN_LINES, SHOWN_BYTES = 20, 4000
+SHOWN_LINES, SHOWN_BYTES = 30, 20_000
 
 
 def log_of(cell: Cell, folder: Path) -> Path:

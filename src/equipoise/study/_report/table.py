@@ -9,35 +9,44 @@ from rich.table import Table
 from rich.text import Text
 
 from equipoise._json import plain
+from equipoise._words import counted, printable
 from equipoise.study._analysis import Analysis, number_format
+from equipoise.study._arms.space import Point
 
-HEADINGS = ("arm", "verdict", "{metric}", "gain", "95 % interval", "p", "lr")
+HEADINGS = ("arm", "verdict", "{metric}", "gain", "95 % interval", "p", "{searched}")
+LONGEST_SENTENCE = 2000
+"""A sentence that holds names of others is shown up to so many characters."""
+
+LONGEST_NAME = 60
+"""A name in a table is shown up to so many characters."""
+
 TEXT_COLUMNS = 2
 """The first columns hold words, the others numbers."""
 
 
 def rows(analysis: Analysis) -> list[tuple[str, ...]]:
-    """The table of the verdict, one row per arm, best first; the baseline has no gain."""
+    """The table of the verdict, one row per arm, best first; the baseline has no gain. Last is what was chosen."""
     contrasts = {contrast.arm: contrast for contrast in analysis.contrasts}
     spec = number_format(min((c.interval[1] - c.interval[0]) / 2 for c in analysis.contrasts))
     sign = -1.0 if analysis.question.goal == "maximize" else 1.0
     table: list[tuple[str, ...]] = []
     for arm in sorted(analysis.arms, key=lambda arm: sign * arm.mean):
-        rate, value = "" if arm.tuned is None else f"{arm.tuned.chosen:g}", f"{arm.mean:{spec}}"
+        name, value = printable(arm.name, LONGEST_NAME), f"{arm.mean:{spec}}"
+        point = "" if arm.tuned is None else _values(arm.tuned.point)
         if arm.name not in contrasts:
-            table.append((arm.name, "baseline", value, "", "", "", rate))
+            table.append((name, "baseline", value, "", "", "", point))
             continue
         found = contrasts[arm.name]
         low, high = found.interval
         table.append(
             (
-                arm.name,
+                name,
                 found.verdict,
                 value,
                 f"{found.mean:+{spec}}",
                 f"{low:+{spec}} to {high:+{spec}}",
                 f"{found.adjusted_p_value:.2g}",
-                rate,
+                point,
             )
         )
     return table
@@ -45,7 +54,13 @@ def rows(analysis: Analysis) -> list[tuple[str, ...]]:
 
 def headings(analysis: Analysis) -> list[str]:
     """The headings of the columns of :func:`rows`."""
-    return [heading.format(metric=analysis.question.metric) for heading in HEADINGS]
+    keys = {key for arm in analysis.arms if arm.tuned is not None for key in arm.tuned.point.values}
+    filled = {"{metric}": printable(analysis.question.metric, LONGEST_NAME), "{searched}": "lr" if keys <= {"lr"} else "chosen"}
+    return [filled.get(heading, heading) for heading in HEADINGS]
+
+
+def _values(point: Point) -> str:
+    return f"{point.lr:g}" if list(point.values) == ["lr"] else printable(str(point))
 
 
 def caption(analysis: Analysis) -> str:
@@ -55,15 +70,17 @@ def caption(analysis: Analysis) -> str:
         made = f"{question.metric} ({question.goal}) at the end: mean over seeds; nothing was run."
     else:
         made = (
-            f"{question.metric} ({question.goal}) after {study.epochs} epochs of {study.task}: mean of {study.seeds} fresh"
-            f" seeds, the same for every arm; learning rate (lr) chosen from {len(study.points_of(study.baseline))} on"
-            f" {study.tuning_seeds} other seed(s)."
+            f"{question.metric} ({question.goal}) after {counted(study.epochs, 'epoch')} of {study.task}: mean of {study.seeds}"
+            f" fresh seeds, the same for every arm. What each arm is trained with was chosen by {study.selection.metric}, from"
+            f" {max(len(arm.tuned.tried) for arm in analysis.arms if arm.tuned)} points on"
+            f" {counted(study.tuning_seeds, 'other seed')}."
         )
     count = len(analysis.contrasts)
     together = "" if count == 1 else f", adjusted for {count} comparisons: all intervals hold at once with 95 % confidence"
-    return (
+    return printable(
         f"{made} Gain over {question.baseline}, positive is better, with the interval of the paired t test{together}. A verdict"
-        " is what the interval says, and p, of the same test, is below 0.05 where it excludes 0."
+        " is what the interval says, and p, of the same test, is below 0.05 where it excludes 0.",
+        LONGEST_SENTENCE,
     )
 
 
@@ -71,12 +88,12 @@ def print_report(analysis: Analysis, console: Console) -> None:
     """The verdict and its table, for a terminal."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, heading in enumerate(headings(analysis)):
-        table.add_column(heading, justify="left" if index < TEXT_COLUMNS else "right", overflow="fold")
+        table.add_column(Text(heading), justify="left" if index < TEXT_COLUMNS else "right", overflow="fold")
     for row in rows(analysis):
         table.add_row(*map(Text, row))
-    console.print(Text(analysis.headline, style="bold"))
+    console.print(Text(printable(analysis.headline, LONGEST_SENTENCE), style="bold"))
     for remark in analysis.remarks:
-        console.print(Text(remark))
+        console.print(Text(printable(remark, LONGEST_SENTENCE)))
     console.print()
     console.print(table)
     console.print()
@@ -91,7 +108,9 @@ def as_plain(analysis: Analysis) -> dict[str, Any]:
         entry: dict[str, Any] = {
             "name": arm.name,
             "learning_rate": None if arm.tuned is None else arm.tuned.chosen,
-            "learning_rate_at_edge": None if arm.tuned is None else arm.tuned.at_edge,
+            "learning_rate_at_edge": None if arm.tuned is None else "lr" in arm.tuned.edges,
+            "point": None if arm.tuned is None else dict(arm.tuned.point.values),
+            "at_edge": None if arm.tuned is None else arm.tuned.edges,
             "seeds": arm.seeds,
             "values": arm.values,
             "diverged": arm.diverged,

@@ -6,20 +6,22 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from equipoise._words import did_you_mean
 from equipoise.errors import StudyStoppedError, UnusableInputError
 from equipoise.hyperparameters import whole_number
-from equipoise.study._analysis import Analysis, Tuned, analyse, chosen_by_the_metric, too_few_seeds, tune
+from equipoise.study._analysis import Analysis, Tuned, analyse, best_points, chosen_by_the_metric, too_few_seeds, tune
+from equipoise.study._arms.space import Point
 from equipoise.study._cells import Cell, Table, trials
 from equipoise.study._processes import usable_cores
 from equipoise.study._processes.pool import Conditions, execute
 from equipoise.study._processes.rehearsal import rehearse
 from equipoise.study._processes.stopping import Stop
 from equipoise.study._records import record_cells, record_study, recorded
-from equipoise.study._report.page import write_html
+from equipoise.study._report.page import report_study
 from equipoise.study._report.progress import Progress, default_progress
 from equipoise.study._run.changes import differing_arms, differing_sources
 from equipoise.study._run.keeping import Keeping
@@ -56,7 +58,7 @@ def run(
         study: the study, or the path of its TOML file.
         folder: the file of a task is relative to it; by default the folder of the study file, else the working directory.
         store: the database that keeps the trials, as a URL of SQLAlchemy; by default NAME.db in `folder`.
-        report: where to write the report, one HTML file; by default none is written.
+        report: where to write the report, one HTML file with Markdown and CSV beside it; by default none is written.
         workers: how many trials run at once; by default as many as the usable cores have threads for.
         existing: what becomes of kept trials. "reuse" takes them, and refuses to run if the task or an arm is not what it was
             for them; "fork" runs what has changed anew beside them; "fresh" runs everything anew.
@@ -127,7 +129,8 @@ def run(
             raise StudyStoppedError(f"{stop.reason}; what is finished is kept; {HOW_TO_GO_ON[existing]}") from None
     analysis = analyse(table, tuned)
     if report is not None:
-        write_html(analysis, Path(report))
+        with closing(Store(url, folder)) as database:
+            report_study(database, study.name, Path(report))
     return analysis
 
 
@@ -179,18 +182,37 @@ class _Run:
         self._prepare(tuning)
         self.store.do(lambda connection: record_study(connection, self.table, self.file))
         self._train(tuning)
-        tuned = [found for arm in self.study.arms if (found := tune(self.table, arm)) is not None]
+        for ended, following in pairwise(self.study.rungs):
+            tuned = self._tuned(ended.stop_after)
+            left = {found.arm.name: best_points(found, self.study.selection.goal, following.points) for found in tuned}
+            self._tune_more(left, following.stop_after)
+        tuned = self._tuned()
+        for _ in range(self.study.extend):
+            if not any(found.at_edge for found in tuned):
+                break
+            further = self.study.further_points
+            self._tune_more({found.arm.name: further(found.arm, found.tried, found.point, found.edges) for found in tuned})
+            tuned = self._tuned()
         if self.study.baseline.name not in [found.arm.name for found in tuned]:
             failed = self.table.missing()[0]
             reason = failed.failure.reason if failed.failure else "not run"
             raise StudyStoppedError(
-                f"{len(self.table.missing())} trials failed, too many for any comparison; the first is {failed.label}: {reason};"
-                f" {HOW_TO_GO_ON[self.existing]}"
+                f"{len(self.table.missing())} trials failed, too many for any comparison; the first is {failed.label}: {reason}"
+                f"; {HOW_TO_GO_ON[self.existing]}"
             )
         comparison = self.table.plan_comparison({found.arm.name: found.point for found in tuned})
         self._prepare(comparison)
         self._train(comparison)
         return tuned
+
+    def _tuned(self, stop_after: int | None = None) -> list[Tuned]:
+        """How the arms were tuned, without those of which no point has all results."""
+        return [found for arm in self.study.arms if (found := tune(self.table, arm, stop_after)) is not None]
+
+    def _tune_more(self, points: Mapping[str, Sequence[Point]], stop_after: int | None = None) -> None:
+        cells = self.table.plan_more_tuning(points, stop_after)
+        self._prepare(cells)
+        self._train(cells)
 
     def _begin_anew(self) -> None:
         kept = self.store.keys_of(self.study.name)
