@@ -10,9 +10,8 @@ from rich.text import Text
 
 from equipoise._json import plain
 from equipoise.study._analysis import Analysis, number_format
-from equipoise.study._arms.space import Point
 
-HEADINGS = ("arm", "verdict", "{metric}", "gain", "95 % interval", "p", "{searched}")
+HEADINGS = ("arm", "verdict", "{metric}", "gain", "95 % interval", "p", "lr")
 TEXT_COLUMNS = 2
 """The first columns hold words, the others numbers."""
 
@@ -24,9 +23,9 @@ def rows(analysis: Analysis) -> list[tuple[str, ...]]:
     sign = -1.0 if analysis.question.goal == "maximize" else 1.0
     table: list[tuple[str, ...]] = []
     for arm in sorted(analysis.arms, key=lambda arm: sign * arm.mean):
-        point, value = "" if arm.tuned is None else _values(arm.tuned.point), f"{arm.mean:{spec}}"
+        rate, value = "" if arm.tuned is None else f"{arm.tuned.chosen:g}", f"{arm.mean:{spec}}"
         if arm.name not in contrasts:
-            table.append((arm.name, "baseline", value, "", "", "", point))
+            table.append((arm.name, "baseline", value, "", "", "", rate))
             continue
         found = contrasts[arm.name]
         low, high = found.interval
@@ -38,7 +37,7 @@ def rows(analysis: Analysis) -> list[tuple[str, ...]]:
                 f"{found.mean:+{spec}}",
                 f"{low:+{spec}} to {high:+{spec}}",
                 f"{found.adjusted_p_value:.2g}",
-                point,
+                rate,
             )
         )
     return table
@@ -46,14 +45,15 @@ def rows(analysis: Analysis) -> list[tuple[str, ...]]:
 
 def headings(analysis: Analysis) -> list[str]:
     """The headings of the columns of :func:`rows`."""
-    keys = {key for arm in analysis.arms if arm.tuned is not None for key in arm.tuned.point.values}
-    return [
-        heading.format(metric=analysis.question.metric, searched="lr" if keys <= {"lr"} else "chosen") for heading in HEADINGS
-    ]
+    return [heading.format(metric=analysis.question.metric) for heading in HEADINGS]
 
 
-def _values(point: Point) -> str:
-    return f"{point.lr:g}" if list(point.values) == ["lr"] else str(point)
+def chosen_points(analysis: Analysis) -> list[str]:
+    """What each arm was trained with, a line per arm. Nothing if only learning rates were searched, which the table has."""
+    tuned = [arm.tuned for arm in analysis.arms if arm.tuned is not None]
+    if all(list(found.point.values) == ["lr"] for found in tuned):
+        return []
+    return ["Chosen:", *(f"  {found.arm.name}: {found.point}" for found in tuned), ""]
 
 
 def caption(analysis: Analysis) -> str:
@@ -88,6 +88,8 @@ def print_report(analysis: Analysis, console: Console) -> None:
     console.print()
     console.print(table)
     console.print()
+    for line in chosen_points(analysis):
+        console.print(Text(line))
     console.print(Text(caption(analysis), style="dim"))
 
 
