@@ -20,7 +20,7 @@ CLAIM = Claim(
     source="ours: the reference scale",
     rule=(
         "The best learning rate of an exponent is the one with the best mean over the tuning seeds, on a grid of half decades."
-        " Its move is the ratio of the largest to the smallest over the exponents from 0 to 1/2. Reproduced if with each"
+        " Its move is the ratio of the largest to the smallest over the exponents from 0 to 1/2. Reproduced if with the"
         " reference it is at most one step of the grid, and without one more, on a convolutional network and on a transformer,"
         " each without and with normalization layers; not reproduced if any of these is otherwise. A best learning rate at the"
         " edge of its grid leaves it inconclusive."
@@ -30,7 +30,7 @@ CLAIM = Claim(
 ONE_STEP = 3.4
 """From 3 to 10 is the longer half of a decade."""
 
-REFERENCES = ("none", "initial", "running")
+REFERENCES = ("none", "initial")
 EXPONENTS = (0.0, 0.25)
 """Besides 1/2, where a reference changes nothing."""
 
@@ -161,7 +161,7 @@ def difference(better: Sequence[float], worse: Sequence[float]) -> Interval:
 
 def plot(axes: Axes, network: Network, own: Analysis) -> None:
     """The metric over the learning rate, one line per arm, on the tuning seeds."""
-    styles = {"none": ":", "initial": "-", "running": "--"}
+    styles = {"none": ":", "initial": "-"}
     for arm in own.arms:
         reference, _, exponent = arm.name.partition(" ")
         colour = f"C{round(8 * float(exponent or 0.5))}"

@@ -1,8 +1,8 @@
 r"""The update rule with its reference scale, stated once for every kind of number.
 
-Everything here uses only ``+ - * / **`` and comparison, and branches on no number, so the same functions run on Python
-floats, numpy arrays, torch tensors and under ``torch.compile``, hyperparameters and step count included. Nothing is changed in
-place: new values are returned.
+Everything here uses only ``+ - * / **``, comparison, and what numpy and torch call by the same name, and branches on no number,
+so the same functions run on Python floats, numpy arrays, torch tensors and under ``torch.compile``, hyperparameters and step
+count included. Nothing is changed in place: new values are returned.
 
 Update rule, per element, at step t = 1, 2, ..., with x the gradient (negated to maximize), for every stage with betas (b1, b2)
 and exponent p::
@@ -12,7 +12,8 @@ and exponent p::
     x     <- m_hat / (S v_hat^p + eps),     m_hat = m / (1 - b1^t),  v_hat = v / (1 - b2^t)
     theta <- theta (1 - lr wd) - lr x       with the x that left the last stage
 
-Reference scale, S: 1 without a reference, else R^(1/2 - p), where R is the mean of v_hat over the tensor.
+Reference scale, S: 1 without a reference, else R^(1/2 - p), where R is the lower median, over the first 20 steps with a
+gradient, this one included, of the mean of x^2 over the elements whose square is finite; from then on R stays what it is.
 
 Sources: Kingma and Ba, arXiv 1412.6980 (Adam); Zhang and Liu, arXiv 2405.18498 (the exponent); Gould and Tanaka,
 arXiv 2411.05746 (stages). Where we deviate: the second moment is bias-corrected inside of the power, (1 - b2^t)^p,
@@ -22,9 +23,11 @@ where implementations of partially adaptive rules use a square root for every p.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 __all__ = [
+    "REFERENCE_STEPS",
     "Memory",
     "Number",
     "Reference",
@@ -33,10 +36,13 @@ __all__ = [
     "apply_stage",
     "correction",
     "direction",
-    "frozen",
+    "finite_squares",
+    "mean_square",
     "moments",
     "move",
     "normalize",
+    "reference",
+    "remembered",
     "select",
     "update",
 ]
@@ -44,7 +50,11 @@ __all__ = [
 Number: TypeAlias = Any
 """A float, a numpy array or a torch tensor: whatever has + - * / **."""
 
-Reference: TypeAlias = Literal["none", "initial", "running"]
+Reference: TypeAlias = Literal["none", "initial"]
+"""Whether second moments are measured against a reference scale."""
+
+REFERENCE_STEPS = 20
+"""How many steps with a gradient the reference scale is taken from."""
 
 
 class Stage(NamedTuple):
@@ -62,12 +72,13 @@ class Memory(NamedTuple):
     """First moment, the shape of the parameter."""
     v: Number
     """Second moment, the shape of the parameter."""
-    reference: Number = 0.0
-    """R of the reference scale for the next step: one number per tensor, 0 while no gradient was seen."""
+    squares: Number = None
+    """What the reference scale is taken from: the mean squares of the stage's input in the first steps with a gradient,
+    (REFERENCE_STEPS,), ascending, 0 for each of these steps that is still to come; None without a reference scale."""
     m_born: Number = 0
     """Steps of the parameter before m began; the t of its bias correction is its age, the number of the step less this."""
     v_born: Number = 0
-    """The same for v, and for the reference, which follows it."""
+    """The same for v."""
 
 
 class Step(NamedTuple):
@@ -85,10 +96,6 @@ class Step(NamedTuple):
     """Decoupled: the parameter shrinks by lr * weight_decay per step."""
     maximize: bool = False
     """Ascend instead of descend."""
-    reference: Reference = "none"
-    """Which R, if any, the second moments are measured against."""
-    reference_steps: Number = 20
-    """The step at which the reference "initial" stops following v_hat."""
 
 
 def moments(x: Number, m: Number, v: Number, beta1: Number, beta2: Number) -> tuple[Number, Number]:
@@ -121,27 +128,54 @@ def select(condition: Number, yes: Number, no: Number) -> Number:
     return yes**one * no ** (1.0 - one)
 
 
-def frozen(memory: Memory, step: Step) -> Number:
-    """Whether the reference stays as it is after this step (only "initial" ever does)."""
-    return step.reference == "initial" and step.number - memory.v_born >= step.reference_steps
+def finite_squares(x: Number) -> tuple[Number, Number]:
+    """The sum of x^2 over the elements whose square is finite, and how many they are."""
+    square = x * x
+    counted = square < inf
+    finite = select(counted, square, 0.0)
+    return (finite, 1 * counted) if isinstance(x, float) else (finite.sum(), counted.sum())
+
+
+def mean_square(total: Number, count: Number) -> Number:
+    """The mean of so many squares; 0 where there are none, or where their sum is not finite."""
+    mean = total / (count + (count == 0))
+    return select(mean < inf, mean, 0.0)
+
+
+def remembered(squares: Number, square: Number) -> Number:
+    """The squares with that of one more step, which takes the place of a 0; all as they are where there is no 0 any more.
+
+    A step without a gradient has the mean square 0 and leaves no trace.
+    """
+    placed = squares + square * ((_places(squares) == 1) * (squares == 0))
+    return placed.take(placed.argsort())
+
+
+def reference(squares: Number) -> Number:
+    """R of the reference scale: the lower median of the squares that are not 0; 0 while no gradient was seen."""
+    return (squares * (_places(squares) == REFERENCE_STEPS - (squares > 0).sum() // 2)).sum()
+
+
+def _places(squares: Number) -> Number:
+    """1, 2, and so on, one for each."""
+    return (squares >= 0).cumsum(0)
 
 
 def apply_stage(x: Number, memory: Memory, stage: Stage, step: Step) -> tuple[Number, Memory]:
-    """One stage: from its input x to its output, and the memory to keep for the next step."""
+    """One stage: from its input x to its output, and the memory to keep for the next step.
+
+    The squares of the memory are those up to this step, and are kept as they are.
+    """
     beta1, beta2, exponent = stage
     m, v = moments(x, memory.m, memory.v, beta1, beta2)
-    kept = memory._replace(m=m, v=v)
     m_hat = m / correction(beta1, step.number - memory.m_born)
     v_hat = v / correction(beta2, step.number - memory.v_born)
-    if step.reference == "none":
-        return normalize(m_hat, v_hat, exponent, step.eps), kept
-
-    mean = v_hat if isinstance(v_hat, float) else v_hat.mean()
-    current = select(memory.reference == 0, mean, memory.reference)
-    # Where even the mean is 0 no gradient was seen, every m is 0, and any positive scale gives the update 0.
-    scale = (current + (current == 0)) ** (0.5 - exponent)
-    kept = kept._replace(reference=select(frozen(memory, step), current, mean))
-    return normalize(m_hat, v_hat, exponent, step.eps, scale), kept
+    scale = 1.0
+    if memory.squares is not None:
+        R = reference(memory.squares)
+        # Where R is 0 no gradient was seen, every m is 0, and any positive scale gives the update 0.
+        scale = (R + (R == 0)) ** (0.5 - exponent)
+    return normalize(m_hat, v_hat, exponent, step.eps, scale), memory._replace(m=m, v=v)
 
 
 def direction(gradient: Number, memories: Sequence[Memory], step: Step) -> tuple[Number, list[Memory]]:
@@ -149,6 +183,8 @@ def direction(gradient: Number, memories: Sequence[Memory], step: Step) -> tuple
     x = -gradient if step.maximize else gradient
     kept: list[Memory] = []
     for stage, memory in zip(step.stages, memories, strict=True):
+        if memory.squares is not None:
+            memory = memory._replace(squares=remembered(memory.squares, mean_square(*finite_squares(x))))
         x, memory = apply_stage(x, memory, stage, step)
         kept.append(memory)
     return x, kept
@@ -165,7 +201,8 @@ def update(theta: Number, gradient: Number, memories: Sequence[Memory], step: St
     Args:
         theta: the parameter, any shape.
         gradient: of the shape of theta.
-        memories: one per stage; ``Memory(0 * theta, 0 * theta)`` at the start.
+        memories: one per stage; ``Memory(0 * theta, 0 * theta)`` at the start, with a reference scale
+            ``Memory(0 * theta, 0 * theta, zeros(REFERENCE_STEPS))``, an array or a tensor.
         step: the hyperparameters and the number of this step.
 
     Example:

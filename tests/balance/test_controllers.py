@@ -174,7 +174,7 @@ def test_a_deep_network_whose_gradients_vanish_is_trained_within_the_tolerance()
 
 def test_with_a_reference_only_what_gradients_moved_apart_since_counts():
     params, gradients = layered([1.0, 1e-4])
-    optimizer = SMES(params, betas=(0.9, 0.9), reference_steps=5)
+    optimizer = SMES(params, betas=(0.9, 0.9))
     controller = SpreadController(optimizer, every=1)
     for number in range(200):
         for parameter, gradient, factor in zip(params, gradients, (1.0, 0.01 if number > 10 else 1.0), strict=True):
@@ -448,7 +448,6 @@ def test_what_controllers_of_steps_do_not_accept(cls, arguments, message):
             {"groups": [1]},
             r"groups = \[1\] .* at least two tensors",
         ),
-        (lambda: SMES(parameters(), reference="running"), {}, r"reference = 'running' .* divides out what would be controlled"),
         (lambda: KAdam(parameters()), {}, r"exponent = 0.5 .* other than 1/2 before the last stage in parameter group 0"),
     ],
 )

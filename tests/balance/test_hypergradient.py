@@ -74,14 +74,12 @@ def assert_confirmed(optimizer: Equipoise, at: tuple[int, ...], **arguments) -> 
 
 
 @pytest.mark.parametrize("exponent", [-0.2, 0.0, 0.125, 0.3, 0.5])
-@pytest.mark.parametrize("reference", ["none", "initial", "running"])
+@pytest.mark.parametrize("reference", ["none", "initial"])
 @pytest.mark.parametrize("eps", [1e-8, 0.3])
 def test_finite_differences_confirm_the_hypergradient(exponent, reference, eps):
-    optimizer = Equipoise(
-        parameters(), lr=0.05, betas=(0.9, 0.99), eps=eps, exponent=exponent, reference=reference, reference_steps=4
-    )
-    # With one step, while a reference moves, at the step that freezes it, and after.
-    assert_confirmed(optimizer, at=(1, 3, 4, 6), bounds=(-0.3, 0.5))
+    optimizer = Equipoise(parameters(), lr=0.05, betas=(0.9, 0.99), eps=eps, exponent=exponent, reference=reference)
+    # With one step, while a reference moves, at the last step that moves it, and after.
+    assert_confirmed(optimizer, at=(1, 3, 20, 22), bounds=(-0.3, 0.5))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +88,7 @@ def test_finite_differences_confirm_the_hypergradient(exponent, reference, eps):
         {"weight_decay": 0.3},
         {"maximize": True},
         {"stages": 2, "exponent": (0.25, 0.3)},
-        {"stages": 3, "exponent": 0.25, "reference": "running"},
+        {"stages": 3, "exponent": 0.25, "reference": "initial"},
         {"stages": 2, "exponent": 0.5},
         {"lr": torch.tensor(0.03)},
         {"eps": 0.0},

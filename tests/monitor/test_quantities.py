@@ -28,7 +28,7 @@ from equipoise.monitor._measuring.quantities import (
     update_bounds,
 )
 
-REFERENCES = ("none", "initial", "running")
+REFERENCES = ("none", "initial")
 
 
 def group_values(betas, exponents, **changes) -> GroupValues:
@@ -47,12 +47,13 @@ def bound_of(values, age, elements, second_moment, reference=0.0, alike=True) ->
 def updates(gradients, betas, exponents, reference="none"):
     """max |u|, the mean of v_hat and the reference in use, step by step, as the rule has it."""
     stages = [rules.Stage(*pair, exponent) for pair, exponent in zip(betas, exponents, strict=True)]
-    memories = [rules.Memory(0 * gradients[0], 0 * gradients[0]) for _ in stages]
+    squares = None if reference == "none" else np.zeros(rules.REFERENCE_STEPS)
+    memories = [rules.Memory(0 * gradients[0], 0 * gradients[0], squares) for _ in stages]
     for number, gradient in enumerate(gradients, 1):
-        step = rules.Step(number, 0.1, stages, eps=0.0, reference=reference, reference_steps=3)
-        used = memories[0].reference
+        step = rules.Step(number, 0.1, stages, eps=0.0)
         u, memories = rules.direction(gradient, memories, step)
-        yield np.abs(u).max(), (memories[0].v / rules.correction(betas[0][1], number)).mean(), float(used)
+        used = 0.0 if squares is None else float(rules.reference(memories[0].squares))
+        yield np.abs(u).max(), (memories[0].v / rules.correction(betas[0][1], number)).mean(), used
 
 
 gradients = st.integers(0, 2**32 - 1).map(

@@ -12,6 +12,7 @@ import torch
 from torch.nn import Parameter
 
 from equipoise import SMES, Equipoise, KAdam, StabilityWarning
+from equipoise.errors import StateDictError
 from equipoise.optim import _kernels as kernels
 from equipoise.optim import _optimizer
 from tests.conformance.table import every_case, every_class
@@ -25,7 +26,7 @@ GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "trajectories.json")
 def test_a_float64_run_follows_the_golden_trajectory(run):
     stages = len(run["betas"])
     parameter = Parameter(torch.tensor(run["param"], dtype=torch.float64))
-    fixed = {name: run[name] for name in ("eps", "weight_decay", "maximize", "reference", "reference_steps")}
+    fixed = {name: run[name] for name in ("eps", "weight_decay", "maximize", "reference")}
     optimizer = Equipoise([parameter], betas=run["betas"], stages=stages, exponent=run["exponents"][0], **fixed)
     steps = zip(run["lrs"], run["exponents"], run["grads"], run["expected"]["params"], strict=True)
     for lr, exponent, gradient, expected in steps:
@@ -68,7 +69,6 @@ DEFAULTS = {
     "exponent": 0.5,
     "stages": 1,
     "reference": "none",
-    "reference_steps": 20,
     "maximize": False,
     "kernel": "auto",
     "rounding": "nearest",
@@ -199,3 +199,30 @@ def test_the_examples_of_a_class_run(optimizer):
     examples = [each for each in found if each.examples]
     assert examples
     assert [doctest.DocTestRunner().run(each).failed for each in examples] == [0] * len(examples)
+
+
+def test_a_state_of_before_keeps_the_one_number_that_was_its_reference():
+    old = SMES(parameters())
+    for parameter in old.param_groups[0]["params"]:
+        parameter.grad = torch.ones_like(parameter)
+    old.step()
+    saved = old.state_dict()
+    for state in saved["state"].values():
+        state["reference"] = torch.tensor(0.25)
+    new = SMES(parameters())
+    new.load_state_dict(saved)
+    for _ in range(2):
+        assert all(torch.equal(state["reference"], torch.full((20,), 0.25)) for state in new.state.values())
+        for parameter in new.param_groups[0]["params"]:
+            parameter.grad = torch.ones_like(parameter)
+        new.step()
+
+
+def test_a_reference_of_another_length_is_refused():
+    old = SMES(parameters())
+    old.param_groups[0]["params"][0].grad = torch.ones_like(old.param_groups[0]["params"][0])
+    old.step()
+    saved = old.state_dict()
+    saved["state"][0]["reference"] = torch.ones(7)
+    with pytest.raises(StateDictError, match=r"reference has shape \(7,\): it must be \(20,\)"):
+        SMES(parameters()).load_state_dict(saved)

@@ -46,7 +46,7 @@ class SpreadController(Controller):
 
     Raises:
         ArgumentError: an argument outside of what is accepted; fewer than two tensors to compare; groups in which the last
-            exponent has no influence (reference "running", or 1/2 in a stage before the last).
+            exponent has no influence (1/2 in a stage before the last).
 
     Example:
         Two layers whose gradients are four decades apart:
@@ -85,9 +85,6 @@ class SpreadController(Controller):
             raise ArgumentError("groups", self.groups, accepted)
         for number in self.groups:
             group = self._group(number)
-            if group["reference"] == "running":
-                accepted = f"'none' or 'initial' in parameter group {number}: 'running' divides out what would be controlled"
-                raise ArgumentError("reference", "running", accepted)
             if _degree_before(group) == 0:
                 accepted = f"other than 1/2 before the last stage in parameter group {number}: no scale gets past it"
                 raise ArgumentError("exponent", group["exponent"], accepted)
@@ -145,7 +142,8 @@ class SpreadController(Controller):
         _, beta2 = Hyperparameters.of_group(group).betas[0]
         age = float(state["step"]) - state.get("born_exp_avg_sq", 0)
         v_hat = measured.second_moment / measured.elements / rules.correction(beta2, age)
-        return _degree_before(group) * math.log10(v_hat / float(state.get("reference", 1.0))) / 2
+        reference = float(rules.reference(state["reference"])) if "reference" in state else 1.0
+        return _degree_before(group) * math.log10(v_hat / (reference or 1.0)) / 2
 
 
 class GeneralizationController(Controller):

@@ -40,14 +40,14 @@ def hypergradient(gradient: Tensor, memory: rules.Memory, step: rules.Step) -> T
 
     Args:
         gradient: of the loss after the step, any shape.
-        memory: of the last stage after the step, of that shape; its reference is the R that the step used.
+        memory: of the last stage after the step, of that shape.
         step: that was made.
 
     Example:
         Uphill, larger updates make it worse. Here v < R, so that a larger exponent makes them larger:
 
-        >>> sgd = rules.Step(1, lr=0.1, stages=[rules.Stage(0.0, 0.0, 0.0)], reference="running")
-        >>> after = rules.Memory(torch.tensor([0.5]), torch.tensor([0.25]), 1.0)
+        >>> sgd = rules.Step(1, lr=0.1, stages=[rules.Stage(0.0, 0.0, 0.0)])
+        >>> after = rules.Memory(torch.tensor([0.5]), torch.tensor([0.25]), torch.ones(rules.REFERENCE_STEPS))
         >>> round(float(hypergradient(torch.tensor([-2.0]), after, sgd)), 4)
         0.1386
     """
@@ -68,7 +68,7 @@ def _slope_of_block(gradient: Tensor, memory: rules.Memory, step: rules.Step) ->
     precision = torch.promote_types(memory.m.dtype, torch.float32)
     v_hat = memory.v.to(precision) / rules.correction(beta2, step.number - memory.v_born)
     # Without a reference R is 1; while it is 0 no gradient was seen, every m is 0, and any other will do.
-    reference = 1.0 if step.reference == "none" else float(memory.reference) or 1.0
+    reference = 1.0 if memory.squares is None else float(rules.reference(memory.squares)) or 1.0
     inverse = rules.normalize(1.0, v_hat, exponent, step.eps, reference ** (0.5 - exponent))  # 1 / (w + eps)
     factor = torch.addcmul(inverse, inverse, inverse, value=-step.eps)  # w / (w + eps)^2
     logarithm = v_hat.clamp_min_(torch.finfo(precision).tiny).div_(reference).log_()
@@ -132,7 +132,7 @@ class HypergradientController(Controller):
         self._averages: dict[int, tuple[float, float, int]] = dict.fromkeys(self.groups, (0.0, 0.0, 0))
         """By group: both averages of its hypergradients, as its law keeps them, and how many there were."""
         self._noted: dict[int, dict[str, Any]] = {}
-        """What the step that is to be judged used: values of each group, and the R of each parameter that took part."""
+        """What the step that is to be judged used: values of each group, and which of its parameters took part."""
         self._handles = [optimizer.register_step_pre_hook(self._before)]
 
     def state_dict(self) -> dict[str, Any]:
@@ -152,16 +152,10 @@ class HypergradientController(Controller):
         self._noted = {number: self._note(number) for number in self.groups} if self.steps % self.every == 0 else {}
 
     def _note(self, number: int) -> dict[str, Any]:
-        """What the coming step uses and will not leave behind; of a parameter without a gradient None."""
+        """What the coming step uses and will not leave behind."""
         group = self._group(number)
-        key = "reference" if group["stages"] == 1 else f"reference_{group['stages']}"
-        state = self.optimizer.state
-        references = [
-            None if parameter.grad is None else float(state[parameter].get(key, 0.0) if parameter in state else 0.0)
-            for parameter in group["params"]
-        ]
         kept = {name: group[name] for name in ("betas", "eps", "exponent", "maximize")}
-        return {**kept, "lr": float(group["lr"]), "references": references}
+        return {**kept, "lr": float(group["lr"]), "moving": [parameter.grad is not None for parameter in group["params"]]}
 
     def _judge(self) -> None:
         """Every group by the step that was noted, with the gradients of now."""
@@ -171,17 +165,14 @@ class HypergradientController(Controller):
         for number in self.groups:
             group, noted = self._group(number), self._noted[number]
             step = values_for_step({**group, **noted}).step
-            for parameter, reference in zip(group["params"], noted["references"], strict=True):
+            for parameter, moving in zip(group["params"], noted["moving"], strict=True):
                 gradient = gradients[parameter]
-                if gradient is None or reference is None:  # the loss does not depend on it, or it did not move
+                if gradient is None or not moving:  # the loss does not depend on it
                     continue
                 view = View(parameter)
                 slot = make_slot(self.optimizer.state[parameter], view, group, 0, 0)
-                memory = slot.memories[-1]
-                # Without a reference before the step, its own mean served, and is what it left.
-                memory = memory._replace(reference=reference or float(memory.reference))
                 seen = view.of(sharding.aligned(gradient, parameter))
-                slopes.append(hypergradient(seen, memory, step._replace(number=slot.steps.item())).cpu())
+                slopes.append(hypergradient(seen, slot.memories[-1], step._replace(number=slot.steps.item())).cpu())
                 sources.append((number, parameter))
         here = torch.stack(slopes) if slopes else torch.zeros(0)
         whole = sharding.of_whole_tensors(here, [parameter for _, parameter in sources], lambda shards: shards.sum(0))

@@ -45,7 +45,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--stages", type=int, metavar="K", help="How many times updates are normalized, for equipoise.")
     parser.add_argument("--k", type=int, help="How many times updates are normalized, for kadam.")
     parser.add_argument(
-        "--reference", help="What second moments are measured against, for equipoise and smes: none, initial, or running."
+        "--reference", help="What second moments are measured against, for equipoise and smes: none or initial."
     )
     parser.add_argument("--json", action="store_true", help="Print one JSON object.")
     parser.set_defaults(run=_migrate)

@@ -58,7 +58,8 @@ def to_equipoise(values: Values, to: type[Optimizer], asked: Values) -> Conversi
             for suffix, stage in zip(present, stages, strict=True):
                 age, v = _ages(state, suffix)[1], state["exp_avg_sq" + suffix]
                 if "reference" + suffix not in kept and age > 0 and v.numel():
-                    kept["reference" + suffix] = _mean(v) / rules.correction(stage.beta2, age)
+                    R = _mean(v) / rules.correction(stage.beta2, age)
+                    kept["reference" + suffix] = R.expand(rules.REFERENCE_STEPS).clone()  # for good
         for suffix in suffixes(new["stages"])[len(present) :]:
             for key in ("exp_avg", "exp_avg_sq"):
                 kept[key + suffix] = torch.zeros_like(state[key])

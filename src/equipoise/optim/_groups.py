@@ -17,7 +17,7 @@ from equipoise.hyperparameters import Hyperparameters, whole_number
 from equipoise.optim._kernels import Group, refuse_unknown_kernel
 from equipoise.theory._assessment import Stability, assess_hyperparameters, rounded_towards_stability
 
-REFERENCES: tuple[rules.Reference, ...] = ("none", "initial", "running")
+REFERENCES: tuple[rules.Reference, ...] = ("none", "initial")
 ROUNDINGS = ("nearest", "stochastic")
 STATE_DTYPES = (None, torch.bfloat16)
 
@@ -40,7 +40,6 @@ def checked_stages(group: dict[str, Any]) -> tuple[rules.Stage, ...]:
     stages = Hyperparameters.of_group(group).stages
     if group["reference"] not in REFERENCES:
         raise ArgumentError("reference", group["reference"], f"one of {REFERENCES}")
-    whole_number("reference_steps", group["reference_steps"])
     if not isinstance(group["maximize"], bool):
         raise ArgumentError("maximize", group["maximize"], "True or False")
     refuse_unknown_kernel(group["kernel"])
@@ -68,8 +67,6 @@ def values_for_step(group: dict[str, Any]) -> Group:
         eps=group["eps"],
         weight_decay=group["weight_decay"],
         maximize=group["maximize"],
-        reference=group["reference"],
-        reference_steps=group["reference_steps"],
     )
     return Group(step, group["rounding"] == "stochastic", group["seed"])
 

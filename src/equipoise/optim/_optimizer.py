@@ -51,10 +51,9 @@ class Equipoise(torch.optim.Optimizer):
         weight_decay: decoupled, as in AdamW.
         exponent: p, or one per stage. 0 is SGD with an exponential moving average of gradients, 1/2 is Adam.
         stages: k, how many times the update is normalized.
-        reference: the scale R that the second moment is measured against, S = R^(1/2 - p): "none" (S = 1),
-            "running" (the mean of the previous step's second moment over the tensor) or "initial" (the same, kept from
-            `reference_steps` on).
-        reference_steps: see `reference`.
+        reference: the scale R that the second moment is measured against, S = R^(1/2 - p): "none" (S = 1) or "initial" (the
+            lower median of the mean squared gradient of a tensor over its first 20 steps with a gradient, kept from then on;
+            elements whose square is not finite count nowhere).
         maximize: ascend instead of descend.
         kernel: how the rule is executed; "auto" picks the fastest that supports the parameters.
         rounding: of bfloat16 and float16 parameters: "nearest", or "stochastic" (to one of the two neighbours, at random, so
@@ -97,7 +96,6 @@ class Equipoise(torch.optim.Optimizer):
         exponent: float | Sequence[float] = 0.5,
         stages: int = 1,
         reference: rules.Reference = "none",
-        reference_steps: int = 20,
         maximize: bool = False,
         kernel: str = AUTO,
         rounding: str = "nearest",
@@ -112,7 +110,6 @@ class Equipoise(torch.optim.Optimizer):
             "exponent": exponent,
             "stages": stages,
             "reference": reference,
-            "reference_steps": reference_steps,
             "maximize": maximize,
             "kernel": kernel,
             "rounding": rounding,
@@ -272,7 +269,6 @@ class SMES(Equipoise):
         *,
         exponent: float | Sequence[float] = 0.25,
         reference: rules.Reference = "initial",
-        reference_steps: int = 20,
         maximize: bool = False,
         kernel: str = AUTO,
         rounding: str = "nearest",
@@ -287,7 +283,6 @@ class SMES(Equipoise):
             weight_decay,
             exponent=exponent,
             reference=reference,
-            reference_steps=reference_steps,
             maximize=maximize,
             kernel=kernel,
             rounding=rounding,

@@ -132,7 +132,7 @@ class Plan:
                 gradients[index] = view.of(sharding.aligned(gradients[index], self.parameters[index]))
         parts: list[tuple[Sequence[Tensor], Tensor]] = []
         for references in self._references:
-            references.prime(gradients, groups)
+            references.remember(gradients, groups)
         for indices, batch in self._batches:
             its_own = gradients if len(self._batches) == 1 else [gradients[index] for index in indices]
             measures = None
@@ -140,8 +140,6 @@ class Plan:
                 measures = torch.empty(len(indices), len(MEASURES), dtype=torch.float64, device=its_own[0].device)
                 parts.append(([self.parameters[index] for index in indices], measures))
             batch(its_own, groups, measures)
-        for references in self._references:
-            references.agree(groups)
         return parts
 
     def _look(self) -> list[Any]:

@@ -9,9 +9,8 @@ all come to the same result to the last bit.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from math import prod
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import torch
 import torch.distributed as dist
@@ -19,7 +18,6 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
-from equipoise import rules
 from equipoise.errors import ArgumentError
 from equipoise.optim._kernels import Group, Slot, eager
 
@@ -66,6 +64,11 @@ def by_processes(parameters: Sequence[Tensor]) -> dict[Processes, list[int]]:
     return found
 
 
+def is_whole(parameter: Tensor) -> bool:
+    """Whether all of a parameter is here."""
+    return not by_processes([parameter])
+
+
 def combined(rows: Tensor, processes: Processes, combine: Callable[[Tensor], Tensor]) -> Tensor:
     """Combine what all shards have to say, on every process that holds one: a collective.
 
@@ -106,63 +109,26 @@ def first_element(parameter: Tensor) -> int:
     return before * (2 if parameter.is_complex() else 1)
 
 
-class Shard(NamedTuple):
-    """The part of a tensor with references that this process holds."""
-
-    place: int
-    """Where its parameter stands among those of the step."""
-    slot: Slot
-    share: float
-    """The share of the tensor's elements that is here, from 0 to 1."""
-
-
 class References:
-    """The reference scales of tensors that the same processes share: means over whole tensors, with one collective for all."""
+    """The reference scales of tensors that the same processes share, with one collective per stage for all of them."""
 
-    def __init__(self, processes: Processes, shards: Sequence[Shard]) -> None:
+    def __init__(self, processes: Processes, places: Sequence[int], slots: Sequence[Slot]) -> None:
         self._processes = processes
-        self._shards = shards
-        # Views of the optimizer's state, one per tensor and stage: () each, float32 or float64.
-        self._references = [memory.reference for shard in shards for memory in shard.slot.memories]
+        self._places = places
+        """Where the parameters of the slots stand among those of the step."""
+        self._slots = slots
 
-    def prime(self, gradients: Sequence[Tensor], groups: Sequence[Group]) -> None:
-        """Before a step, set those that are still 0: a kernel would take the mean over its shard for that of the tensor."""
-        if bool(torch.stack(self._references).all()):
-            return
-        shards = [shard for shard in self._shards if any(memory.reference == 0 for memory in shard.slot.memories)]
-        slots, theirs = [shard.slot for shard in shards], [gradients[shard.place] for shard in shards]
-        eager.prime(slots, theirs, groups, partial(self._whole, [shard.share for shard in shards]))
-
-    def agree(self, groups: Sequence[Group]) -> None:
-        """After a step, which left means over shards in those that are not frozen, turn these into means over the tensors."""
-        moving = [
-            (shard.share, memory.reference)
-            for shard in self._shards
-            for memory in shard.slot.memories
-            if not rules.frozen(memory, groups[shard.slot.group].step._replace(number=shard.slot.steps.item()))
-        ]
-        if moving:
-            shares, references = zip(*moving, strict=True)
-            for reference, mean in zip(references, self._whole(shares, references), strict=True):
-                reference.copy_(mean)
-
-    def _whole(self, shares: Sequence[float], means: Sequence[Tensor]) -> Sequence[Tensor]:
-        """From means over the shards here, each (), to those over the tensors, float64: the one collective."""
-        here = torch.stack(list(means)).double()
-        weights = torch.tensor(shares, dtype=torch.float64, device=here.device)
-        weighted = torch.where(weights > 0, weights * here, 0.0)  # the mean of nothing is not a number
-        return combined(weighted, self._processes, lambda shards: shards.sum(0)).unbind()
+    def remember(self, gradients: Sequence[Tensor], groups: Sequence[Group]) -> None:
+        """Before a step, bring what the scales are taken from up to date: a kernel would see its own shard alone."""
+        theirs = [gradients[place] for place in self._places]
+        eager.remember(self._slots, theirs, groups, lambda sums: combined(sums, self._processes, lambda shards: shards.sum(0)))
 
 
 def shared_references(parameters: Sequence[Tensor], slots: Sequence[Slot]) -> list[References]:
     """The references of a step on these parameters that several processes must agree on, by the processes."""
     found: list[References] = []
     for processes, indices in by_processes(parameters).items():
-        shards = [
-            Shard(index, slots[index], local(parameters[index]).numel() / max(parameters[index].numel(), 1))
-            for index in indices
-            if isinstance(slots[index].memories[0].reference, Tensor)
-        ]
-        if shards:
-            found.append(References(processes, shards))
+        places = [index for index in indices if slots[index].memories[0].squares is not None]
+        if places:
+            found.append(References(processes, places, [slots[place] for place in places]))
     return found

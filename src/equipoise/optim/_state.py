@@ -29,6 +29,7 @@ class View:
 
     def __init__(self, parameter: Tensor) -> None:
         self.sharded = isinstance(parameter, DTensor)
+        self.whole = sharding.is_whole(parameter)
         self.complex = parameter.is_complex()
         self.order: list[int] | None = None
         seen = self.of(parameter)
@@ -100,7 +101,7 @@ def prepare_state(
         precision = _moment_dtype(parameter, None).to_real()
         kept = state.get(key)
         if kept is None or kept.dtype != precision:
-            state[key] = torch.zeros((), dtype=precision, device=parameter.device)
+            state[key] = torch.zeros(rules.REFERENCE_STEPS, dtype=precision, device=parameter.device)
             if kept is not None:
                 state[key].copy_(kept)
     return ["step", *moments, *references]
@@ -121,13 +122,13 @@ def make_slot(state: dict[str, Tensor], view: View, group: dict[str, Any], numbe
         rules.Memory(
             view.of(state["exp_avg" + suffix]),
             view.of(state["exp_avg_sq" + suffix]),
-            state["reference" + suffix] if referenced else 0.0,
+            state["reference" + suffix] if referenced else None,
             state.get("born_exp_avg" + suffix, 0),  # only an average that began in mid-run, or was taken over, has one
             state.get("born_exp_avg_sq" + suffix, 0),
         )
         for suffix in suffixes(group["stages"])
     ]
-    return Slot(view.theta, memories, state["step"], number, position, view.offset)
+    return Slot(view.theta, memories, state["step"], number, position, view.offset, referenced and view.whole)
 
 
 def as_real(tensor: Tensor) -> Tensor:
@@ -204,8 +205,11 @@ def copied_value(key: str, value: Any, parameter: Tensor, state_dtype: torch.dty
     if not isinstance(value, Tensor):
         return value
     if key.startswith("reference"):
+        if value.shape not in ((), (rules.REFERENCE_STEPS,)):
+            raise StateDictError(f"{key} has shape {tuple(value.shape)}: it must be {(rules.REFERENCE_STEPS,)}")
         precision = _moment_dtype(parameter, None).to_real()
-        return torch.empty_like(value, dtype=precision, device=parameter.device).copy_(value)
+        # One number, as earlier versions kept it, is what all the steps to come would have had.
+        return torch.empty(rules.REFERENCE_STEPS, dtype=precision, device=parameter.device).copy_(value)
     if value.shape != parameter.shape:
         raise StateDictError(
             f"{key} has shape {tuple(value.shape)} and its parameter {tuple(parameter.shape)}: they must be equal; the state"

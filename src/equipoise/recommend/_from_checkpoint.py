@@ -142,4 +142,4 @@ def _mean_squares(state: dict[str, Any], key: str, betas: Pair) -> tuple[NDArray
 def _reference(state: dict[str, Any], reference: rules.Reference) -> float | None:
     if reference == "none":
         return 1.0
-    return math.sqrt(float(state["reference"])) if "reference" in state else None
+    return math.sqrt(float(rules.reference(state["reference"]))) if "reference" in state else None

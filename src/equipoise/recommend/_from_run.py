@@ -12,12 +12,9 @@ from equipoise.errors import UnusableInputError
 from equipoise.monitor._measuring.readings import Reading, TensorReading
 from equipoise.monitor._recording.run_file import RunInfo
 from equipoise.recommend._evidence import Evidence, GroupSettings, LayerGradients, NumberName, Snapshot, compared
-from equipoise.rules import Reference
+from equipoise.rules import REFERENCE_STEPS, Reference
 from equipoise.theory._invariance import noise_update
 from equipoise.watch import records
-
-REFERENCE_STEPS = 20
-"""The step at which the reference "initial" is taken, unless an optimizer says otherwise."""
 
 SNAPSHOTS = 32
 """So many readings are enough."""

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from equipoise import rules
 from equipoise.hyperparameters import parse_betas
 from equipoise.optim._optimizer import Equipoise
 from equipoise.optim._state import as_real
 from equipoise.recommend._evidence import TAIL, GroupSettings, LayerGradients, Snapshot, compared, coordinate_range
-from equipoise.rules import Reference
 from equipoise.theory._exponent import noise_ratio
 
 Array = NDArray[np.float64]
@@ -41,9 +41,8 @@ class GradientAverages:
         names: of parameters.
     """
 
-    def __init__(self, optimizer: Equipoise, steps: int, reference: Reference, names: Mapping[Tensor, str]) -> None:
+    def __init__(self, optimizer: Equipoise, steps: int, reference: rules.Reference, names: Mapping[Tensor, str]) -> None:
         self._optimizer, self._steps, self._reference, self._names = optimizer, steps, reference, names
-        self._first_stretch: int = optimizer.defaults["reference_steps"]
         self.step = 0
         self.snapshots: list[Snapshot] = []
         self.groups = [GroupSettings(parse_betas(group["betas"], 1)[0], float(group["lr"])) for group in optimizer.param_groups]
@@ -61,7 +60,7 @@ class GradientAverages:
     @property
     def complete(self) -> bool:
         """Whether more than the first stretch was seen."""
-        return self._stretch_began > self._first_stretch
+        return self._stretch_began > rules.REFERENCE_STEPS
 
     def end(self) -> None:
         """Count what was seen after the last whole stretch, if it is enough."""
@@ -77,7 +76,7 @@ class GradientAverages:
                     if parameter not in self._sums:
                         self._sums[parameter] = _GradientSums(gradient)
                     self._sums[parameter].add(gradient)
-        whole = self.step == self._first_stretch or self.step - self._stretch_began == STRETCH
+        whole = self.step == rules.REFERENCE_STEPS or self.step - self._stretch_began == STRETCH
         if self.step == self._steps or (whole and self.diverged):
             raise EnoughStepsError
         if whole:
@@ -96,7 +95,11 @@ class GradientAverages:
             self._steps_with_gradient[parameter] = self._steps_with_gradient.get(parameter, 0) + sums.count
             name = f"{index} {self._names.get(parameter, '')}".rstrip()
             shape = tuple(parameter.shape)
-            reference = 1.0 if self._reference == "none" else float(self._optimizer.state[parameter]["reference"]) ** 0.5
+            reference = (
+                1.0
+                if self._reference == "none"
+                else float(rules.reference(self._optimizer.state[parameter]["reference"])) ** 0.5
+            )
             count, total, squares = (each.numpy(force=True).ravel() for each in (sums.count, sums.gradients, sums.squares))
             scale = math.sqrt(float(squares.mean()) / steps)
             if first:

@@ -6,8 +6,8 @@ A larger exponent equalises: layers whose gradients vanish or explode, and coord
 alike, which fits. It equalises noise with signal too, which costs. Both happen at the same rate, by powers of v^p, so that the
 exponent can be chosen by what is to be equalised and what is to be kept.
 
-Everything here is at eps = 0 and without a reference. The references "running" and "initial" divide out the scale of a
-whole tensor ("initial": as it was at that step); what is said of layers then holds for the coordinates of one tensor.
+Everything here is at eps = 0 and without a reference. The reference "initial" divides out the scale that a whole
+tensor had in its first steps; what is said of layers then holds for the coordinates of one tensor.
 
 Source: Zhang and Liu, arXiv 2405.18498 (the balance, in words and experiments); the formulas are derived here.
 """

@@ -1,7 +1,7 @@
 """Optimizers in continuous time: the flow that the update rule follows as its learning rate falls, to first and second order.
 
 The equation is stated in ``_flow_equations.py``. Here it is solved, and compared with the update rule itself. Only the
-reference "none" is covered: the others hold a mean over the tensor from one step before, or freeze it.
+reference "none" is covered: "initial" holds a number of the whole tensor, which moves in the first steps.
 """
 
 from __future__ import annotations

@@ -31,7 +31,6 @@ int main(void)
         for (size_t g = 0; g < sizeof values / sizeof *values; g++) {
             Tensor tensors[TENSORS];
             Memory memories[TENSORS * STAGES];
-            uint8_t unseen[TENSORS];
             int64_t chunks = 0;
             for (int64_t i = 0; i < TENSORS; i++) {
                 int64_t count = counts[i % SIZES];
@@ -41,27 +40,29 @@ int main(void)
                     .theta = filled(count, type[0], 1), .gradient = filled(count, type[1], values[g]), .step = filled(1, FLOAT32, 0),
                     .theta_type = type[0], .gradient_type = type[1], .moments_type = type[2], .count = count,
                     .first_chunk = chunks, .first_memory = i * STAGES, .group = i % 2, .position = i, .offset = 7,
+                    .remembers = 1,
                 };
                 chunks += (count + CHUNK - 1) / CHUNK;
                 for (int64_t s = 0; s < STAGES; s++)
-                    memories[i * STAGES + s] = (Memory){filled(count, type[2], 0), filled(count, type[2], 0), filled(1, precision, -0.5)};
+                    memories[i * STAGES + s] = (Memory){filled(count, type[2], 0), filled(count, type[2], 0), filled(REFERENCE_STEPS, precision, 0)};
             }
             Stage stages[2 * STAGES] = {{0.9, 0.999, exponents[e]}, {0.9, 0.99, exponents[e]}, {0.5, 0.9, exponents[e]}, {0, 0, 0.5}};
-            Group groups[2] = {{.lr = 1e-3, .eps = 1e-8, .weight_decay = 0.1, .stages = STAGES, .maximize = 1, .initial = 1,
-                                .reference_steps = 2},
+            Group groups[2] = {{.lr = 1e-3, .eps = 1e-8, .weight_decay = 0.1, .stages = STAGES, .maximize = 1},
                                {.lr = 1e-3, .stages = STAGES, .first_stage = STAGES, .stochastic = 1, .seed = INT64_MAX}};
             Sums *sums = malloc((size_t)(chunks * STAGES) * sizeof *sums), *telemetry = malloc(TENSORS * sizeof *telemetry);
+            Squares *found = malloc((size_t)chunks * sizeof *found);
             for (int step = 0; step < 3; step++) {
-                equipoise_unseen(tensors, memories, groups, TENSORS, unseen);
+                if (equipoise_moving(tensors, memories, groups, TENSORS))
+                    equipoise_remember(tensors, memories, stages, groups, TENSORS, chunks, STAGES, 2, found);
                 equipoise_step(tensors, memories, stages, groups, TENSORS, chunks, STAGES, 2, sums, telemetry);
                 equipoise_step(tensors, memories, stages, groups, TENSORS, chunks, STAGES, 2, NULL, NULL);
             }
             for (int64_t i = 0; i < TENSORS; i++) {
                 free(tensors[i].theta), free((void *)tensors[i].gradient), free(tensors[i].step);
                 for (int64_t s = 0; s < STAGES; s++)
-                    free(memories[i * STAGES + s].m), free(memories[i * STAGES + s].v), free(memories[i * STAGES + s].reference);
+                    free(memories[i * STAGES + s].m), free(memories[i * STAGES + s].v), free(memories[i * STAGES + s].squares);
             }
-            free(sums), free(telemetry);
+            free(sums), free(telemetry), free(found);
         }
     puts("clean");
     return 0;

@@ -46,7 +46,7 @@ def test_it_compiles_once_whatever_changes_from_step_to_step_and_from_shape_to_s
     apply = torch.compile(eager.apply, dynamic=True, fullgraph=True, backend=count)
     monkeypatch.setattr(compiled, "compiled_apply", lambda: apply)
     shapes = [(5,), (2, 3), (7, 2, 2), (4096,)]
-    arguments = {"reference": "initial", "reference_steps": 3, "stages": 2}
+    arguments = {"reference": "initial", "stages": 2}
     train(optimizers("compiled", shapes, **arguments), 7)
     assert len(graphs) == 1
     train(optimizers("compiled", [(), (1, 1)], **arguments), 3)
@@ -57,7 +57,7 @@ def test_it_compiles_once_whatever_changes_from_step_to_step_and_from_shape_to_s
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # inside of torch's own compiler
 def test_generated_code_takes_the_steps_of_the_eager_kernel():
     torch.compiler.reset()
-    arguments = {"reference": "running", "stages": 2, "state_dtype": torch.bfloat16}
+    arguments = {"reference": "initial", "stages": 2, "state_dtype": torch.bfloat16}
     found, measures = {}, {}
     for kernel in ("compiled", "eager"):
         optimizer = optimizers(kernel, [(5,), (300, 7)], **arguments)

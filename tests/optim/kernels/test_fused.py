@@ -50,7 +50,7 @@ def test_the_number_of_threads_changes_no_bit():
         for count in (1, 2, 3):
             torch.set_num_threads(count)
             params = [torch.nn.Parameter(torch.ones(size)) for size in (5, 3 * cpu.CHUNK, 20_000)]
-            found.append(train(SMES(params, exponent=0.3, reference="running")))
+            found.append(train(SMES(params, exponent=0.3, reference="initial")))
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(one, other) for others in found[1:] for one, other in zip(found[0], others, strict=True))

@@ -67,7 +67,7 @@ class TensorColumns:
     alike: NDArray[np.bool_]
     """Whether all averages of all stages have that age."""
     references: Floats
-    """The reference scale R of the first stage in the step; 0 where there was none before it."""
+    """The reference scale R of the first stage in the step; 0 where there is none yet."""
     norm_ratios: Floats
     """See :class:`~equipoise.monitor._measuring.readings.TensorReading`."""
 
@@ -120,9 +120,7 @@ def update_bounds(tensors: TensorColumns, second_moment: Floats, given: GroupVal
     if exponent == 0.5:
         bounds = max_update(*given.hyperparameters.betas[-1], 0.5, tensors.ages)
     elif not others and exponent < 0.5:
-        # Where nothing was measured before, the mean of this step is the reference, or there was no gradient.
-        reference = np.where(tensors.references > 0, tensors.references, np.where(second_moment > 0, second_moment, 1.0))
-        scale = reference ** (0.5 - exponent) if given.referenced else 1.0
+        scale = np.where(tensors.references > 0, tensors.references, 1.0) ** (0.5 - exponent) if given.referenced else 1.0
         largest = tensors.elements * (second_moment + UNDERFLOW / (1 - given.hyperparameters.betas[0][1]) ** 2)
         bounds = max_update(*given.hyperparameters.betas[0], 0.5, tensors.ages) * largest ** (0.5 - exponent) / scale
     elif 0.5 in others and not given.referenced:

@@ -24,6 +24,7 @@ from equipoise.optim._kernels import MEASURES
 from equipoise.optim._optimizer import Equipoise
 from equipoise.optim._state import suffixes
 from equipoise.optim._telemetry import Parts, Telemetry, elements_of
+from equipoise.rules import REFERENCE_STEPS, reference
 from equipoise.theory._region import Floats
 
 PARAMETER, UPDATE = MEASURES.index("parameter"), MEASURES.index("update")
@@ -39,18 +40,6 @@ class StateBeforeStep:
             {**group, "lr": torch.as_tensor(group["lr"], dtype=torch.float64).detach().clone()}
             for group in optimizer.param_groups
         ]
-        self.referenced: list[int] = []
-        """The parameters with a reference scale that a bound depends on, each by its identity."""
-        references: dict[torch.device, list[Tensor]] = {}
-        for group in optimizer.param_groups:
-            if group["reference"] != "none" and group["stages"] == 1:
-                for parameter in group["params"]:
-                    reference = optimizer.state.get(parameter, {}).get("reference")  # [] would make a state
-                    if reference is not None:
-                        references.setdefault(reference.device, []).append(reference)
-                        self.referenced.append(id(parameter))
-        self.references = [torch.stack(theirs) for theirs in references.values()]
-        """The reference scales before the step, one tensor for each device."""
 
 
 class StepMeasurer:
@@ -115,11 +104,13 @@ class StepMeasurer:
         parameters = [parameter for some, _ in parts for parameter in some]
         states = [self._optimizer.state[parameter] for parameter in parameters]
         rates = [group["lr"] for group in before.groups]
-        beside = [*rates, *(state["step"] for state in states), *before.references]
+        referenced = [row for row, state in enumerate(states) if "reference" in state]
+        beside = [*rates, *(state["step"] for state in states), *(states[row]["reference"] for row in referenced)]
         device = self._optimizer.param_groups[0]["params"][0].device
         measured, numbers, metrics = gather(parts, beside, means, device)
         lrs, steps, known = np.split(numbers, [len(rates), len(rates) + len(states)])
-        references = dict(zip(before.referenced, known.tolist(), strict=True))
+        squares = known.reshape(-1, REFERENCE_STEPS)
+        references = dict(zip(referenced, map(float, map(reference, squares)), strict=True))
 
         names = [self.places[parameter][0] for parameter in parameters]
         members: list[list[int]] = [[] for _ in before.groups]  # the rows of `measured` that belong to each group
@@ -136,7 +127,7 @@ class StepMeasurer:
                 elements=np.array([elements_of(parameters[row]) for row in rows], dtype=np.float64),
                 ages=steps[rows] - born[:, 1],
                 alike=(born == born[:, :1]).all(axis=1),
-                references=np.array([references.get(id(parameters[row]), 0.0) for row in rows]),
+                references=np.array([references.get(row, 0.0) for row in rows]),
                 norm_ratios=np.array([self._norm_ratio(names[row], measured[row], given, steps[row]) for row in rows]),
             )
             readings = tensor_readings(measured[rows], columns, given)

@@ -21,17 +21,22 @@ def refusal(*_: object) -> None:
 def prepare(slots: Sequence[Slot]) -> Batch:
     """Steps on these slots."""
     # Parameters and moments as (elements,), in the same memory wherever it has no gaps.
-    return partial(_execute, slots, [_flat(slot.theta) for slot in slots], [_flat_memories(slot) for slot in slots])
+    remembering = [index for index, slot in enumerate(slots) if slot.remembers]
+    return partial(
+        _execute, slots, remembering, [_flat(slot.theta) for slot in slots], [_flat_memories(slot) for slot in slots]
+    )
 
 
 def _execute(
     slots: Sequence[Slot],
+    remembering: Sequence[int],
     thetas: Sequence[Tensor],
     memories: Sequence[Sequence[rules.Memory]],
     gradients: Sequence[Tensor],
     groups: Sequence[Group],
     measures: Tensor | None,
 ) -> None:
+    eager.remember([slots[index] for index in remembering], [gradients[index] for index in remembering], groups)
     for index, (slot, theta, gradient) in enumerate(zip(slots, thetas, gradients, strict=True)):
         slot.steps.add_(1)
         if not slot.theta.numel():
@@ -41,12 +46,9 @@ def _execute(
         if not slot.theta.is_contiguous():
             theta.copy_(slot.theta.reshape(-1))
         step, keys = eager.numbered(slot, groups[slot.group])
-        references, found = compiled_apply()(
+        found = compiled_apply()(
             theta, _flat(gradient), memories[index], _as_tensors(step), _keys(keys, theta.device), measures is not None
         )
-        if step.reference != "none":
-            for memory, reference in zip(slot.memories, references, strict=True):
-                memory.reference.copy_(reference)
         if measures is not None and found is not None:
             measures[index] = found
         if not slot.theta.is_contiguous():
@@ -79,7 +81,6 @@ def _as_tensors(step: rules.Step) -> rules.Step:
         stages=[rules.Stage(*map(_tensor, stage)) for stage in step.stages],
         eps=_tensor(step.eps),
         weight_decay=_tensor(step.weight_decay),
-        reference_steps=_tensor(step.reference_steps),
     )
 
 
@@ -93,6 +94,6 @@ def _keys(keys: Sequence[Key | None], device: torch.device) -> list[Key | None]:
 
 
 @cache
-def compiled_apply() -> Callable[..., tuple[list[Tensor], Tensor | None]]:
+def compiled_apply() -> Callable[..., Tensor | None]:
     """The graph, which torch compiles for every kind of tensor that it is called with."""
     return torch.compile(eager.apply, dynamic=True, fullgraph=True)  # pyright: ignore[reportUnknownMemberType]

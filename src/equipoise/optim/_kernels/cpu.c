@@ -12,6 +12,7 @@
 
 #define CHUNK 2048
 #define BLOCK 256
+#define REFERENCE_STEPS 20 /* of rules.py */
 #define INLINE static inline __attribute__((always_inline))
 
 #if defined(__x86_64__) && defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__)
@@ -38,11 +39,12 @@ typedef struct {
     int64_t first_memory;                            /* index in memories[] of its first stage */
     int64_t group;                                   /* index in groups[] */
     int64_t position, offset; /* which parameter, and its first element here, to the generator of random numbers */
+    int64_t remembers;        /* whether it has squares, and these are brought up to date here */
 } Tensor;
 
 typedef struct {
     void *m, *v;            /* [count], contiguous, of moments_type; written */
-    void *reference;        /* [1], float or double, as the tensor is computed; NULL without a reference */
+    void *squares;          /* [REFERENCE_STEPS], ascending, float or double, as the tensor is computed; NULL without a reference */
     int64_t m_born, v_born; /* steps before them: bias corrections go by age */
 } Memory;
 
@@ -50,10 +52,9 @@ typedef struct {
     double beta1, beta2, exponent;
 } Stage;
 
-/* One parameter group. `initial`: the reference stops moving at `reference_steps`. */
 typedef struct {
     double lr, eps, weight_decay;
-    int64_t stages, first_stage, maximize, initial, reference_steps, stochastic, seed;
+    int64_t stages, first_stage, maximize, stochastic, seed;
 } Group;
 
 /* Over some elements, in the order of MEASURES in slot.py: sums of g^2, u^2, theta^2 and v, max |u|, and how many g are 0, and
@@ -61,6 +62,11 @@ typedef struct {
 typedef struct {
     double input, output, theta, second, largest, zeros, nonfinite;
 } Sums;
+
+/* Of the squares that are finite: their sum, and how many. */
+typedef struct {
+    double total, count;
+} Squares;
 
 INLINE float float_of(uint32_t bits)
 {
@@ -300,54 +306,129 @@ CLONES static void chunk_double(const Tensor *tensor, const Memory *memories, co
     }
 }
 
-/* Marks in unseen[count] the tensors that have a reference which is still 0, because no gradient was seen; returns how many. */
-int64_t equipoise_unseen(const Tensor *tensors, const Memory *memories, const Group *groups, int64_t count, uint8_t *unseen)
+/* What stage s of a chunk gets in the coming step: its squares. Nothing but them is written. */
+CLONES static Squares look_float(const Tensor *tensor, const Memory *memories, const Pass_float *passes, int64_t s, int64_t start,
+                                 int64_t count)
 {
-    int64_t found = 0;
-    for (int64_t index = 0; index < count; index++) {
-        const Tensor *tensor = &tensors[index];
-        unseen[index] = 0;
-        for (int64_t s = 0; s < groups[tensor->group].stages; s++) {
-            const void *reference = memories[tensor->first_memory + s].reference;
-            if (reference && (tensor->theta_type == FLOAT64 ? *(const double *)reference : *(const float *)reference) == 0)
-                unseen[index] = 1;
+    Squares found = {0};
+    float x[BLOCK], m[BLOCK], v[BLOCK];
+    for (int64_t at = start, size; at < start + count; at += size) {
+        size = start + count - at;
+        size = size > BLOCK ? BLOCK : size;
+        const float *from = as_float(tensor->gradient, at, size, tensor->gradient_type, x);
+        for (int64_t i = 0; i < s; i++) {
+            memmove(m, as_float(memories[i].m, at, size, tensor->moments_type, m), size * sizeof(float));
+            memmove(v, as_float(memories[i].v, at, size, tensor->moments_type, v), size * sizeof(float));
+            run_float(from, x, m, v, size, &passes[i], NULL);
+            from = x;
         }
-        found += unseen[index];
+        add_squares_float(from, size, &found);
     }
     return found;
 }
 
-/* Adds up what the chunks of a tensor measured, sums[chunks][most]: its telemetry, and its references for the next step. */
-static void conclude(const Tensor *tensor, const Memory *memories, const Stage *stages, const Group *group, int64_t most,
-                     int64_t chunks, double t, const Sums *sums, Sums *telemetry)
+CLONES static Squares look_double(const Tensor *tensor, const Memory *memories, const Pass_double *passes, int64_t s,
+                                  int64_t start, int64_t count)
 {
-    for (int64_t s = 0; s < group->stages; s++) {
-        Sums total = {0};
-        for (int64_t chunk = 0; chunk < chunks; chunk++) {
-            Sums part = sums[chunk * most + s];
-            total.input += part.input, total.output += part.output, total.theta += part.theta, total.second += part.second;
-            total.zeros += part.zeros, total.nonfinite += part.nonfinite;
-            total.largest = part.largest <= total.largest || total.largest != total.largest ? total.largest : part.largest;
+    Squares found = {0};
+    double x[CHUNK], m[CHUNK], v[CHUNK];
+    const double *from = (const double *)tensor->gradient + start;
+    for (int64_t i = 0; i < s; i++) {
+        memcpy(m, (const double *)memories[i].m + start, count * sizeof(double));
+        memcpy(v, (const double *)memories[i].v + start, count * sizeof(double));
+        run_double(from, x, m, v, count, &passes[i], NULL);
+        from = x;
+    }
+    add_squares_double(from, count, &found);
+    return found;
+}
+
+static int takes_more(const Tensor *tensor, const Memory *memory)
+{
+    return tensor->theta_type == FLOAT64 ? *(const double *)memory->squares == 0 : *(const float *)memory->squares == 0;
+}
+
+/* How many of tensors[count] have squares that take some more. */
+int64_t equipoise_moving(const Tensor *tensors, const Memory *memories, const Group *groups, int64_t count)
+{
+    int64_t found = 0;
+    for (int64_t index = 0; index < count; index++) {
+        const Tensor *tensor = &tensors[index];
+        int moves = 0;
+        for (int64_t s = 0; tensor->remembers && s < groups[tensor->group].stages; s++)
+            moves |= takes_more(tensor, &memories[tensor->first_memory + s]);
+        found += moves;
+    }
+    return found;
+}
+
+/* Brings the squares of all tensors[count] up to date with the coming step: one stage after the other, because what a stage gets
+   depends on the scale of those before. `found` is scratch memory, [chunks]; the other arguments are those of equipoise_step. */
+void equipoise_remember(const Tensor *tensors, const Memory *memories, const Stage *stages, const Group *groups, int64_t count,
+                        int64_t chunks, int64_t most, int64_t threads, Squares *found)
+{
+    for (int64_t s = 0; s < most; s++) {
+#pragma omp parallel num_threads(threads) if (chunks > 1)
+        {
+            Pass_float passes_float[most];
+            Pass_double passes_double[most];
+            int64_t index = 0, prepared = -1;
+#pragma omp for schedule(static)
+            for (int64_t chunk = 0; chunk < chunks; chunk++) {
+                while (index + 1 < count && tensors[index + 1].first_chunk <= chunk)
+                    index++;
+                const Tensor *tensor = &tensors[index];
+                const Memory *own = &memories[tensor->first_memory];
+                const Group *group = &groups[tensor->group];
+                if (!tensor->remembers || s >= group->stages || !takes_more(tensor, &own[s]))
+                    continue;
+                int64_t start = (chunk - tensor->first_chunk) * CHUNK;
+                int64_t length = tensor->count - start < CHUNK ? tensor->count - start : CHUNK;
+                for (int64_t i = 0; i < s && prepared != index; i++) {
+                    if (tensor->theta_type == FLOAT64)
+                        passes_double[i] = make_pass_double(&stages[group->first_stage + i], &own[i], *tensor->step + 1, group, i);
+                    else
+                        passes_float[i] = make_pass_float(&stages[group->first_stage + i], &own[i], *tensor->step + 1, group, i);
+                }
+                prepared = index;
+                found[chunk] = tensor->theta_type == FLOAT64 ? look_double(tensor, own, passes_double, s, start, length)
+                                                             : look_float(tensor, own, passes_float, s, start, length);
+            }
         }
-        if (telemetry && s == 0)
-            *telemetry = total;
-        if (telemetry && s == group->stages - 1)
-            telemetry->output = total.output, telemetry->theta = total.theta, telemetry->largest = total.largest;
-        void *reference = memories[s].reference;
-        double age = t - (double)memories[s].v_born;
-        if (!reference || !chunks || (group->initial && age >= (double)group->reference_steps))
-            continue;
-        double mean = total.second / ((double)tensor->count * (1 - pow(stages[s].beta2, age)));
-        if (tensor->theta_type == FLOAT64)
-            *(double *)reference = mean;
-        else
-            *(float *)reference = (float)mean;
+        for (int64_t index = 0; index < count; index++) {
+            const Tensor *tensor = &tensors[index];
+            const Memory *memory = &memories[tensor->first_memory + s];
+            if (!tensor->remembers || s >= groups[tensor->group].stages || !takes_more(tensor, memory))
+                continue;
+            Squares sum = {0};
+            for (int64_t chunk = 0; chunk < (tensor->count + CHUNK - 1) / CHUNK; chunk++) {
+                sum.total += found[tensor->first_chunk + chunk].total;
+                sum.count += found[tensor->first_chunk + chunk].count;
+            }
+            if (tensor->theta_type == FLOAT64)
+                remember_double(memory->squares, sum);
+            else
+                remember_float(memory->squares, sum);
+        }
     }
 }
 
+/* Adds up what the chunks of a tensor measured, sums[chunks][most]. */
+static Sums conclude(int64_t stages, int64_t most, int64_t chunks, const Sums *sums)
+{
+    Sums first = {0}, last = {0};
+    for (int64_t chunk = 0; chunk < chunks; chunk++) {
+        Sums here = sums[chunk * most], end = sums[chunk * most + stages - 1];
+        first.input += here.input, first.second += here.second, first.zeros += here.zeros, first.nonfinite += here.nonfinite;
+        last.output += end.output, last.theta += end.theta;
+        last.largest = end.largest <= last.largest || last.largest != last.largest ? last.largest : end.largest;
+    }
+    return (Sums){first.input, last.output, last.theta, first.second, last.largest, first.zeros, first.nonfinite};
+}
+
 /* One step for all tensors[count]. `memories` and `stages` hold those of all tensors and of all groups one after the other.
-   `most` is the largest number of stages. `sums` is [chunks][most], scratch memory, NULL if nothing is to be measured and no tensor
-   has a reference; `telemetry` is [count], written, or NULL. */
+   `most` is the largest number of stages. `sums` is [chunks][most], scratch memory, and `telemetry` [count], written: both NULL
+   if nothing is to be measured. */
 void equipoise_step(const Tensor *tensors, const Memory *memories, const Stage *stages, const Group *groups, int64_t count,
                     int64_t chunks, int64_t most, int64_t threads, Sums *sums, Sums *telemetry)
 {
@@ -389,12 +470,9 @@ void equipoise_step(const Tensor *tensors, const Memory *memories, const Stage *
     }
     for (int64_t index = 0; index < count; index++) {
         const Tensor *tensor = &tensors[index];
-        double t = *tensor->step += 1;
-        if (sums) {
-            const Group *group = &groups[tensor->group];
-            conclude(tensor, &memories[tensor->first_memory], &stages[group->first_stage], group, most,
-                     (tensor->count + CHUNK - 1) / CHUNK, t, &sums[tensor->first_chunk * most],
-                     telemetry ? &telemetry[index] : NULL);
-        }
+        *tensor->step += 1;
+        if (telemetry)
+            telemetry[index] = conclude(groups[tensor->group].stages, most, (tensor->count + CHUNK - 1) / CHUNK,
+                                        &sums[tensor->first_chunk * most]);
     }
 }

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equipoise.optim._kernels import eager
 from equipoise.optim._kernels.slot import MEASURES, Batch, Group, Slot
 
 CHUNK = 2048
@@ -27,16 +26,16 @@ CHUNK = 2048
 TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3}
 """How cpu.c numbers the types."""
 
-# The structures of cpu.c, field by field, all of 8 bytes: theta, gradient, step, m, v and reference are addresses.
+# The structures of cpu.c, field by field, all of 8 bytes: theta, gradient, step, m, v and squares are addresses.
 TENSOR = np.dtype(
     [(name, np.int64) for name in ("theta", "gradient", "step", "theta_type", "gradient_type", "moments_type", "count")]
-    + [(name, np.int64) for name in ("first_chunk", "first_memory", "group", "position", "offset")]
+    + [(name, np.int64) for name in ("first_chunk", "first_memory", "group", "position", "offset", "remembers")]
 )
-MEMORY = np.dtype([(name, np.int64) for name in ("m", "v", "reference", "m_born", "v_born")])
+MEMORY = np.dtype([(name, np.int64) for name in ("m", "v", "squares", "m_born", "v_born")])
 STAGE = np.dtype([(name, np.float64) for name in ("beta1", "beta2", "exponent")])
 GROUP = np.dtype(
     [(name, np.float64) for name in ("lr", "eps", "weight_decay")]
-    + [(name, np.int64) for name in ("stages", "first_stage", "maximize", "initial", "reference_steps", "stochastic", "seed")]
+    + [(name, np.int64) for name in ("stages", "first_stage", "maximize", "stochastic", "seed")]
 )
 
 
@@ -55,8 +54,9 @@ def library() -> ctypes.CDLL | None:
             return None
         pointer, number = ctypes.c_void_p, ctypes.c_int64
         compiled.equipoise_step.argtypes = [pointer] * 4 + [number] * 4 + [pointer] * 2
-        compiled.equipoise_unseen.argtypes = [pointer] * 3 + [number, pointer]
-        compiled.equipoise_unseen.restype = number
+        compiled.equipoise_moving.argtypes = [pointer] * 3 + [number]
+        compiled.equipoise_moving.restype = number
+        compiled.equipoise_remember.argtypes = [pointer] * 4 + [number] * 4 + [pointer]
         return compiled
     log.warning(
         "the fused CPU kernel was not compiled, for want of a C compiler with OpenMP when equipoise was installed: steps on the"
@@ -91,7 +91,7 @@ class _Batch:
         self.changed = [slot.theta for slot in slots]
         self.dtypes = [theta.dtype for theta in self.thetas]
         self.most = max(len(slot.memories) for slot in slots)
-        self.referenced = any(isinstance(memory.reference, Tensor) for slot in slots for memory in slot.memories)
+        self.remembers = any(slot.remembers for slot in slots)
 
         # Addresses stay valid while `slots` and `thetas`, kept here, hold the tensors, and while nobody moves their memory.
         counts = np.array([theta.numel() for theta in self.thetas])  # (slots,), as are chunks and stages
@@ -107,15 +107,13 @@ class _Batch:
         self.tensors["count"] = counts
         self.tensors["first_chunk"] = np.cumsum(chunks) - chunks
         self.tensors["first_memory"] = np.cumsum(stages) - stages
-        for name in ("group", "position", "offset"):
+        for name in ("group", "position", "offset", "remembers"):
             self.tensors[name] = [getattr(slot, name) for slot in slots]
         self.memories = np.zeros(stages.sum(), MEMORY)  # the stages of the first slot, then those of the second, ...
         kept = [memory for slot in slots for memory in slot.memories]
         for name in ("m", "v"):
             self.memories[name] = [getattr(memory, name).data_ptr() for memory in kept]
-        self.memories["reference"] = [
-            memory.reference.data_ptr() if isinstance(memory.reference, Tensor) else 0 for memory in kept
-        ]
+        self.memories["squares"] = [0 if memory.squares is None else memory.squares.data_ptr() for memory in kept]
         for name in ("m_born", "v_born"):
             self.memories[name] = [getattr(memory, name) for memory in kept]
 
@@ -132,27 +130,19 @@ class _Batch:
             count = len(step.stages)
             row["lr"], row["eps"], row["weight_decay"] = step.lr, step.eps, step.weight_decay
             row["stages"], row["first_stage"], row["maximize"] = count, first, step.maximize
-            row["initial"], row["reference_steps"] = step.reference == "initial", step.reference_steps
             row["stochastic"], row["seed"] = stochastic, seed
             first += count
 
         compiled = library()
         assert compiled is not None  # refusal() said so before
-        tensors, memories, each = self.tensors.ctypes.data, self.memories.ctypes.data, given.ctypes.data
-        if self.referenced:
-            unseen = np.empty(len(self.slots), np.bool_)
-            if compiled.equipoise_unseen(tensors, memories, each, len(self.slots), unseen.ctypes.data):
-                for slot, gradient, new in zip(self.slots, gradients, unseen.tolist(), strict=True):
-                    if new and slot.theta.numel():
-                        eager.prime([slot], [gradient], groups)
-        sums = None
-        if self.referenced or measures is not None:
-            sums = np.empty((self.chunks, self.most, len(MEASURES)))  # float64; cpu.c fills all that it reads
-        compiled.equipoise_step(
-            *(tensors, memories, stages.ctypes.data, each),
-            *(len(self.slots), self.chunks, self.most, torch.get_num_threads()),
-            *(None if sums is None else sums.ctypes.data, None if measures is None else measures.data_ptr()),
-        )
+        tables = [table.ctypes.data for table in (self.tensors, self.memories, stages, given)]
+        sizes = len(self.slots), self.chunks, self.most, torch.get_num_threads()
+        if self.remembers and compiled.equipoise_moving(tables[0], tables[1], tables[3], len(self.slots)):
+            found = np.empty((self.chunks, 2))  # float64; cpu.c fills all that it reads, as of sums
+            compiled.equipoise_remember(*tables, *sizes, found.ctypes.data)
+        sums = None if measures is None else np.empty((self.chunks, self.most, len(MEASURES)))
+        addresses = (None, None) if sums is None or measures is None else (sums.ctypes.data, measures.data_ptr())
+        compiled.equipoise_step(*tables, *sizes, *addresses)
         for index in self.gappy:
             self.slots[index].theta.copy_(self.thetas[index])
         torch.autograd.graph.increment_version(self.changed)  # autograd did not see them change

@@ -15,6 +15,9 @@ from equipoise.optim._kernels.slot import Batch, Group, Slot
 BLOCK = 1 << 16
 """Elements that go through all operations before the next ones do: their temporaries stay in cache."""
 
+SUMMED = 1 << 14
+"""The same where squares are summed: few enough for one thread, so that the sum does not depend on how many there are."""
+
 
 def refusal(*_: object) -> None:
     """It takes every parameter."""
@@ -22,7 +25,7 @@ def refusal(*_: object) -> None:
 
 def prepare(slots: Sequence[Slot]) -> Batch:
     """Steps on these slots."""
-    return partial(_execute, slots)
+    return partial(_execute, slots, [index for index, slot in enumerate(slots) if slot.remembers])
 
 
 def apply(
@@ -32,34 +35,44 @@ def apply(
     step: rules.Step,
     keys: Sequence[Key | None],
     measured: bool,
-) -> tuple[list[Tensor], Tensor | None]:
-    """One step of the update rule, in float32 or better; in place, except for the references.
+) -> Tensor | None:
+    """One step of the update rule, in float32 or better, in place.
 
     Args:
         theta: the parameter, any shape and dtype; written to.
         gradient: of the shape of theta, any dtype; only read.
-        memories: one per stage; m and v have the shape of theta and are written to, references are () and only read.
+        memories: one per stage; m and v have the shape of theta and are written to, squares, up to this step, are only read.
         step: its numbers may be tensors of one element.
         keys: stages + 1 of them, for the random numbers that round the parameter (None: to nearest) and each stage's moments.
-        measured: whether to return the measures of :data:`~equipoise.optim._kernels.slot.MEASURES`.
+        measured: whether to return the measures.
 
     Returns:
-        The references for the next step, (stages,) tensors of shape (), and the measures: (MEASURES,), float64.
+        The measures of :data:`~equipoise.optim._kernels.slot.MEASURES`: (MEASURES,), float64.
     """
     precision = torch.promote_types(memories[0].m.dtype, torch.float32)
-    exact = [memory._replace(m=memory.m.to(precision), v=memory.v.to(precision)) for memory in memories]
-    u, kept = rules.direction(gradient.to(precision), exact, step)
+    u = _input(gradient, precision, step)
+    kept: list[rules.Memory] = []
+    for memory, stage in zip(memories, step.stages, strict=True):
+        u, new = rules.apply_stage(u, _exact(memory, precision), stage, step)
+        kept.append(new)
     moved = rules.move(theta.to(precision), u, step)
     _write(theta, moved, keys[0])
     for old, new, key in zip(memories, kept, keys[1:], strict=True):
         _write(old.m, new.m, key)
         _write(old.v, new.v, key, shift=16)
-    measures = None
-    if measured:
-        sums = [each.square().sum() for each in (gradient.to(precision), u, moved)]
-        counts = [(gradient == 0).sum(), (~gradient.isfinite()).sum()]
-        measures = torch.stack([each.double() for each in (*sums, kept[0].v.sum(), u.abs().max(), *counts)])
-    return [memory.reference for memory in kept], measures
+    if not measured:
+        return None
+    sums = [each.square().sum() for each in (gradient.to(precision), u, moved)]
+    counts = [(gradient == 0).sum(), (~gradient.isfinite()).sum()]
+    return torch.stack([each.double() for each in (*sums, kept[0].v.sum(), u.abs().max(), *counts)])
+
+
+def _input(gradient: Tensor, precision: torch.dtype, step: rules.Step) -> Tensor:
+    return -gradient.to(precision) if step.maximize else gradient.to(precision)
+
+
+def _exact(memory: rules.Memory, precision: torch.dtype) -> rules.Memory:
+    return memory._replace(m=memory.m.to(precision), v=memory.v.to(precision))
 
 
 def numbered(slot: Slot, group: Group) -> tuple[rules.Step, list[Key | None]]:
@@ -69,80 +82,86 @@ def numbered(slot: Slot, group: Group) -> tuple[rules.Step, list[Key | None]]:
     return group.step._replace(number=number), [keys[0] if group.stochastic else None, *keys[1:]]
 
 
-def prime(
+def remember(
     slots: Sequence[Slot],
     gradients: Sequence[Tensor],
     groups: Sequence[Group],
-    agree: Callable[[list[Tensor]], Sequence[Tensor]] = list,
+    combine: Callable[[Tensor], Tensor] = lambda sums: sums,
 ) -> None:
-    """Set the references that are still 0 to the means that the coming step will find; change nothing else.
+    """Bring what the reference scales are taken from up to date with the coming step; change nothing else.
 
-    One stage after the other, because the update of each has the scale of its reference.
+    One stage after the other, because what a stage gets depends on the scale of those before.
 
     Args:
-        slots: those to look at.
+        slots: some with a reference scale, on one device.
         gradients: of the slots.
         groups: of the step.
-        agree: makes of the means over the slots, one for each, those over the tensors that they are shards of.
+        combine: makes of sums of squares and their counts over the slots, (slots, 2), those over the tensors that they are
+            shards of.
     """
-    for stage in range(max(len(slot.memories) for slot in slots)):
-        # Slots with fewer stages repeat their last one, which changes nothing any more.
-        means = [_mean(slot, gradient, groups[slot.group], stage) for slot, gradient in zip(slots, gradients, strict=True)]
-        for slot, mean in zip(slots, agree(means), strict=True):
-            reference: Tensor = slot.memories[min(stage, len(slot.memories) - 1)].reference
-            if reference == 0:
-                reference.copy_(mean)
+    smallest = [torch.stack([memory.squares[0] for memory in slot.memories]).min() for slot in slots]
+    takes_more = torch.stack(smallest) == 0 if smallest else torch.empty(0)
+    moving = [pair for pair, more in zip(zip(slots, gradients, strict=True), takes_more.cpu(), strict=True) if more]
+    for stage in range(max((len(slot.memories) for slot, _ in moving), default=0)):
+        having = [(slot, gradient) for slot, gradient in moving if stage < len(slot.memories)]
+        sums = combine(torch.stack([_squares(slot, gradient, groups[slot.group], stage) for slot, gradient in having]))
+        for (slot, _), (total, count) in zip(having, sums, strict=True):
+            squares: Tensor = slot.memories[stage].squares
+            squares.copy_(rules.remembered(squares, rules.mean_square(total, count)))
 
 
-def _mean(slot: Slot, gradient: Tensor, group: Group, stage: int) -> Tensor:
-    """The mean of a stage's v_hat that the coming step will find, (), while the stage's reference is 0."""
+def _squares(slot: Slot, gradient: Tensor, group: Group, stage: int) -> Tensor:
+    """The sum of the finite squares of what a stage gets in the coming step, and how many they are: (2,), float64."""
     step = group.step._replace(number=int(slot.steps.item()) + 1)
-    precision = slot.memories[0].reference.dtype
-    memories = [memory._replace(m=memory.m.to(precision), v=memory.v.to(precision)) for memory in slot.memories]
-    _, kept = rules.direction(gradient.to(precision), memories, step)
-    return kept[min(stage, len(kept) - 1)].reference
+    precision = slot.memories[0].squares.dtype
+    found = torch.zeros(2, dtype=torch.float64, device=gradient.device)
+    for block, piece in _blocks(
+        slot._replace(theta=slot.memories[0].m), gradient, SUMMED
+    ):  # m has no gaps, and theta is not read
+        x = _input(piece, precision, step)
+        for memory, before in zip(block.memories[:stage], step.stages, strict=False):
+            x, _ = rules.apply_stage(x, _exact(memory, precision), before, step)
+        found += torch.stack([each.double() for each in rules.finite_squares(x)])
+    return found
 
 
-def _execute(slots: Sequence[Slot], gradients: Sequence[Tensor], groups: Sequence[Group], measures: Tensor | None) -> None:
+def _execute(
+    slots: Sequence[Slot],
+    remembering: Sequence[int],
+    gradients: Sequence[Tensor],
+    groups: Sequence[Group],
+    measures: Tensor | None,
+) -> None:
+    remember([slots[index] for index in remembering], [gradients[index] for index in remembering], groups)
     for index, (slot, gradient) in enumerate(zip(slots, gradients, strict=True)):
+        slot.steps.add_(1)
         row = None if measures is None else measures[index].zero_()
         if slot.theta.numel():
-            _step(slot, gradient, groups, row)
-        else:  # its mean, as a reference, is not a number
-            slot.steps.add_(1)
+            _step(slot, gradient, groups[slot.group], row)
 
 
-def _step(slot: Slot, gradient: Tensor, groups: Sequence[Group], measures: Tensor | None) -> None:
-    group = groups[slot.group]
-    referenced = group.step.reference != "none"
-    if referenced and any(memory.reference == 0 for memory in slot.memories):
-        prime([slot], [gradient], groups)
-    slot.steps.add_(1)
-    means = [torch.zeros_like(memory.reference) for memory in slot.memories if referenced]
-    for block, piece in _blocks(slot, gradient):
+def _step(slot: Slot, gradient: Tensor, group: Group, measures: Tensor | None) -> None:
+    seen = slot._replace(theta=slot.theta.contiguous())  # a copy where memory has gaps
+    for block, piece in _blocks(seen, gradient, BLOCK):
         step, keys = numbered(block, group)
-        found, part = apply(block.theta, piece, block.memories, step, keys, measures is not None)
-        for mean, new in zip(means, found, strict=False):
-            mean += block.theta.numel() / slot.theta.numel() * new
+        part = apply(block.theta, piece, block.memories, step, keys, measures is not None)
         if measures is not None and part is not None:
             largest = torch.maximum(measures[4], part[4])
             measures += part
             measures[4] = largest
-    step = group.step._replace(number=int(slot.steps.item()))
-    for memory, mean in zip(slot.memories, means, strict=False):
-        if not rules.frozen(memory, step):
-            memory.reference.copy_(mean)
+    if seen.theta is not slot.theta:
+        slot.theta.copy_(seen.theta)
 
 
-def _blocks(slot: Slot, gradient: Tensor) -> Iterator[tuple[Slot, Tensor]]:
-    """Cut the slot and its gradient into views of BLOCK elements; where memory has gaps, yield both whole."""
-    if slot.theta.numel() <= BLOCK or not slot.theta.is_contiguous():
+def _blocks(slot: Slot, gradient: Tensor, size: int) -> Iterator[tuple[Slot, Tensor]]:
+    """Cut a slot, whose memory has no gaps, and its gradient into views of so many elements."""
+    if slot.theta.numel() <= size:
         yield slot, gradient
         return
     theta, flat = slot.theta.view(-1), gradient.reshape(-1)
     moments = [(memory, memory.m.view(-1), memory.v.view(-1)) for memory in slot.memories]
-    for start in range(0, theta.numel(), BLOCK):
-        piece = slice(start, start + BLOCK)
+    for start in range(0, theta.numel(), size):
+        piece = slice(start, start + size)
         memories = [memory._replace(m=m[piece], v=v[piece]) for memory, m, v in moments]
         yield slot._replace(theta=theta[piece], memories=memories, offset=slot.offset + start), flat[piece]
 

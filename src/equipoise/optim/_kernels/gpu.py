@@ -10,7 +10,6 @@ With TRITON_INTERPRET=1 in the environment Triton runs on the CPU, slowly: that 
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -37,10 +36,11 @@ PUT = 32
 
 # The tables of gpu_device.py.
 TENSOR = np.dtype(
-    [(name, np.int64) for name in ("theta", "step", "count", "blocks", "first_block", "position", "offset", "measures")]
+    [(name, np.int64) for name in ("theta", "step", "count", "blocks", "first_block", "position", "offset")]
+    + [(name, np.int64) for name in ("remembers", "measures")]
 )
-MEMORY = np.dtype([(name, np.int64) for name in ("m", "v", "reference", "m_born", "v_born")])
-GROUP, STAGE, NUMBERS, STAGE_NUMBERS = 6, 3, 3, 10
+MEMORY = np.dtype([(name, np.int64) for name in ("m", "v", "squares", "m_born", "v_born")])
+GROUP, STAGE, NUMBERS, STAGE_NUMBERS = 5, 3, 3, 10
 
 _of_graphs: list[Tensor] = []
 """The tables that CUDA graphs were captured with: nothing tells when the last of those graphs is gone."""
@@ -117,7 +117,8 @@ class _Launch:
         self.indices, self.slots, self.group = indices, slots, first.group
         self.device, self.dtype, self.stages = first.theta.device, first.theta.dtype, len(first.memories)
         self.precision = torch.float64 if self.dtype is torch.float64 else torch.float32
-        self.referenced = isinstance(first.memories[0].reference, Tensor)
+        self.referenced = first.memories[0].squares is not None
+        self.remembers = any(slot.remembers for slot in slots)
 
         rows = np.zeros(len(slots), [("tensor", TENSOR), ("memories", MEMORY, (self.stages,))])
         counts = np.array([slot.theta.numel() for slot in slots])
@@ -129,8 +130,9 @@ class _Launch:
         tensors["count"], tensors["blocks"], tensors["first_block"] = counts, blocks, np.cumsum(blocks) - blocks
         tensors["position"] = [slot.position for slot in slots]
         tensors["offset"] = [slot.offset for slot in slots]
+        tensors["remembers"] = [slot.remembers for slot in slots]
         tensors["measures"] = [index * len(MEASURES) for index in indices]
-        for name in ("m", "v", "reference") if self.referenced else ("m", "v"):
+        for name in ("m", "v", "squares") if self.referenced else ("m", "v"):
             memories[name] = [[getattr(memory, name).data_ptr() for memory in slot.memories] for slot in slots]
         for name in ("m_born", "v_born"):
             memories[name] = [[getattr(memory, name) for memory in slot.memories] for slot in slots]
@@ -168,12 +170,12 @@ class _Launch:
             "MOMENTS_TYPE": TYPES[self.slots[0].memories[0].m.dtype],
             "ALIGNED": self.aligned and not any(address % 16 for address in addresses),
         }
-        if self.referenced:
+        if self.remembers:
             for stage in range(self.stages):
                 tables = self.tensors, given, self.numbers, count
-                code.prime[count,](*tables, **kind, **types, THROUGH=stage + 1, BLOCK=4096, num_warps=8)
-        measured = self.referenced or measures is not None
-        sums = torch.empty(self.stages + 6 if measured else 0, self.blocks, dtype=torch.float64, device=self.device)
+                code.remember[count,](*tables, **kind, **types, THROUGH=stage + 1, BLOCK=4096, num_warps=8)
+        measured = measures is not None
+        sums = torch.empty(len(MEASURES) if measured else 0, self.blocks, dtype=torch.float64, device=self.device)
         code.step[self.blocks,](
             *(self.tensors, self.owners, given, self.numbers, self.keys, sums),
             **kind,
@@ -184,20 +186,13 @@ class _Launch:
             BLOCK=BLOCK,
         )
         if measured:
-            code.conclude[count,](
-                *(self.tensors, given, self.numbers, sums, sums if measures is None else measures, count, self.blocks),
-                **kind,
-                REFERENCED=self.referenced,
-                MEASURED=measures is not None,
-                CHUNK=1024,
-            )
+            code.conclude[count,](self.tensors, sums, measures, self.blocks, STAGES=self.stages, CHUNK=1024)
 
     def _give(self, addresses: list[int], group: Group) -> Tensor:
         """Bring `given`, the table of what changes between steps, up to date, and return the one that this step is to read."""
         step = group.step
-        last = step.reference_steps - 1 if step.reference == "initial" else math.inf
         lr = 0.0 if isinstance(step.lr, Tensor) else step.lr
-        numbers = [lr, step.weight_decay, step.eps, -1.0 if step.maximize else 1.0, last]
+        numbers = [lr, step.weight_decay, step.eps, -1.0 if step.maximize else 1.0]
         numbers += [number for stage in step.stages for number in stage]
         values = [*addresses, group.seed, *np.array(numbers, np.float64).view(np.int64).tolist()]
         values += [0] * (len(self.given) - len(values))

@@ -4,9 +4,10 @@ A step of the tensors of one launch is
 
 - ``put``: what changed of the gradients' addresses and of the hyperparameters goes into ``given``;
 - ``begin``: counts the step, and computes in double what is the same for all elements of a tensor, its ``numbers``;
-- ``prime``: where there are references, for one stage after the other: finds those that are still 0;
+- ``remember``: where there are references, for one stage after the other: the mean square of what the stage gets, in the first
+  steps with a gradient;
 - ``step``: every element, read once and written once; the blocks of all tensors side by side;
-- ``conclude``: where it was measured: telemetry, and the references for the next step, from the sums over blocks.
+- ``conclude``: where it was measured: telemetry, from the sums over blocks.
 
 Nothing here is compiled anew for another value, and nothing asks the host, so that a CUDA graph can hold a step. Every sum is
 taken in a fixed order. Python runs these functions only where TRITON_INTERPRET=1 is set.
@@ -37,14 +38,17 @@ from equipoise.optim._kernels.gpu_stage import (
     write_at_random,
 )
 
-THETA, STEP, COUNT, BLOCKS, FIRST_BLOCK, POSITION, OFFSET, MEASURES, TENSOR = (tl.constexpr(place) for place in range(9))
-M, V, REFERENCE, M_BORN, V_BORN, MEMORY = (tl.constexpr(place) for place in range(6))
+THETA, STEP, COUNT, BLOCKS, FIRST_BLOCK, POSITION, OFFSET, REMEMBERS, MEASURES, TENSOR = (tl.constexpr(i) for i in range(10))
+M, V, SQUARES, M_BORN, V_BORN, MEMORY = (tl.constexpr(place) for place in range(6))
 """A row of ``tensors``, int64: TENSOR values of the tensor, then MEMORY of each stage."""
 
-SEED, LR, WEIGHT_DECAY, EPS, SIGN, LAST, GROUP = (tl.constexpr(place) for place in range(7))
+SEED, LR, WEIGHT_DECAY, EPS, SIGN, GROUP = (tl.constexpr(place) for place in range(6))
 BETA1, BETA2, EXPONENT, STAGE = (tl.constexpr(place) for place in range(4))
-"""``given``, int64: the addresses of the gradients, GROUP values of the group, then STAGE of each stage; doubles but the seed.
-LAST is the last step that changes a reference."""
+"""``given``, int64: the addresses of the gradients, GROUP values of the group, then STAGE of each stage: doubles,
+except for the seed."""
+
+REFERENCE_STEPS = tl.constexpr(20)
+"""As in rules.py."""
 
 FACTOR, KEEP, RATE, NUMBERS = (tl.constexpr(place) for place in range(4))
 """A row of ``numbers``, float or double: NUMBERS of the tensor, then STAGE_NUMBERS of each stage."""
@@ -71,10 +75,15 @@ def double(place):
 
 
 @triton.jit
-def scale_of(reference, exponent):
-    """R^(1/2 - p); 1 while R is 0: no gradient was seen, and every m is 0."""
-    seen = tl.where(exponent == 0.5, 1.0, tl.where(reference == 0.0, 1.0, reference.to(tl.float64)))
-    return tl.exp2((0.5 - exponent) * tl.log2(seen))
+def scale_of(squares, mask, exponent):
+    """R^(1/2 - p), given where the squares of tensors begin: R is the lower median of those that are not 0."""
+    seen = tl.where(tl.load(squares, mask=mask, other=0.0) > 0.0, 1, 0)
+    for place in tl.static_range(1, REFERENCE_STEPS):
+        seen += tl.where(tl.load(squares + place, mask=mask, other=0.0) > 0.0, 1, 0)
+    reference = tl.load(squares + (REFERENCE_STEPS - 1 - seen // 2), mask=mask, other=1.0)
+    # 1 while R is 0: no gradient was seen, and every m is 0.
+    base = tl.where(exponent == 0.5, 1.0, tl.where(reference == 0.0, 1.0, reference.to(tl.float64)))
+    return tl.exp2((0.5 - exponent) * tl.log2(base))
 
 
 @triton.jit(do_not_specialize=["count"])
@@ -132,43 +141,53 @@ def begin(
         tl.store(place + HIGH, high, mask=mask)
         tl.store(place + LOW, size - high, mask=mask)
         if REFERENCED:
-            references = tl.load(row + TENSOR + s * MEMORY + REFERENCE, mask=mask, other=0).to(tl.pointer_type(REAL))
-            tl.store(place + SCALE, scale_of(tl.load(references, mask=mask, other=1.0), exponent), mask=mask)
+            squares = tl.load(row + TENSOR + s * MEMORY + SQUARES, mask=mask, other=0).to(tl.pointer_type(REAL))
+            tl.store(place + SCALE, scale_of(squares, mask, exponent), mask=mask)
         else:
             tl.store(place + SCALE, 1.0, mask=mask)
 
 
 @triton.jit(do_not_specialize=["count"])
-def prime(
+def remember(
     tensors, given, numbers, count,
     STAGES: tl.constexpr, THROUGH: tl.constexpr, POWERS: tl.constexpr, REAL: tl.constexpr,
     GRADIENT_TYPE: tl.constexpr, MOMENTS_TYPE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
-    """The reference of stage THROUGH - 1, while it is 0: the mean of v_hat that this step will find. One program per tensor."""
+    """Bring the squares of stage THROUGH - 1, while they take some more, and its scale up to date. One program per tensor."""
     index = tl.program_id(0)
     row = tensors + index * (TENSOR + STAGES * MEMORY)
     elements = tl.load(row + COUNT)
-    reference = tl.load(row + TENSOR + (THROUGH - 1) * MEMORY + REFERENCE).to(tl.pointer_type(REAL))
-    if (elements > 0) & (tl.load(reference) == 0.0):
+    squares = tl.load(row + TENSOR + (THROUGH - 1) * MEMORY + SQUARES).to(tl.pointer_type(REAL))
+    if (tl.load(row + REMEMBERS) == 1) & (tl.load(squares) == 0.0):
         out = numbers + index * (NUMBERS + STAGES * STAGE_NUMBERS)
         gradient = tl.load(given + index)
         offsets = tl.arange(0, BLOCK)
-        total = tl.full((), 0.0, tl.float64)
+        found = tl.full((), 0.0, tl.float64)
+        counted = tl.full((), 0, tl.int64)
         for start in range(0, elements, BLOCK):
             mask = start + offsets < elements
             x = read(pointer(gradient, start, GRADIENT_TYPE, ALIGNED), offsets, mask, GRADIENT_TYPE).to(REAL)
             x = tl.load(out + FACTOR) * x
-            second = x
-            for s in tl.static_range(THROUGH):
+            for s in tl.static_range(THROUGH - 1):
                 memory = row + TENSOR + s * MEMORY
                 m = read(pointer(tl.load(memory + M), start, MOMENTS_TYPE, ALIGNED), offsets, mask, MOMENTS_TYPE)
                 v = read(pointer(tl.load(memory + V), start, MOMENTS_TYPE, ALIGNED), offsets, mask, MOMENTS_TYPE)
-                _, second, x = advance(x, m, v, out + NUMBERS + s * STAGE_NUMBERS, (POWERS >> (3 * s)) & 7)
-            total += tl.sum(second).to(tl.float64)
-        place = out + NUMBERS + (THROUGH - 1) * STAGE_NUMBERS
-        mean = (total * tl.load(place + C2).to(tl.float64) / elements.to(tl.float64)).to(REAL)
-        tl.store(reference, mean)
-        tl.store(place + SCALE, scale_of(mean, double(given + count + GROUP + (THROUGH - 1) * STAGE + EXPONENT)))
+                _, _, x = advance(x, m, v, out + NUMBERS + s * STAGE_NUMBERS, (POWERS >> (3 * s)) & 7)
+            square = x * x
+            finite = mask & (square < float("inf"))
+            found += tl.sum(tl.where(finite, square.to(tl.float64), 0.0))
+            counted += tl.sum(finite.to(tl.int64))
+        mean = (found / tl.maximum(counted, 1).to(tl.float64)).to(REAL)
+        if (mean > 0.0) & (mean < float("inf")):  # it takes the place of the 0 below all others
+            places = tl.arange(0, 32)
+            there = places < REFERENCE_STEPS
+            kept = tl.load(squares + places, mask=there, other=0.0)
+            above = tl.load(squares + places + 1, mask=places < REFERENCE_STEPS - 1, other=float("inf"))
+            tl.debug_barrier()  # all is read before any is written
+            tl.store(squares + places, tl.where(above < mean, above, tl.where(kept > mean, kept, mean)), mask=there)
+            tl.debug_barrier()
+            exponent = double(given + count + GROUP + (THROUGH - 1) * STAGE + EXPONENT)
+            tl.store(out + NUMBERS + (THROUGH - 1) * STAGE_NUMBERS + SCALE, scale_of(squares, True, exponent))
 
 
 @triton.jit
@@ -180,8 +199,8 @@ def step_block(
 ):  # fmt: skip
     """One block of one tensor: moments, parameter, and sums.
 
-    ``sums`` gets, one row after the other: the sum of v of each stage, of g^2, u^2 and theta^2, max |u|, the number of zeros,
-    and the number of gradients that are not finite.
+    ``sums`` gets, one row after the other: the sums of g^2, u^2, theta^2 and the first stage's v, max |u|, and the numbers of
+    gradients that are 0, and that are not finite.
     """
     offsets = tl.arange(0, BLOCK)
     element = (tl.load(row + OFFSET) + start + offsets).to(tl.uint32)
@@ -204,8 +223,8 @@ def step_block(
         else:
             write(m_start, offsets, mask, first, MOMENTS_TYPE)
             write(v_start, offsets, mask, second, MOMENTS_TYPE)
-        if MEASURED:
-            tl.store(sums + s * stride, tl.sum(second))
+        if MEASURED and s == 0:
+            tl.store(sums + 3 * stride, tl.sum(second))
     moved = theta * tl.load(out + KEEP) - tl.load(out + RATE) * u
     if STOCHASTIC:
         random = random_bits(tl.load(keys).to(tl.uint64, bitcast=True), element)
@@ -213,13 +232,12 @@ def step_block(
     else:
         write(to, offsets, mask, moved, THETA_TYPE)
     if MEASURED:
-        place = sums + STAGES * stride
-        tl.store(place, tl.sum(g * g))
-        tl.store(place + stride, tl.sum(u * u))
-        tl.store(place + 2 * stride, tl.sum(moved * moved))
-        tl.store(place + 3 * stride, tl.max(tl.abs(u)))
-        tl.store(place + 4 * stride, tl.sum((mask & (g == 0.0)).to(tl.int32)))
-        tl.store(place + 5 * stride, tl.sum((~(tl.abs(g) < float("inf"))).to(tl.int32)))
+        tl.store(sums, tl.sum(g * g))
+        tl.store(sums + stride, tl.sum(u * u))
+        tl.store(sums + 2 * stride, tl.sum(moved * moved))
+        tl.store(sums + 4 * stride, tl.max(tl.abs(u)))
+        tl.store(sums + 5 * stride, tl.sum((mask & (g == 0.0)).to(tl.int32)))
+        tl.store(sums + 6 * stride, tl.sum((~(tl.abs(g) < float("inf"))).to(tl.int32)))
 
 
 @triton.jit
@@ -273,35 +291,16 @@ def largest(sums, count, CHUNK: tl.constexpr):
     return tl.max(found)
 
 
-@triton.jit(do_not_specialize=["count", "stride"])
-def conclude(
-    tensors, given, numbers, sums, measures, count, stride,
-    STAGES: tl.constexpr, REFERENCED: tl.constexpr, MEASURED: tl.constexpr, REAL: tl.constexpr, CHUNK: tl.constexpr
-):  # fmt: skip
-    """The sums over one tensor: its references for the next step, and its telemetry."""
-    index = tl.program_id(0)
-    row = tensors + index * (TENSOR + STAGES * MEMORY)
+@triton.jit(do_not_specialize=["stride"])
+def conclude(tensors, sums, measures, stride, STAGES: tl.constexpr, CHUNK: tl.constexpr):
+    """The sums over one tensor: its telemetry."""
+    row = tensors + tl.program_id(0) * (TENSOR + STAGES * MEMORY)
     blocks = tl.load(row + BLOCKS)
     first = sums + tl.load(row + FIRST_BLOCK)
-    if REFERENCED:
-        number = tl.load(tl.load(row + STEP).to(tl.pointer_type(tl.float32))).to(tl.int64)
-        last = double(given + count + LAST)
-        elements = tl.load(row + COUNT).to(tl.float64)
-        for s in tl.static_range(STAGES):
-            age = number - tl.load(row + TENSOR + s * MEMORY + V_BORN)
-            if (blocks > 0) & (age.to(tl.float64) <= last):
-                correction = tl.load(numbers + index * (NUMBERS + STAGES * STAGE_NUMBERS) + NUMBERS + s * STAGE_NUMBERS + C2)
-                reference = tl.load(row + TENSOR + s * MEMORY + REFERENCE).to(tl.pointer_type(REAL))
-                tl.store(reference, total(first + s * stride, blocks, CHUNK) * correction.to(tl.float64) / elements)
-    if MEASURED:
-        measure = measures + tl.load(row + MEASURES)
-        place = first + STAGES * stride
-        update = total(place + stride, blocks, CHUNK)
-        size = largest(place + 3 * stride, blocks, CHUNK)
-        tl.store(measure, total(place, blocks, CHUNK))
-        tl.store(measure + 1, update)
-        tl.store(measure + 2, total(place + 2 * stride, blocks, CHUNK))
-        tl.store(measure + 3, total(first, blocks, CHUNK))
-        tl.store(measure + 4, tl.where(update == update, size, update))  # a maximum may have passed over a NaN
-        tl.store(measure + 5, total(place + 4 * stride, blocks, CHUNK))
-        tl.store(measure + 6, total(place + 5 * stride, blocks, CHUNK))
+    measure = measures + tl.load(row + MEASURES)
+    for place in tl.static_range(7):
+        if place != 4:
+            tl.store(measure + place, total(first + place * stride, blocks, CHUNK))
+    update = total(first + stride, blocks, CHUNK)
+    size = largest(first + 4 * stride, blocks, CHUNK)
+    tl.store(measure + 4, tl.where(update == update, size, update))  # a maximum may have passed over a NaN

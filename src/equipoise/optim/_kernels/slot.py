@@ -20,7 +20,7 @@ class Slot(NamedTuple):
     theta: Tensor
     """The parameter: any shape; float32, float64, bfloat16 or float16."""
     memories: list[rules.Memory]
-    """One per stage. m and v: the shape of theta, all of one dtype; reference: (), of the dtype that it is computed in."""
+    """One per stage. m and v: the shape of theta, all of one dtype; squares: of the dtype that the slot is computed in."""
     steps: Tensor
     """Steps so far: (), float32; a kernel adds 1."""
     group: int
@@ -29,6 +29,9 @@ class Slot(NamedTuple):
     """The place of the parameter in its optimizer, which seeds the random numbers that round it."""
     offset: int = 0
     """How many elements lie before it, where it is one shard of a larger tensor."""
+    remembers: bool = False
+    """Whether the kernel brings the squares of its memories up to date: there is a reference scale, and all of the tensor is
+    here. Where several processes hold its shards, this is done before the kernel sees it."""
 
 
 class Group(NamedTuple):

@@ -89,9 +89,44 @@ INLINE void NAME(run)(const REAL *from, REAL *to, REAL *m, REAL *v, int64_t coun
 #undef VARIANT
 }
 
+/* Adds those of x[count], in the given order. */
+INLINE void NAME(add_squares)(const REAL *x, int64_t count, Squares *found)
+{
+    double total = 0, counted = 0;
+#pragma omp simd reduction(+ : total, counted)
+    for (int64_t i = 0; i < count; i++) {
+        REAL square = x[i] * x[i];
+        int finite = square <= LARGEST; /* not for NaN */
+        total += finite ? (double)square : 0;
+        counted += (double)finite;
+    }
+    found->total += total, found->count += counted;
+}
+
+/* Puts a mean square into squares[REFERENCE_STEPS], whose smallest is 0, unless it is 0 itself or not finite. */
+static void NAME(remember)(REAL *squares, Squares found)
+{
+    REAL mean = (REAL)(found.total / found.count);
+    if (!(mean > 0 && mean <= LARGEST)) /* also where nothing was counted */
+        return;
+    int64_t place = 0;
+    for (; place + 1 < REFERENCE_STEPS && squares[place + 1] < mean; place++)
+        squares[place] = squares[place + 1];
+    squares[place] = mean;
+}
+
+/* R of the reference scale: the lower median of the squares that are not 0; 0 while no gradient was seen. */
+static double NAME(reference)(const REAL *squares)
+{
+    int64_t seen = 0;
+    for (int64_t i = 0; i < REFERENCE_STEPS; i++)
+        seen += squares[i] > 0;
+    return (double)squares[REFERENCE_STEPS - 1 - seen / 2];
+}
+
 static NAME(Pass) NAME(make_pass)(const Stage *stage, const Memory *memory, double t, const Group *group, int64_t index)
 {
-    double p = stage->exponent, size = fabs(p), R = memory->reference ? (double)*(const REAL *)memory->reference : 1;
+    double p = stage->exponent, size = fabs(p), R = memory->squares ? NAME(reference)(memory->squares) : 1;
     double m_age = t - (double)memory->m_born, v_age = t - (double)memory->v_born;
     float high = leading_bits((float)size);
     return (NAME(Pass)){
