@@ -5,6 +5,7 @@
 # make docs: the site, into docs/_build/html.
 # make bench: the cost of a step against torch.   make bench-gpu: the same on a GPU.
 # make evidence: controllers and fixed exponents against AdamW and SGD, on the tasks of the package.
+# make calibrate: how often a study calls a difference where there is none, by simulation, in a minute.
 # make reproduce: every claim of the two papers and of our own theory, with a verdict.   make reproduce-quick: the same, smaller, in five minutes.
 # All make .venv first and install into it; running them again reuses it. Paths are relative: spaces in the folder's name are fine.
 
@@ -18,13 +19,13 @@ DEVELOPMENT := .venv/.development
 SOURCES := pyproject.toml constraints.txt setup.py src/equipoise/optim/_kernels/cpu.c src/equipoise/optim/_kernels/stage.h
 
 # The tests that answer at once. The others train, draw pages, start processes or compile, as a few in these files do too.
-SLOW := compiled or traces_into_one_graph or studies_without_differences
+SLOW := compiled or traces_into_one_graph or calibration
 QUICK := tests/test_package.py tests/test_project.py tests/test_rules.py tests/check/test_sources.py tests/cli \
 	tests/optim/test_optimizer.py tests/conformance/test_errors.py tests/conformance/test_identities.py \
-	tests/study/test_spec.py tests/study/test_statistics.py tests/study/test_store.py \
+	tests/study/test_spec.py tests/study/statistics tests/study/test_store.py \
 	tests/theory/test_assessment.py tests/theory/test_region.py tests/theory/test_stages.py
 
-.PHONY: study quick quick-test test test-large wheel test-wheel docs bench bench-gpu evidence reproduce reproduce-quick
+.PHONY: study quick quick-test test test-large wheel test-wheel docs bench bench-gpu evidence calibrate reproduce reproduce-quick
 .PHONY: install lint style types clean
 
 study: $(STUDY)
@@ -88,6 +89,9 @@ bench-gpu: $(DEVELOPMENT)
 
 evidence: $(DEVELOPMENT)
 	$(RUN) benchmarks/evidence.py
+
+calibrate: $(DEVELOPMENT)
+	$(RUN) benchmarks/calibration.py
 
 reproduce: $(DEVELOPMENT)
 	$(RUN) -m reproductions

@@ -27,6 +27,16 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f": did you mean {close[0]!r}?" if close else ""
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "seed"), counted(2000, "seed")
+        ('1 seed', '2,000 seeds')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def printable(text: str, most: int = 200) -> str:
     r"""Text from a file, as it may be printed in a terminal: on one line, and at most so many characters long.
 

@@ -83,7 +83,7 @@ def test_a_signal_lets_running_trials_finish_and_the_last_line_says_how_to_conti
 
 
 def test_a_second_ctrl_c_ends_running_trials_and_keeps_what_was_finished(write_study, executed):
-    process, path = start_slow(write_study, executed, pause=1000, begun=2)
+    process, _ = start_slow(write_study, executed, pause=1000, begun=2)
     process.send_signal(signal.SIGINT)
     while "running trials may finish" not in process.stderr.readline():
         pass

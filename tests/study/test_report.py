@@ -16,7 +16,7 @@ from equipoise.hyperparameters import Hyperparameters
 from equipoise.study._analysis import Analysis, Compared, Question, Tuned, decide
 from equipoise.study._arms.space import Point
 from equipoise.study._cells import Result
-from equipoise.study._report.charts import region_points
+from equipoise.study._report.figures.charts import region_points
 from equipoise.study._report.page import write_html
 from equipoise.study._report.table import as_plain, print_report, rows
 from equipoise.study._spec import Study

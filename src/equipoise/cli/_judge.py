@@ -55,7 +55,7 @@ def _run(options: argparse.Namespace) -> int:
         from rich.console import Console
 
         from equipoise.study._judging.judge import judge
-        from equipoise.study._report.page import write_html
+        from equipoise.study._report.page import report_analysis
         from equipoise.study._report.table import as_plain, print_report
     except ModuleNotFoundError as error:
         raise MissingExtraError("a study", "study") from error
@@ -75,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
         folders=options.folders,
     )
     if options.report is not None:
-        write_html(analysis, options.report)
+        report_analysis(analysis, options.report)
     if options.json:
         print(json.dumps(as_plain(analysis), indent=2, allow_nan=False))
     else:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equipoise.cli import _judge
+from equipoise.cli import _judge, _report
 from equipoise.cli._arguments import positive
 from equipoise.errors import MissingExtraError, StudyStoppedError
 
@@ -21,6 +21,7 @@ def add(commands: Commands) -> None:
     actions = study.add_subparsers(required=True, metavar="COMMAND")
     _add_run(actions)
     _judge.add(actions)
+    _report.add(actions)
 
 
 def _add_run(commands: Commands) -> None:
@@ -58,21 +59,27 @@ def _run(options: argparse.Namespace) -> int:
     try:
         from rich.console import Console
 
-        from equipoise.study._report.page import write_html
         from equipoise.study._report.progress import ConsoleProgress
         from equipoise.study._report.table import as_plain, print_report
         from equipoise.study._run import run
+        from equipoise.study._spec import read_study
     except ModuleNotFoundError as error:
         raise MissingExtraError("a study", "study") from error
 
     file: Path = options.file
+    report: Path = options.report or file.with_name(f"{read_study(file).name}.report.html")
     try:
         with ConsoleProgress(Console(stderr=True)) as progress:
-            analysis = run(file, store=options.store, workers=options.workers, existing=options.existing, progress=progress)
+            analysis = run(
+                file,
+                store=options.store,
+                report=report,
+                workers=options.workers,
+                existing=options.existing,
+                progress=progress,
+            )
     except KeyboardInterrupt:
         raise StudyStoppedError("interrupted before any trial was run") from None
-    report: Path = options.report or file.with_name(f"{analysis.question.name}.report.html")
-    write_html(analysis, report)
     if options.json:
         print(json.dumps(as_plain(analysis) | {"report": str(report)}, indent=2, allow_nan=False))
     else:

@@ -20,6 +20,7 @@ from equipoise.hyperparameters import Hyperparameters
 from equipoise.study._cells import Cell
 from equipoise.study._cells import Table as Plan
 from equipoise.study._names import LONGEST_NAME
+from equipoise.study._spec import TaskSource
 from equipoise.study._store import METADATA
 
 STUDIES = Table(
@@ -80,6 +81,12 @@ class Recorded:
     study: dict[str, Any]
     """As JSON has it."""
     hyperparameters: dict[str, Hyperparameters]
+    task: TaskSource
+    file: str
+    """The text of the study file; "" if the study was made in Python."""
+    command: str
+    environment: dict[str, str]
+    recorded_at: datetime
 
 
 def recorded(connection: Connection, name: str) -> Recorded | None:
@@ -96,7 +103,15 @@ def recorded(connection: Connection, name: str) -> Recorded | None:
         arm: Hyperparameters(tuple((first, second) for first, second in found["betas"]), tuple(found["exponents"]))
         for arm, found in json.loads(row.hyperparameters).items()
     }
-    return Recorded(json.loads(row.study), hyperparameters)
+    return Recorded(
+        json.loads(row.study),
+        hyperparameters,
+        TaskSource(**json.loads(row.task)),
+        row.file,
+        row.command,
+        json.loads(row.environment),
+        row.recorded_at,
+    )
 
 
 def record_cells(connection: Connection, plan: Plan, cells: list[Cell]) -> None:

@@ -99,8 +99,8 @@ def _label(row: Row, column: str) -> str:
 
 def _epoch(row: Row, column: str) -> int:
     number = _number(row, column)
-    if not number.is_integer():
-        raise UnusableInputError(f"{row.place}: {column} = {number:g} is not accepted: it must be a whole number")
+    if not number.is_integer() or number < 0:
+        raise UnusableInputError(f"{row.place}: {column} = {number:g} is not accepted: it must be a whole number, at least 0")
     return int(number)
 
 

@@ -67,8 +67,9 @@ def start(main: Callable[..., None], *arguments: Any, name: str) -> Child:
     # What a terminal or a batch system sends to all processes alike may not end these two: a trial would lose its server.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDED_BY)
     try:
+        resource_tracker.ensure_running()  # which unblocks what it ignores
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDED_BY)
         forkserver.ensure_running()
-        resource_tracker.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     ours, theirs = context.Pipe(duplex=False)

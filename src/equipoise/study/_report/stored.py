@@ -5,26 +5,27 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Row, func, select, true
+from sqlalchemy import Row, Select, and_, func, select
 from sqlalchemy.engine import Connection
 
 from equipoise.errors import UnusableInputError
-from equipoise.hyperparameters import Hyperparameters
 from equipoise.study._analysis import Question
-from equipoise.study._cells import SCHEDULED, Assignment, Cell, Cost, Result, Table
-from equipoise.study._records import CELLS, STUDIES
-from equipoise.study._report.curves import Band
+from equipoise.study._cells import SCHEDULED, Assignment, Cell, Cost, Failure, Result, Table
+from equipoise.study._records import CELLS, STUDIES, Recorded, recorded
+from equipoise.study._report.figures.curves import Band
 from equipoise.study._spec import Study, TaskSource
-from equipoise.study._store import COSTS, READINGS, TRIALS, Store
+from equipoise.study._store import Store
+from equipoise.study._store.schema import COSTS, FAILURES, READINGS, TRIALS
+from equipoise.study._store.store import portions
 
-MOST_VALUES = 200_000
-"""Of the readings of one name, at most about so many are drawn."""
+MOST_SEEDS, MOST_EPOCHS = 25, 100
+"""Curves are drawn of so many seeds of each arm, and at so many epochs."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,11 @@ class Record:
     """What a store holds of one study."""
 
     table: Table
-    """Its trials as planned. Of the readings, the results hold the last of what decides, and the worst of all."""
+    """Its trials as planned. Of the readings, the results hold what an analysis asks for."""
     cells: Mapping[str, Sequence[Cell]]
     """The cells of the table by the key of their trial, which arms may share."""
-    file: str
-    """The text of the study file; "" if the study was made in Python."""
-    command: str
-    environment: Mapping[str, str]
-    recorded_at: datetime
+    run: Recorded
+    """What the newest run wrote of itself."""
     last_finished_at: datetime | None
 
     @property
@@ -57,67 +55,93 @@ def read_record(store: Store, name: str | None = None) -> Record:
 
     Raises:
         UnusableInputError: the store does not hold it, or several and no name was given.
+        StudyStoppedError: the store cannot be used.
     """
-    with store.engine.connect() as connection:
-        row = _study_row(connection, name)
-        study = Study.model_validate_json(row.study)
-        table = Table(study, TaskSource(**json.loads(row.task)))
-        table.hyperparameters = {
-            arm: Hyperparameters(tuple((first, second) for first, second in found["betas"]), tuple(found["exponents"]))
-            for arm, found in json.loads(row.hyperparameters).items()
-        }
+
+    def ask(connection: Connection) -> Record:
+        run = find_run(connection, store, name)
+        study = Study.model_validate(run.study)
+        table = Table(study, run.task)
+        table.hyperparameters = run.hyperparameters
         cells, last = _read_cells(connection, table)
-        questions = (Question.of_study(study), Question.of_selection(study))
-        for name in {question.metric for question in questions} | {SCHEDULED}:
-            _add_last_values(connection, study.name, cells, name)
-        if any(result.diverged for result in table.all_results()):
-            for question in questions:
-                if question.diverged is None:
-                    _add_worst_value(connection, question, cells)
-    return Record(table, cells, row.file, row.command, json.loads(row.environment), row.recorded_at, last)
+        questions = {Question.of_study(study), Question.of_selection(study)}
+        for each in {SCHEDULED, *(question.metric for question in questions)}:
+            _add_readings(cells, each, connection.execute(_last_values(study.name, each)))
+        for question in questions:
+            if question.diverged is None and any(result.diverged for result in table.all_results()):
+                _add_readings(cells, question.metric, connection.execute(_worst_value(question)))
+        if study.target is not None:
+            _add_readings(cells, study.metric, connection.execute(_compared(study.name, study.metric)))
+        return Record(table, cells, run, last)
+
+    return store.do(ask)
+
+
+def find_run(connection: Connection, store: Store, name: str | None) -> Recorded:
+    """What the newest run of a study wrote of itself.
+
+    Args:
+        connection: to the store.
+        store: for messages.
+        name: of the study; None if the store holds one alone.
+
+    Raises:
+        UnusableInputError: there is none, or several and no name.
+    """
+    names = list(connection.scalars(select(STUDIES.c.name).order_by(STUDIES.c.name)))
+    wanted = names[0] if name is None and len(names) == 1 else name
+    run = None if wanted is None else recorded(connection, wanted)
+    if run is None:
+        meant = "which study is meant" if wanted is None else f"of a study {wanted!r}"
+        held = ", ".join(map(repr, names)) or "none"
+        raise UnusableInputError(f"the store {store.name} does not tell {meant}; it holds {held}")
+    return run
 
 
 def reported_names(store: Store, record: Record) -> list[str]:
     """The names of the numbers that a few trials reported: of each arm, the first that has a result."""
-    first = {cell.arm: key for key, cells in reversed(record.cells.items()) for cell in cells if cell.result is not None}
-    with store.engine.connect() as connection:
-        rows = connection.execute(select(READINGS.c.name).where(READINGS.c.trial.in_(first.values())).distinct())
-        return sorted(name for (name,) in rows)
+    keys = [(cell.arm, key) for key, cells in record.cells.items() for cell in cells if cell.result is not None]
+    first = dict(reversed(keys))
+    wanted = select(READINGS.c.name).where(READINGS.c.trial.in_(first.values())).distinct()
+    return sorted(store.do(lambda connection: list(connection.scalars(wanted))))
 
 
 def read_curves(store: Store, record: Record, name: str) -> dict[str, Band]:
-    """The curves of a reported number, of every arm, over the comparison seeds that have a result."""
+    """The curves of a reported number, of every arm, over the first comparison seeds that have a result."""
+    seeds = record.study.seeds_for_comparison[:MOST_SEEDS]
     compared = {
-        key: [cell for cell in cells if cell.phase == "comparison"]
+        key: [
+            cell for cell in cells if cell.phase == "comparison" and cell.assignment.seed in seeds and cell.result is not None
+        ]
         for key, cells in record.cells.items()
-        if cells[0].result is not None
     }
-    count = sum(map(len, compared.values()))
-    shown = max(2, MOST_VALUES // max(1, count))
-    epochs = sorted({round(epoch) for epoch in np.linspace(1, record.study.epochs, min(record.study.epochs, shown))})
+    last = record.study.epochs
+    epochs = sorted({round(epoch) for epoch in np.linspace(1, last, min(last, MOST_EPOCHS))})
     values: dict[str, dict[int, dict[int, float]]] = {}
-    wanted = (
-        select(READINGS.c.trial, READINGS.c.epoch, READINGS.c.value)
-        .join(CELLS, CELLS.c.trial == READINGS.c.trial)
-        .where(CELLS.c.study == record.study.name, CELLS.c.phase == "comparison", READINGS.c.name == name)
-        .where(READINGS.c.epoch.in_(epochs) if len(epochs) < record.study.epochs else true())
-    )
-    with store.engine.connect() as connection:
-        for key, epoch, value in connection.execute(wanted):
-            for cell in compared.get(key, []):
+    for keys in portions(key for key, cells in compared.items() if cells):
+        wanted = select(READINGS.c.trial, READINGS.c.epoch, READINGS.c.value).where(READINGS.c.trial.in_(keys))
+        wanted = wanted.where(READINGS.c.name == name, READINGS.c.epoch.in_(epochs))
+        for key, epoch, value in store.do(lambda connection, wanted=wanted: connection.execute(wanted).all()):
+            for cell in compared[key]:
                 own = values.setdefault(cell.arm, {}).setdefault(cell.assignment.seed, {})
                 own[epoch] = math.nan if value is None else value
     return {arm: Band.of(list(own.values())) for arm, own in values.items()}
 
 
-def _study_row(connection: Connection, name: str | None) -> Row[Any]:
-    names = [found for (found,) in connection.execute(select(STUDIES.c.name).order_by(STUDIES.c.name))]
-    if name is None and len(names) == 1:
-        name = names[0]
-    if name not in names:
-        wanted = "which study is meant" if name is None else f"of a study {name!r}"
-        raise UnusableInputError(f"the store does not tell {wanted}; it holds {', '.join(map(repr, names)) or 'none'}")
-    return connection.execute(select(STUDIES).where(STUDIES.c.name == name)).one()
+def read_last_values(store: Store, record: Record) -> dict[str, dict[str, float]]:
+    """The last value of every number that every trial reported: key of the trial -> name -> value."""
+    newest = (
+        select(READINGS.c.trial, READINGS.c.name, func.max(READINGS.c.epoch).label("epoch"))
+        .group_by(READINGS.c.trial, READINGS.c.name)
+        .subquery()
+    )
+    same = READINGS.c.trial == newest.c.trial, READINGS.c.name == newest.c.name, READINGS.c.epoch == newest.c.epoch
+    wanted = select(READINGS.c.trial, READINGS.c.name, READINGS.c.value).join(newest, and_(*same))
+    found: dict[str, dict[str, float]] = {}
+    for key, name, value in store.do(lambda connection: connection.execute(wanted).all()):
+        if key in record.cells:
+            found.setdefault(key, {})[name] = math.nan if value is None else value
+    return found
 
 
 def _read_cells(connection: Connection, table: Table) -> tuple[dict[str, list[Cell]], datetime | None]:
@@ -140,42 +164,44 @@ def _read_cells(connection: Connection, table: Table) -> tuple[dict[str, list[Ce
             times.append(finished_at)
         table.cells.append(cell)
         cells.setdefault(key, []).append(cell)
+    failed = select(FAILURES.c.trial, FAILURES.c.reason, FAILURES.c.log, FAILURES.c.output).order_by(FAILURES.c.id)
+    failed = failed.where(FAILURES.c.trial.in_(select(CELLS.c.trial).where(CELLS.c.study == table.study.name)))
+    for key, *failure in connection.execute(failed):
+        for cell in cells[key]:
+            cell.failure = Failure(*failure) if cell.result is None else None
     return cells, max(times, default=None)
 
 
 def _assignment(text: str) -> Assignment:
-    values = json.loads(text)
-    return Assignment(**{**values, "task": TaskSource(**values["task"])})
+    values: dict[str, Any] = json.loads(text)
+    return Assignment(task=TaskSource(**values.pop("task")), **values)
 
 
-def _add_last_values(connection: Connection, study: str, cells: Mapping[str, Sequence[Cell]], name: str) -> None:
+def _readings(study: str, name: str) -> Select[str, int, float | None]:
+    """The readings of a name in the trials of a study, each as often as the trial is in the plan."""
+    wanted = select(READINGS.c.trial, READINGS.c.epoch, READINGS.c.value).join(CELLS, CELLS.c.trial == READINGS.c.trial)
+    return wanted.where(CELLS.c.study == study, READINGS.c.name == name)
+
+
+def _compared(study: str, name: str) -> Select[str, int, float | None]:
+    return _readings(study, name).where(CELLS.c.phase == "comparison")
+
+
+def _last_values(study: str, name: str) -> Select[str, int, float | None]:
     own = READINGS.alias()
-    newest = select(func.max(own.c.epoch)).where(own.c.trial == CELLS.c.trial, own.c.name == name).scalar_subquery()
-    wanted = (
-        select(READINGS.c.trial, READINGS.c.epoch, READINGS.c.value)
-        .join(CELLS, CELLS.c.trial == READINGS.c.trial)
-        .where(CELLS.c.study == study, READINGS.c.name == name, READINGS.c.epoch == newest)
-    )
-    for key, epoch, value in connection.execute(wanted):
-        _add_reading(cells[key], name, epoch, value)
+    newest = select(func.max(own.c.epoch)).where(own.c.trial == CELLS.c.trial, own.c.name == name)
+    return _readings(study, name).where(READINGS.c.epoch == newest.scalar_subquery())
 
 
-def _add_worst_value(connection: Connection, question: Question, cells: Mapping[str, Sequence[Cell]]) -> None:
+def _worst_value(question: Question) -> Select[str, int, float | None]:
     """What diverged trials count with is the worst finite value that any trial of the study reported at any time."""
     value = READINGS.c.value
-    worst = (
-        select(READINGS.c.trial, READINGS.c.epoch, value)
-        .join(CELLS, CELLS.c.trial == READINGS.c.trial)
-        .where(CELLS.c.study == question.name, READINGS.c.name == question.metric)
-        .where(value.between(-sys.float_info.max, sys.float_info.max))
-        .order_by(value.asc() if question.goal == "maximize" else value.desc())
-        .limit(1)
-    )
-    for key, epoch, found in connection.execute(worst):
-        _add_reading(cells[key], question.metric, epoch, found)
+    finite = _readings(question.name, question.metric).where(value.between(-sys.float_info.max, sys.float_info.max))
+    return finite.order_by(value.asc() if question.goal == "maximize" else value.desc()).limit(1)
 
 
-def _add_reading(cells: Sequence[Cell], name: str, epoch: int, value: float | None) -> None:
-    for cell in cells:
-        if cell.result is not None:
-            cell.result.curves.setdefault(name, {})[epoch] = math.nan if value is None else value
+def _add_readings(cells: Mapping[str, Sequence[Cell]], name: str, rows: Iterable[Row[str, int, float | None]]) -> None:
+    for key, epoch, value in rows:
+        for cell in cells[key]:
+            if cell.result is not None:
+                cell.result.curves.setdefault(name, {})[epoch] = math.nan if value is None else value

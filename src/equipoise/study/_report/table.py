@@ -9,35 +9,46 @@ from rich.table import Table
 from rich.text import Text
 
 from equipoise._json import plain
+from equipoise._words import counted, printable
 from equipoise.study._analysis import Analysis, number_format
+from equipoise.study._arms.space import Point
 
-HEADINGS = ("arm", "verdict", "{metric}", "gain", "95 % interval", "p", "lr")
+HEADINGS = ("arm", "verdict", "{metric}", "gain", "95 % interval", "p", "{searched}")
+LONGEST_SENTENCE = 2000
+"""A sentence that holds names of others is shown up to so many characters."""
+
+LONGEST_NAME = 60
+"""A name in a table is shown up to so many characters."""
+
+LEARNING_RATE = "lr"
+
 TEXT_COLUMNS = 2
 """The first columns hold words, the others numbers."""
 
 
 def rows(analysis: Analysis) -> list[tuple[str, ...]]:
-    """The table of the verdict, one row per arm, best first; the baseline has no gain."""
+    """The table of the verdict, one row per arm, best first; the baseline has no gain. Last is what was chosen."""
     contrasts = {contrast.arm: contrast for contrast in analysis.contrasts}
     spec = number_format(min((c.interval[1] - c.interval[0]) / 2 for c in analysis.contrasts))
     sign = -1.0 if analysis.question.goal == "maximize" else 1.0
     table: list[tuple[str, ...]] = []
     for arm in sorted(analysis.arms, key=lambda arm: sign * arm.mean):
-        rate, value = "" if arm.tuned is None else f"{arm.tuned.chosen:g}", f"{arm.mean:{spec}}"
+        name, value = printable(arm.name, LONGEST_NAME), f"{arm.mean:{spec}}"
+        point = "" if arm.tuned is None else _values(arm.tuned.point)
         if arm.name not in contrasts:
-            table.append((arm.name, "baseline", value, "", "", "", rate))
+            table.append((name, "baseline", value, "", "", "", point))
             continue
         found = contrasts[arm.name]
         low, high = found.interval
         table.append(
             (
-                arm.name,
+                name,
                 found.verdict,
                 value,
                 f"{found.mean:+{spec}}",
                 f"{low:+{spec}} to {high:+{spec}}",
                 f"{found.adjusted_p_value:.2g}",
-                rate,
+                point,
             )
         )
     return table
@@ -45,15 +56,16 @@ def rows(analysis: Analysis) -> list[tuple[str, ...]]:
 
 def headings(analysis: Analysis) -> list[str]:
     """The headings of the columns of :func:`rows`."""
-    return [heading.format(metric=analysis.question.metric) for heading in HEADINGS]
+    keys = {key for arm in analysis.arms if arm.tuned is not None for key in arm.tuned.point.values}
+    filled = {
+        "{metric}": printable(analysis.question.metric, LONGEST_NAME),
+        "{searched}": LEARNING_RATE if keys <= {LEARNING_RATE} else "chosen",
+    }
+    return [filled.get(heading, heading) for heading in HEADINGS]
 
 
-def chosen_points(analysis: Analysis) -> list[str]:
-    """What each arm was trained with, a line per arm. Nothing if only learning rates were searched, which the table has."""
-    tuned = [arm.tuned for arm in analysis.arms if arm.tuned is not None]
-    if all(list(found.point.values) == ["lr"] for found in tuned):
-        return []
-    return ["Chosen:", *(f"  {found.arm.name}: {found.point}" for found in tuned), ""]
+def _values(point: Point) -> str:
+    return f"{point.lr:g}" if list(point.values) == ["lr"] else printable(str(point))
 
 
 def caption(analysis: Analysis) -> str:
@@ -63,32 +75,36 @@ def caption(analysis: Analysis) -> str:
         made = f"{question.metric} ({question.goal}) at the end: mean over seeds; nothing was run."
     else:
         made = (
-            f"{question.metric} ({question.goal}) after {study.epochs} epochs of {study.task}: mean of {study.seeds} fresh"
-            f" seeds, the same for every arm. What each arm is trained with was chosen by {study.selection.metric}, from"
-            f" {max(len(arm.tuned.tried) for arm in analysis.arms if arm.tuned)} points on {study.tuning_seeds} other seed(s)."
+            f"{question.metric} ({question.goal}) after {counted(study.epochs, 'epoch')} of {study.task}: mean of {study.seeds}"
+            f" fresh seeds, the same for every arm. What each arm is trained with was chosen by {study.selection.metric}, from"
+            f" {max(len(arm.tuned.tried) for arm in analysis.arms if arm.tuned)} points on"
+            f" {counted(study.tuning_seeds, 'other seed')}."
         )
     count = len(analysis.contrasts)
     together = "" if count == 1 else f", adjusted for {count} comparisons: all intervals hold at once with 95 % confidence"
-    return (
+    return printable(
         f"{made} Gain over {question.baseline}, positive is better, with the interval of the paired t test{together}. A verdict"
-        " is what the interval says, and p, of the same test, is below 0.05 where it excludes 0."
+        " is what the interval says, and p, of the same test, is below 0.05 where it excludes 0.",
+        LONGEST_SENTENCE,
     )
 
 
 def print_report(analysis: Analysis, console: Console) -> None:
-    """The verdict and its table, for a terminal."""
+    """The verdict and its table, for a terminal; more than a learning rate stands below it, a line per arm."""
+    names, lines = headings(analysis), rows(analysis)
+    chosen = [] if names[-1] == LEARNING_RATE else [f"{arm}: {point}" for arm, *_, point in lines]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, heading in enumerate(headings(analysis)):
-        table.add_column(heading, justify="left" if index < TEXT_COLUMNS else "right", overflow="fold")
-    for row in rows(analysis):
-        table.add_row(*map(Text, row))
-    console.print(Text(analysis.headline, style="bold"))
+    for index, heading in enumerate(names[:-1] if chosen else names):
+        table.add_column(Text(heading), justify="left" if index < TEXT_COLUMNS else "right", overflow="fold")
+    for row in lines:
+        table.add_row(*map(Text, row[:-1] if chosen else row))
+    console.print(Text(printable(analysis.headline, LONGEST_SENTENCE), style="bold"))
     for remark in analysis.remarks:
-        console.print(Text(remark))
+        console.print(Text(printable(remark, LONGEST_SENTENCE)))
     console.print()
     console.print(table)
     console.print()
-    for line in chosen_points(analysis):
+    for line in chosen:
         console.print(Text(line))
     console.print(Text(caption(analysis), style="dim"))
 

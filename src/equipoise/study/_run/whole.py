@@ -22,7 +22,7 @@ from equipoise.study._processes.pool import Conditions, execute
 from equipoise.study._processes.rehearsal import rehearse
 from equipoise.study._processes.stopping import Stop
 from equipoise.study._records import record_cells, record_study, recorded
-from equipoise.study._report.page import write_html
+from equipoise.study._report.page import report_study
 from equipoise.study._report.progress import Progress, default_progress
 from equipoise.study._run.changes import differing_arms, differing_sources
 from equipoise.study._run.keeping import Keeping
@@ -59,7 +59,7 @@ def run(
         study: the study, or the path of its TOML file.
         folder: the file of a task is relative to it; by default the folder of the study file, else the working directory.
         store: the database that keeps the trials, as a URL of SQLAlchemy; by default NAME.db in `folder`.
-        report: where to write the report, one HTML file; by default none is written.
+        report: where to write the report, one HTML file with Markdown and CSV beside it; by default none is written.
         workers: how many trials run at once; by default as many as the usable cores have threads for.
         existing: what becomes of kept trials. "reuse" takes them, and refuses to run if the task or an arm is not what it was
             for them; "fork" runs what has changed anew beside them; "fresh" runs everything anew.
@@ -130,7 +130,8 @@ def run(
             raise StudyStoppedError(f"{stop.reason}; what is finished is kept; {HOW_TO_GO_ON[existing]}") from None
     analysis = analyse(table, tuned)
     if report is not None:
-        write_html(analysis, Path(report))
+        with closing(Store(url, folder)) as database:
+            report_study(database, study.name, Path(report))
     return analysis
 
 

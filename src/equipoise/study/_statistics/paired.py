@@ -8,9 +8,9 @@ test: the two cannot contradict each other. Why so, and how well it is calibrate
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,9 @@ from equipoise.study._statistics.sign_flips import sign_flip_p_value
 
 Floats: TypeAlias = NDArray[np.float64]
 Goal: TypeAlias = Literal["maximize", "minimize"]
-Seed: TypeAlias = Hashable
+Seed: TypeAlias = Any
+"""What pairs runs: a number or a text. (Hashable would be the type, but keys of mappings have to be of one type exactly.)"""
+
 Verdict: TypeAlias = Literal["better", "worse", "as good", "no worse", "not shown"]
 
 UNEQUAL_NOISE_LEVEL = 0.01
@@ -73,17 +75,18 @@ class Contrast:
     def verdict(self) -> Verdict:
         """What the interval says.
 
-        ``"as good"``: it lies within the margin, on both sides (two one-sided tests). Else ``"better"`` or ``"worse"``: it
-        excludes 0. Else ``"no worse"``: it excludes losses of the margin and more. Else ``"not shown"``.
+        ``"better"``: it lies above 0. Else ``"as good"``: it lies within the margin, on both sides (two one-sided tests, TOST).
+        Else ``"worse"``: it lies below 0. Else ``"no worse"``: it excludes losses of the margin and more. Else ``"not shown"``.
         """
         low, high = self.interval
-        if self.margin is not None and -self.margin < low and high < self.margin:
-            return "as good"
+        margin = 0.0 if self.margin is None else self.margin
         if low > 0:
             return "better"
+        if -margin < low and high < margin:
+            return "as good"
         if high < 0:
             return "worse"
-        return "no worse" if self.margin is not None and -self.margin < low else "not shown"
+        return "no worse" if -margin < low else "not shown"
 
     @property
     def detectable(self) -> float:
@@ -116,7 +119,8 @@ def compare(
     # In units of a power of two near the largest value, squares can neither overflow nor vanish, and nothing is rounded.
     every = np.array([value for own in values.values() for value in own.values()])
     exponent = math.frexp(float(np.abs(every).max()))[1]
-    step, roundoff = resolution(np.ldexp(every, -exponent)), unit_roundoff(every)
+    every = np.ldexp(every, -exponent)
+    step, roundoff = resolution(every), unit_roundoff(every)
     others = [arm for arm in values if arm != baseline]
     sign = 1.0 if goal == "maximize" else -1.0
     found: list[Contrast] = []
@@ -127,25 +131,27 @@ def compare(
         differences = sign * (own - base)
         mean, spread = mean_and_spread(differences, step)
         low, high = simultaneous_interval(mean, spread, len(seeds), len(others))
+        with np.errstate(over="ignore"):  # a difference of two of the largest floats is inf
+            in_units = np.ldexp(np.array([mean, spread, low, high, *differences]), exponent).tolist()
         found.append(
             Contrast(
                 arm=arm,
                 seeds=seeds,
-                differences=tuple(map(float, np.ldexp(differences, exponent))),
+                differences=tuple(in_units[4:]),
                 comparisons=len(others),
-                mean=float(np.ldexp(mean, exponent)),
-                spread=float(np.ldexp(spread, exponent)),
-                interval=(float(np.ldexp(low, exponent)), float(np.ldexp(high, exponent))),
+                mean=in_units[0],
+                spread=in_units[1],
+                interval=(in_units[2], in_units[3]),
                 p_value=float(student_p_value(mean, spread, len(seeds))),
-                sign_flip_p_value=sign_flip_p_value(differences, rounding=roundoff * float((np.abs(own) + np.abs(base)).sum())),
-                unequal_noise=noise_p_value(own, base) <= UNEQUAL_NOISE_LEVEL,
+                sign_flip_p_value=sign_flip_p_value(differences, rounding=roundoff * float(np.abs([own, base]).sum())),
+                unequal_noise=len(seeds) > 2 and bool(noise_p_value(own, base) <= UNEQUAL_NOISE_LEVEL),
                 margin=margin,
             )
         )
     return found
 
 
-def mean_and_spread(differences: Floats, step: float) -> tuple[Floats, Floats]:
+def mean_and_spread(differences: Floats, step: Floats | float) -> tuple[Floats, Floats]:
     r"""The mean of paired differences, and their standard deviation, which is at least step / sqrt(6).
 
     Numbers in steps of u, as accuracies on 360 images are, say no more about a value than that it lies within u/2: each of the
@@ -154,7 +160,7 @@ def mean_and_spread(differences: Floats, step: float) -> tuple[Floats, Floats]:
 
     Args:
         differences: shape (..., n).
-        step: of the values that were subtracted, at least 0.
+        step: of the values that were subtracted, at least 0; shape (...).
 
     Returns:
         Two arrays of shape (...).
@@ -178,14 +184,20 @@ def student_p_value(mean: Floats, spread: Floats, seeds: int) -> Floats:
     return 2 * stats.t.sf(statistic, seeds - 1)
 
 
-def noise_p_value(one: Floats, other: Floats) -> float:
+def noise_p_value(one: Floats, other: Floats) -> Floats:
     """The p value of Pitman and Morgan's test of equal variances of paired samples; 1 where it cannot be taken.
 
     The sum and the difference of two arms are uncorrelated where the arms are equally noisy.
 
+    Args:
+        one, other: shape (..., n), n at least 3.
+
     Source: Pitman, A note on normal correlation, Biometrika 31, 1939.
     """
     total, difference = one + other, one - other
-    if len(one) < 3 or np.ptp(total) == 0 or np.ptp(difference) == 0:
-        return 1.0
-    return float(stats.pearsonr(total, difference).pvalue)
+    total, difference = total - total.mean(-1, keepdims=True), difference - difference.mean(-1, keepdims=True)
+    freedom = one.shape[-1] - 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlation = (total * difference).sum(-1) / np.sqrt((total**2).sum(-1) * (difference**2).sum(-1))
+        statistic = np.abs(correlation) * np.sqrt(freedom / np.maximum(1 - correlation**2, 0))
+    return 2 * np.asarray(stats.t.sf(np.where(np.isnan(statistic), 0.0, statistic), freedom))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy import optimize, special, stats
+from scipy import optimize, stats
 
 LEVEL = 0.05
 """Chance, at most, that any arm of a study without real differences is called better or worse."""
@@ -28,8 +28,9 @@ def power(difference: float, seeds: int, comparisons: int) -> float:
         0.803
     """
     critical = float(stats.t.isf(LEVEL / (2 * comparisons), seeds - 1))
-    # The square of t has an F distribution, whose noncentral form scipy computes where that of t itself ends in NaN.
-    return 1 - float(special.ncfdtr(1, seeds - 1, difference**2 * seeds, critical**2))
+    # The square of t has an F distribution, whose noncentral form scipy computes where that of t itself ends in NaN; but not
+    # its limit without a difference.
+    return float(stats.ncf.sf(critical**2, 1, seeds - 1, max(difference**2 * seeds, 1e-12)))
 
 
 def detectable_difference(seeds: int, comparisons: int) -> float:

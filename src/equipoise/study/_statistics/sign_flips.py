@@ -35,9 +35,9 @@ def sign_flip_p_value(differences: NDArray[np.float64], *, rounding: float = 0.0
         numbers, seeds = np.arange(2 ** (count - 1), dtype=np.int64), np.arange(count, dtype=np.int64)
         patterns = np.bitwise_and(np.right_shift.outer(numbers, seeds), 1)
         return float((np.abs(_sums(patterns, differences)) >= seen).mean())
-    patterns = np.random.default_rng(0).integers(0, 2, size=(RANDOM_PATTERNS, count))
+    patterns = np.random.default_rng(0).integers(0, 2, size=(RANDOM_PATTERNS, count), dtype=np.int8)
     return (1 + int((np.abs(_sums(patterns, differences)) >= seen).sum())) / (1 + RANDOM_PATTERNS)
 
 
-def _sums(patterns: NDArray[np.int64], differences: NDArray[np.float64]) -> NDArray[np.float64]:
+def _sums(patterns: NDArray[np.int64] | NDArray[np.int8], differences: NDArray[np.float64]) -> NDArray[np.float64]:
     return (1.0 - 2.0 * patterns) @ differences

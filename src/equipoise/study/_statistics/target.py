@@ -6,7 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from equipoise.study._statistics.paired import Contrast, Goal, Seed, compare
+import numpy as np
+from scipy import optimize
+
+from equipoise.study._statistics.paired import Contrast, Floats, Goal, Seed, compare
+
+ROUNDING = 1e-12
+"""Relative: a mean of equal readings may differ from them by so much."""
 
 
 @dataclass(frozen=True)
@@ -14,8 +20,7 @@ class TimeToTarget:
     """When each run first reached the target, in one unit, and every other arm against the baseline.
 
     A run that never arrives has the time inf. To compare, it counts with the `budget`: the means are restricted mean times, and
-    a difference is the time that an arm saves within the budget. One number for each run enters one test: how often a run is
-    looked at changes nothing, because every arm is looked at equally often.
+    a difference is the time that an arm saves within the budget. One number for each run enters one test.
 
     Source: Royston and Parmar, Restricted mean survival time, BMC Medical Research Methodology 13, 2013.
     """
@@ -57,11 +62,31 @@ def time_to_target(times: Mapping[str, Mapping[Seed, float]], baseline: str, bud
 
 
 def first_reached(curve: Mapping[int, float], target: float, goal: Goal) -> float:
-    """The first epoch or step at which a curve is at the target or beyond it; inf if there is none.
+    """The first epoch or step at which a run is at the target or beyond it; inf if it never is.
+
+    The run is taken as the monotone curve that fits its readings best (isotonic regression), so that noise neither makes it
+    arrive early, by one lucky reading out of many, nor late. Where readings only improve, they are that curve. A run that
+    reaches the target and loses it again has reached it where the mean of what follows stays beyond it.
+
+    Args:
+        curve: epoch -> reading; readings that are not finite do not count.
+        target: finite.
+        goal: whether larger or smaller readings are better.
 
     Example:
-        >>> first_reached({1: 0.5, 2: 0.8, 3: 0.7}, 0.8, "maximize"), first_reached({1: 0.5}, 0.8, "maximize")
+        >>> first_reached({1: 0.5, 2: 0.8, 3: 0.9}, 0.8, "maximize"), first_reached({1: 0.5}, 0.8, "maximize")
         (2, inf)
+        >>> first_reached({1: 0.5, 2: 0.8, 3: 0.6, 4: 0.75, 5: 0.85}, 0.8, "maximize")
+        5
     """
-    sign = 1.0 if goal == "maximize" else -1.0
-    return min((time for time, value in curve.items() if sign * value >= sign * target), default=math.inf)
+    times = [time for time in sorted(curve) if math.isfinite(curve[time])]
+    if not times:
+        return math.inf
+    readings = np.array([curve[time] for time in times])
+    # In units near the largest reading, so that sums cannot overflow; negated where smaller is better.
+    exponent = max(math.frexp(float(np.abs(readings).max()))[1] - 1, -1000)
+    unit = math.ldexp(1.0 if goal == "maximize" else -1.0, exponent)
+    fitted: Floats = optimize.isotonic_regression(readings / unit).x
+    wanted = target / unit
+    arrived = np.flatnonzero(fitted >= wanted - ROUNDING * abs(wanted))
+    return times[int(arrived[0])] if arrived.size else math.inf

@@ -151,7 +151,7 @@ class Store:
         def ask(connection: Connection) -> dict[str, Result]:
             current = self._current_codes(connection)
             found: dict[str, Result] = {}
-            for some in _portions(keys):
+            for some in portions(keys):
                 rows = select(TRIALS.c.key, TRIALS.c.code, TRIALS.c.status, TRIALS.c.seconds).where(TRIALS.c.key.in_(some))
                 for key, code, status, seconds in connection.execute(rows):
                     if code in current:
@@ -174,7 +174,7 @@ class Store:
 
         def ask(connection: Connection) -> dict[str, Failure]:
             found: dict[str, Failure] = {}
-            for some in _portions(keys):
+            for some in portions(keys):
                 rows = select(FAILURES.c.trial, FAILURES.c.reason, FAILURES.c.log, FAILURES.c.output)
                 for key, *failure in connection.execute(rows.where(FAILURES.c.trial.in_(some)).order_by(FAILURES.c.id)):
                     found[key] = Failure(*failure)
@@ -187,7 +187,7 @@ class Store:
 
         def ask(connection: Connection) -> list[datetime]:
             found: list[datetime] = []
-            for some in _portions(keys):
+            for some in portions(keys):
                 times = select(func.min(TRIALS.c.finished_at), func.max(TRIALS.c.finished_at))
                 row = connection.execute(times.where(TRIALS.c.key.in_(some))).one()
                 found += [time for time in row if time is not None]
@@ -202,7 +202,7 @@ class Store:
         def ask(connection: Connection) -> Outdated:
             found, codes = Outdated(), set[str]()
             current = self._current_codes(connection)
-            for some in _portions(keys):
+            for some in portions(keys):
                 rows = select(TRIALS.c.key, TRIALS.c.code, TRIALS.c.finished_at).where(TRIALS.c.key.in_(some))
                 for key, code, time in connection.execute(rows):
                     if code not in current:
@@ -305,7 +305,8 @@ def _add_sources(connection: Connection, code: str, sources: Mapping[str, str]) 
             connection.execute(insert(SOURCES), {"sha256": sha256, "text": text})
 
 
-def _portions(keys: Iterable[str]) -> Iterator[list[str]]:
+def portions(keys: Iterable[str]) -> Iterator[list[str]]:
+    """Keys in portions that one question can hold."""
     every = sorted(set(keys))
     for start in range(0, len(every), AT_ONCE):
         yield every[start : start + AT_ONCE]
