@@ -105,9 +105,11 @@ def _drawn(contents: Contents) -> dict[str, Any]:
     """The figures of the page, and the words that belong to them."""
     analysis, record = contents.analysis, contents.record
     arms = [arm.name for arm in analysis.arms] if analysis is not None else [found.arm.name for found in contents.tuned]
-    selected = contents.question.metric if record is None else record.study.selection.metric
+    study = record.study if record is not None else analysis.study if analysis is not None else None
+    selected = contents.question.metric if study is None else study.selection.metric
     keys = charts.searched_keys(contents.tuned)
-    places = {} if record is None else record.table.hyperparameters
+    known = {} if analysis is None else analysis.hyperparameters
+    places = known if record is None else record.table.hyperparameters
     figures: dict[str, Figure | list[Figure]] = {
         "curves": [charts.learning_curves(found, arms, name) for name, found in contents.curves.items()],
         **{f"sensitivity{index}": charts.sensitivity(contents.tuned, key, selected) for index, key in enumerate(keys)},
@@ -124,7 +126,7 @@ def _drawn(contents: Contents) -> dict[str, Any]:
         "figures": _rounded(plain(figures)),
         "seeds_drawn": analysis is not None,
         "names": [printable(name, 60) for name in contents.curves],
-        "uncharted": contents.uncharted,
+        "uncharted": f"{contents.uncharted:,}" if contents.uncharted else "",
         "most_seeds": MOST_SEEDS,
         "sensitivities": [printable(key) for key in keys],
         "searched": analysis is not None and any(arm.search is not None for arm in analysis.arms),
