@@ -14,7 +14,7 @@ from equipoise.study._spec import Study
 from equipoise.study._statistics.divergence import DivergenceContrast
 from equipoise.study._statistics.paired import Contrast
 from equipoise.study._statistics.target import TimeToTarget
-from equipoise.study._statistics.words import about_divergence, about_time, about_tuning, number_format
+from equipoise.study._statistics.words import about_arrivals, about_divergence, about_time, about_tuning, number_format
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class Analysis:
             *remarks.diverged(self.arms, question, self.diverged_value),
             *about_divergence(self.divergence, baseline),
             *(said for times in self.time_to_target for said in about_time(times, self._target, baseline)),
+            *(said for times in self.time_to_target[:1] for said in about_arrivals(times, self._target)),
             *self._cost_of_tuning(),
             *remarks.at_edges(self.arms),
         ]

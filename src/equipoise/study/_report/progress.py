@@ -111,7 +111,8 @@ class ConsoleProgress:
         result = cell.result
         assert result is not None  # it was finished
         self._done += 1
-        metric = cell.assignment.metric
+        assigned = cell.assignment
+        metric = assigned.select_by or assigned.metric if cell.phase == "tuning" else assigned.metric
         value = result.last(metric)
         outcome = "diverged" if result.diverged or math.isnan(value) else f"{metric} = {value:.4g}"
         assert self._task is not None  # a phase began before its trials
