@@ -108,8 +108,7 @@ def _drawn(contents: Contents) -> dict[str, Any]:
     study = record.study if record is not None else analysis.study if analysis is not None else None
     selected = contents.question.metric if study is None else study.selection.metric
     keys = charts.searched_keys(contents.tuned)
-    known = {} if analysis is None else analysis.hyperparameters
-    places = known if record is None else record.table.hyperparameters
+    places = record.table.hyperparameters if record is not None else analysis.hyperparameters if analysis is not None else {}
     figures: dict[str, Figure | list[Figure]] = {
         "curves": [charts.learning_curves(found, arms, name) for name, found in contents.curves.items()],
         **{f"sensitivity{index}": charts.sensitivity(contents.tuned, key, selected) for index, key in enumerate(keys)},

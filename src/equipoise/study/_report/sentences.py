@@ -65,7 +65,7 @@ def basis(contents: Contents) -> list[str]:
         wins = sum(difference > 0 for difference in found.differences)
         baseline = printable(contents.question.baseline)
         said.append(f"{printable(found.arm)} did better than {baseline} on {wins} of {len(found.seeds)} seeds.")
-    return said
+    return said + [printable(finding, LONGEST_SENTENCE) for finding in analysis.findings]
 
 
 def cost(contents: Contents) -> list[str]:
@@ -108,7 +108,7 @@ def risk(contents: Contents) -> list[str]:
             if found
         ]
         said += lost
-        said += [printable(remark, LONGEST_SENTENCE) for remark in contents.verdict.remarks]
+        said += [printable(remark, LONGEST_SENTENCE) for remark in contents.verdict.doubts]
         if not lost and not any(arm.diverged for arm in contents.verdict.arms):
             said.append("No seed of any arm diverged, and none ended far from the others of its arm.")
     if contents.record is not None:
