@@ -1,5 +1,6 @@
 # make study: run the first study on real data.
 # make quick: the linters, the types and the quick tests, in under a minute.   make test: every check that CI runs, with coverage, and the site.
+# make faults: runners and trials of a study killed at 50 random moments, and other long faults, in ten minutes.
 # make test-large: the tests that need 18 GiB of memory.
 # make wheel: build the package as users install it, into dist/.   make test-wheel: install that in a new environment without a compiler.
 # make docs: the site, into docs/_build/html.
@@ -25,7 +26,7 @@ QUICK := tests/test_package.py tests/test_project.py tests/test_rules.py tests/c
 	tests/study/test_spec.py tests/study/statistics tests/study/test_store.py \
 	tests/theory/test_assessment.py tests/theory/test_region.py tests/theory/test_stages.py
 
-.PHONY: study quick quick-test test test-large wheel test-wheel docs bench bench-gpu evidence calibrate reproduce reproduce-quick
+.PHONY: study quick quick-test test test-large faults wheel test-wheel docs bench bench-gpu evidence calibrate reproduce reproduce-quick
 .PHONY: install lint style types clean
 
 study: $(STUDY)
@@ -51,6 +52,9 @@ test: lint
 	$(RUN) -m coverage combine --quiet
 	$(RUN) -m coverage report
 	$(MAKE) docs
+
+faults: $(DEVELOPMENT)
+	$(RUN) -m pytest -m faults tests/faults
 
 test-large: $(DEVELOPMENT)
 	$(RUN) -m pytest -m large

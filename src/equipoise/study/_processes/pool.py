@@ -40,6 +40,7 @@ class Conditions:
     """Seconds of silence after which a trial hangs."""
     retries: int
     logs: Path
+    """A folder that is there."""
     checkpoints: Path
 
 
@@ -120,7 +121,6 @@ def execute(cells: Sequence[Cell], conditions: Conditions, keeper: Keeper, stop:
         keeper: is told of every attempt, as soon as it ended.
         stop: when it is asked, no further trial is started.
     """
-    conditions.logs.mkdir(parents=True, exist_ok=True)
     waiting = deque((cell, 1) for cell in cells)
     running: list[_Running] = []
     leaving: list[tuple[Child, float]] = []

@@ -173,6 +173,10 @@ class _Run:
             UnusableInputError: something cannot be used, or has changed. No trial was run.
             StudyStoppedError: the run stopped before its end.
         """
+        try:
+            self.conditions.logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UnusableInputError(f"{self.conditions.logs} cannot be made: {error.strerror}") from None
         tuning = list(self.table.cells)
         if read := self.keeping.spool.empty_into(self.store):
             self.progress.tell(f"{read} result(s) that the store could not take in an earlier run are in it now")
@@ -251,7 +255,6 @@ class _Run:
         arms = {cell.arm: cell for cell in reversed(self.table.cells)}
         if any(cell.assignment.optimizer.startswith(f"{SLOW_TO_IMPORT}.") for cell in arms.values()):
             preload(SLOW_TO_IMPORT)
-        self.conditions.logs.mkdir(parents=True, exist_ok=True)
         log = self.conditions.logs / "rehearsal.log"
         found = rehearse([arms[arm.name] for arm in self.study.arms], self.study.task, log, self.study.timeout)
         self.rehearsed = True
