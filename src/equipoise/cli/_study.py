@@ -30,8 +30,8 @@ def _add_run(commands: Commands) -> None:
         help="Run the trials that are missing, print the verdict and write the report.",
         description="Run the trials of a study that are missing, print the verdict and write the report.",
         epilog="Exit code 0: the study is complete, whichever arm won; 2: the input could not be used; 3: it stopped before its"
-        " end, or trials failed: the same command continues it. Ctrl-C, SIGTERM and SIGHUP let running trials finish; twice, they"
-        " end them at once.",
+        " end, or trials failed: the same command continues it. Ctrl-C, SIGTERM and SIGHUP let running trials finish; twice,"
+        " they end them at once.",
         allow_abbrev=False,
     )
     parser.add_argument("file", type=Path, metavar="STUDY.toml", help="The file that describes the study.")
@@ -39,12 +39,12 @@ def _add_run(commands: Commands) -> None:
         "--workers", type=positive, metavar="N", help="How many trials run at once; the default is one for each core."
     )
     changed = parser.add_mutually_exclusive_group()
-    for option, explained in (
+    parser.set_defaults(existing="reuse")
+    for existing, explained in (
         ("fork", "Run anew what has changed since its trials were kept; without this, a changed task or arm is refused."),
         ("fresh", "Run everything anew."),
     ):
-        action = {"action": "store_const", "const": option, "dest": "existing", "default": "reuse"}
-        changed.add_argument(f"--{option}", help=explained, **action)
+        changed.add_argument(f"--{existing}", help=explained, action="store_const", dest="existing", const=existing)
     parser.add_argument(
         "--store", metavar="URL", help="The database that keeps the trials; the default is NAME.db beside the file."
     )

@@ -35,7 +35,7 @@ class Outdated:
     since: datetime | None = None
     """When the first of them was finished."""
     texts: dict[str, tuple[str | None, str | None]] = field(default_factory=dict[str, tuple[str | None, str | None]])
-    """Of every source that differs, the text that is kept and the present one; None where there is none."""
+    """The text that is kept, and the present one, of every source that differs; None where there is none."""
 
 
 class Store:
