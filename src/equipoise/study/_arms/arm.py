@@ -189,7 +189,8 @@ class Arm(BaseModel):
             raise ValueError(f"{printable(path)} = {shown(self._own[path])} is searched as well; keep one of the two")
         if index:
             whole = None if key in self.space else self.arguments.get(key)
-            if not isinstance(whole, list) or int(index) >= len(cast("list[Any]", whole)):
+            entries = cast("list[Any]", whole) if isinstance(whole, list) else []
+            if int(index) >= len(entries):
                 raise ValueError(
                     f"search {path} sets an entry of {key} = {shown(whole)}; the arm needs a list, as {key} = [0.9, 0.99]"
                 )
