@@ -53,3 +53,13 @@ def printable(text: str, most: int = 200) -> str:
         head = most // 3
         text = f"{text[:head]}…{text[len(text) - (most - head - 1) :]}"
     return "".join(character if character.isprintable() else "�" for character in text)
+
+
+def printable_lines(text: str, most: int = 2000) -> str:
+    r"""The same for text of several lines, which stay lines; tabs become spaces.
+
+    Example:
+        >>> printable_lines("loss\t1\x07\nend\n")
+        'loss    1�\nend'
+    """
+    return "\n".join(printable(line.expandtabs(), most) for line in text.splitlines())

@@ -1,5 +1,8 @@
 """Names that a database cannot hold are refused where they enter, with one line; all others are kept as they are."""
 
+import itertools
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,13 +43,22 @@ def test_a_name_in_a_study_file_that_cannot_be_stored_is_refused_before_anything
     assert said in str(caught.value)
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    opened = Store(sqlite_url(tmp_path_factory.mktemp("store") / "study.db"))
+    yield opened
+    opened.close()
+
+
+SEEDS = itertools.count()
+
+
 @given(st.lists(st.text(max_size=300), max_size=5, unique=True))
-def test_every_name_that_is_accepted_comes_back_from_the_store_as_it_was(tmp_path_factory, names):
+def test_every_name_that_is_accepted_comes_back_from_the_store_as_it_was(store, names):
     accepted = {name: {1: 1.0} for name in names if _is_accepted(name)}
-    store = Store(sqlite_url(tmp_path_factory.mktemp("store") / "study.db"))
-    store.add("study", Cell("arm", "tuning", ASSIGNMENT, Result(False, 1.0, accepted)))
-    assert store.results([ASSIGNMENT.key])[ASSIGNMENT.key].curves == accepted
-    store.close()
+    assignment = replace(ASSIGNMENT, seed=next(SEEDS))
+    store.add("study", Cell("arm", "tuning", assignment, Result(False, 1.0, accepted)))
+    assert store.results([assignment.key])[assignment.key].curves == accepted
 
 
 def _is_accepted(name: str) -> bool:

@@ -154,3 +154,24 @@ def test_a_schedule_that_the_task_ignores_is_said_to_have_no_effect_also_of_a_fi
     path = write_study(SELECT, LINEAR, task=re.sub(r".*scheduler.*\n", "", SCHEDULED))
     assert IGNORED in run(path)[0].remarks
     assert IGNORED in run(path)[0].remarks
+
+
+HALVED = ("epochs = 3\nseeds = 3\ntuning_seeds = 2", "epochs = 4\nseeds = 2\ntuning_seeds = 1\nhalving = 2")
+FOUR = ("learning_rates = [0.01, 0.1]", "learning_rates = [0.001, 0.01, 0.1, 1.0]")
+
+
+def test_halving_trains_the_best_half_twice_as_long_and_counts_the_same_for_every_arm(write_study, tmp_path):
+    counted = PARABOLAS.replace(
+        "        trial.report",
+        "        open('epochs.log', 'a').write(f'{trial.seed} {trial.learning_rate}\\n')\n        trial.report",
+    ).replace("'epochs.log'", repr(str(tmp_path / "epochs.log")))
+    analysis, listening = run(write_study(SELECT, HALVED, FOUR, task=counted))
+    assert listening.phases == [("tuning", 8), ("tuning", 4), ("tuning", 2), ("comparison", 4)]
+    for arm in analysis.arms:
+        assert arm.tuned.chosen == 0.01
+        assert (len(arm.tuned.points), len(arm.tuned.tried)) == (1, 4)
+        assert (arm.tuned.edges, arm.search) == ((), None)
+    trained = (tmp_path / "epochs.log").read_text().splitlines()
+    # Of each arm: four points for an epoch, two for two, one for all four.
+    assert sum(line.startswith("0 ") for line in trained) == 2 * (4 * 1 + 2 * 2 + 1 * 4)
+    assert sum(line.startswith("0 1.0") for line in trained) == 2 * 1  # the worst is stopped after its first epoch

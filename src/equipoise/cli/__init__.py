@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from equipoise._version import __version__
+from equipoise._words import printable_lines
 from equipoise.cli import _check, _migrate, _recommend, _study, _watch
 from equipoise.errors import EquipoiseError, StudyStoppedError
 
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         raise SystemExit(options.run(options))
     except EquipoiseError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable_lines(f"error: {error}"), file=sys.stderr)
         raise SystemExit(3 if isinstance(error, StudyStoppedError) else 2) from None
 
 

@@ -139,7 +139,9 @@ class _ObservedTrial(Trial):
         self._observation, self._names = observation, names
         self.averages: GradientAverages | None = None
 
-    def optimizer(self, params: Iterable[Any]) -> torch.optim.Optimizer:
+    def optimizer(self, params: nn.Module | Iterable[Any]) -> torch.optim.Optimizer:
+        if isinstance(params, nn.Module):
+            params = params.parameters()
         if self.averages is not None:
             raise UnusableInputError("the task makes a second optimizer: accepted is one")
         made = Equipoise(params, self.learning_rate, weight_decay=WEIGHT_DECAY, reference="initial")

@@ -145,8 +145,15 @@ class Table:
         self.study = study
         self.task = task
         self.cells: list[Cell] = []
+        self._of: dict[tuple[Phase, str], list[Cell]] = {}
         self.hyperparameters: dict[str, Hyperparameters] = {}
         """The betas, exponents and stages of the arms whose optimizers have the update rule, by the arm's name."""
+
+    def add(self, cells: Sequence[Cell]) -> None:
+        """Add cells that are planned."""
+        self.cells += cells
+        for cell in cells:
+            self._of.setdefault((cell.phase, cell.arm), []).append(cell)
 
     def plan_tuning(self) -> list[Cell]:
         """Add the cells that tuning begins with, of every point of every arm, and return them."""
@@ -183,10 +190,8 @@ class Table:
         """The results of one arm at one point by their seeds, in the order of the seeds. Those of failed trials are missing."""
         return {
             cell.assignment.seed: cell.result
-            for cell in self.cells
-            if (cell.phase, cell.arm, cell.assignment.point, cell.assignment.stop_after)
-            == (phase, arm, point.values, stop_after)
-            and cell.result is not None
+            for cell in self._of.get((phase, arm), [])
+            if (cell.assignment.point, cell.assignment.stop_after) == (point.values, stop_after) and cell.result is not None
         }
 
     def missing(self) -> list[Cell]:
@@ -207,7 +212,7 @@ class Table:
             for arm in self.study.arms
             for point in points.get(arm.name, [])
         ]
-        self.cells += planned
+        self.add(planned)
         return planned
 
 

@@ -69,7 +69,7 @@ def described(error: ValidationError, tables: Mapping[str, type[BaseModel]]) -> 
             "String should", "must"
         )
         if kind == "literal_error" and isinstance(fault["input"], str):
-            said += did_you_mean(fault["input"], re.findall("'([^']*)'", fault["ctx"]["expected"]))
+            said += did_you_mean(fault["input"], re.findall("'([^']*)'", said))
         yield f"{wrong} {said}" if said.startswith("must") else f"{place}: {said}" if place else said
 
 

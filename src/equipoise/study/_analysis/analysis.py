@@ -14,7 +14,7 @@ from equipoise.study._spec import Study
 from equipoise.study._statistics.divergence import DivergenceContrast
 from equipoise.study._statistics.paired import Contrast
 from equipoise.study._statistics.target import TimeToTarget
-from equipoise.study._statistics.words import about_divergence, about_time, about_tuning, number_format
+from equipoise.study._statistics.words import about_arrivals, about_divergence, about_time, about_tuning, number_format
 
 
 @dataclass(frozen=True)
@@ -63,23 +63,34 @@ class Analysis:
 
     @property
     def remarks(self) -> list[str]:
-        """What a reader must know to judge the verdict, most important first."""
-        question, baseline = self.question, self.question.baseline
+        """What a reader must know to judge the verdict: the doubts, then the further findings."""
+        return [*self.doubts, *self.findings]
+
+    @property
+    def doubts(self) -> list[str]:
+        """What speaks against relying on the verdict, most important first."""
         found = [
             *(self.remarks_on_missing or remarks.missing_seeds(self.arms)),
             *remarks.too_few_seeds(min(len(c.seeds) for c in self.contrasts), len(self.contrasts)),
-            *remarks.shown_to_be_worse(self.contrasts, baseline),
             *remarks.unconfirmed(self.contrasts),
-            *remarks.unequal_noise(self.contrasts, baseline),
-            *remarks.diverged(self.arms, question, self.diverged_value),
-            *about_divergence(self.divergence, baseline),
-            *(said for times in self.time_to_target for said in about_time(times, self._target, baseline)),
-            *self._cost_of_tuning(),
+            *remarks.unequal_noise(self.contrasts, self.question.baseline),
+            *remarks.diverged(self.arms, self.question, self.diverged_value),
+            *about_divergence(self.divergence, self.question.baseline),
             *remarks.at_edges(self.arms),
         ]
         if self.study is not None:
             found += remarks.ignored_schedules(self.arms) + remarks.chosen_by_the_metric(self.study)
         return found
+
+    @property
+    def findings(self) -> list[str]:
+        """What was found besides the verdict: losers, the time to the target, the cost of tuning."""
+        return [
+            *remarks.shown_to_be_worse(self.contrasts, self.question.baseline),
+            *(said for times in self.time_to_target for said in about_time(times, self._target, self.question.baseline)),
+            *(said for times in self.time_to_target[:1] for said in about_arrivals(times, self._target)),
+            *self._cost_of_tuning(),
+        ]
 
     @property
     def _target(self) -> str:

@@ -188,10 +188,11 @@ class Arm(BaseModel):
         if path in self._own:
             raise ValueError(f"{printable(path)} = {shown(self._own[path])} is searched as well; keep one of the two")
         if index:
-            whole = None if key in self.space else self.arguments.get(key)
-            if not isinstance(whole, list) or int(index) >= len(cast("list[Any]", whole)):
+            fixed = {} if key in self.space else self.arguments
+            entries = cast("list[Any]", fixed[key]) if isinstance(fixed.get(key), list) else []
+            if int(index) >= len(entries):
                 raise ValueError(
-                    f"search {path} sets an entry of {key} = {shown(whole)}; the arm needs a list, as {key} = [0.9, 0.99]"
+                    f"search {path} sets an entry of {key} = {shown(fixed.get(key))}; the arm needs a list, as {key} = [0.9, 0.99]"
                 )
         if isinstance(entry, Range):
             axis_of(path, entry)

@@ -60,10 +60,12 @@ class Muon(torch.optim.Optimizer):
             accepted = f"a model with a matrix between its first and its last layer; this one has {_listed(rest)}"
             raise ArgumentError("model", type(model).__name__, accepted)
         self.split = f"Muon: {_listed(matrices)}\nAdamW: {_listed(rest)}"
-        self._muon = torch.optim.Muon(
+        self._muon: torch.optim.Optimizer = torch.optim.Muon(
             [_as_matrix(each.value) for each in matrices], lr, weight_decay, momentum, adjust_lr_fn="match_rms_adamw"
         )
-        self._adamw = torch.optim.AdamW([each.value for each in rest], lr, betas, weight_decay=weight_decay)
+        self._adamw: torch.optim.Optimizer = torch.optim.AdamW(
+            [each.value for each in rest], lr, betas, weight_decay=weight_decay
+        )
         groups = [{**self._muon.param_groups[0], "params": [each.value for each in matrices]}, *self._adamw.param_groups]
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
 

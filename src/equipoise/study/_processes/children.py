@@ -19,6 +19,12 @@ PRELOADED = ["equipoise.study._processes.inside", "sklearn.datasets", "torch._dy
 """Imported once by the fork server. Making a torch optimizer imports torch._dynamo, 1.5 s that every trial would pay."""
 
 
+def preload(module: str) -> None:
+    """Have the fork server import a module, if it does not run yet. One that is not installed is left out."""
+    if module not in PRELOADED:
+        PRELOADED.append(module)
+
+
 @dataclass
 class Child:
     """A process, and the end of the pipe through which it sends messages."""

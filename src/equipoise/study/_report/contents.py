@@ -112,7 +112,8 @@ def of_analysis(analysis: Analysis) -> Contents:
         name: {arm.name: Band.of([result.curves.get(name, {}) for result in arm.results]) for arm in analysis.arms}
         for name in names[:MOST_CHARTED]
     }
-    return Contents(analysis.question, analysis, (), None, curves, max(0, len(names) - MOST_CHARTED))
+    tuned = [arm.tuned for arm in analysis.arms if arm.tuned is not None]
+    return Contents(analysis.question, analysis, tuned, None, curves, max(0, len(names) - MOST_CHARTED))
 
 
 def spent(cells: Sequence[Cell], arms: Sequence[str]) -> list[Spent]:

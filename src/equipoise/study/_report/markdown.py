@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Also addresses, which some readers of Markdown make links of.
+# Also addresses, which some readers of Markdown make links of; and what makes a list or a heading of a line that it begins.
 MARKS = re.compile(r"[\\`*_{}\[\]<>#|$~&]|:(?=//)|(?<=www)\.", re.IGNORECASE)
+BEGINNINGS = re.compile(r"^(\d*)([-+=.)])")
 
 
 def as_markdown(words: Mapping[str, Any]) -> str:
@@ -25,7 +26,7 @@ def as_markdown(words: Mapping[str, Any]) -> str:
         parts += ["## Duration and cost", _table(words["cost_headings"], words["costs"])]
     if words["failures"]:
         parts += ["## Trials that failed", _list([f"{failure['title']}: {failure['reason']}" for failure in words["failures"]])]
-    parts += ["## Methods", text(words["methods"])]
+    parts += ["## Methods", line(words["methods"])]
     if words["facts"]:
         parts += ["## Command and environment", _list([f"{name}: {value}" for name, value in words["facts"]])]
     return "\n\n".join(parts) + "\n"
@@ -41,8 +42,18 @@ def text(words: str) -> str:
     return MARKS.sub(lambda found: f"\\{found[0]}", words)
 
 
+def line(words: str) -> str:
+    r"""The same, for words that begin a line.
+
+    Example:
+        >>> print(line("- 1"), line("1. a"))
+        \- 1 1\. a
+    """
+    return BEGINNINGS.sub(r"\1\\\2", text(words.strip()))
+
+
 def _list(said: Sequence[str]) -> str:
-    return "\n".join(f"- {text(sentence)}" for sentence in said)
+    return "\n".join(f"- {line(sentence)}" for sentence in said)
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -11,7 +11,7 @@ from equipoise._files import replace_file
 from equipoise._html import render
 from equipoise._json import plain
 from equipoise._version import __version__
-from equipoise._words import listed, printable
+from equipoise._words import listed, printable, printable_lines
 from equipoise.study._analysis import Analysis
 from equipoise.study._report import sentences
 from equipoise.study._report.contents import Contents, of_analysis, of_store, spent
@@ -105,9 +105,10 @@ def _drawn(contents: Contents) -> dict[str, Any]:
     """The figures of the page, and the words that belong to them."""
     analysis, record = contents.analysis, contents.record
     arms = [arm.name for arm in analysis.arms] if analysis is not None else [found.arm.name for found in contents.tuned]
-    selected = contents.question.metric if record is None else record.study.selection.metric
+    study = record.study if record is not None else analysis.study if analysis is not None else None
+    selected = contents.question.metric if study is None else study.selection.metric
     keys = charts.searched_keys(contents.tuned)
-    places = {} if record is None else record.table.hyperparameters
+    places = record.table.hyperparameters if record is not None else analysis.hyperparameters if analysis is not None else {}
     figures: dict[str, Figure | list[Figure]] = {
         "curves": [charts.learning_curves(found, arms, name) for name, found in contents.curves.items()],
         **{f"sensitivity{index}": charts.sensitivity(contents.tuned, key, selected) for index, key in enumerate(keys)},
@@ -124,7 +125,7 @@ def _drawn(contents: Contents) -> dict[str, Any]:
         "figures": _rounded(plain(figures)),
         "seeds_drawn": analysis is not None,
         "names": [printable(name, 60) for name in contents.curves],
-        "uncharted": contents.uncharted,
+        "uncharted": f"{contents.uncharted:,}" if contents.uncharted else "",
         "most_seeds": MOST_SEEDS,
         "sensitivities": [printable(key) for key in keys],
         "searched": analysis is not None and any(arm.search is not None for arm in analysis.arms),
@@ -134,7 +135,7 @@ def _drawn(contents: Contents) -> dict[str, Any]:
         "selected": printable(selected),
         "baseline": printable(contents.question.baseline),
         "margin": contents.question.margin,
-        "file": "" if record is None else "\n".join(map(_line, record.run.file.split("\n"))),
+        "file": "" if record is None else printable_lines(record.run.file),
     }
 
 
@@ -147,10 +148,6 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(each) for key, each in cast("dict[str, Any]", value).items()}
     return value
-
-
-def _line(text: str) -> str:
-    return printable(text.replace("\t", "    ").rstrip("\r"), 400)
 
 
 def _costs(contents: Contents) -> list[tuple[str, ...]]:
@@ -176,7 +173,7 @@ def _failures(contents: Contents) -> list[dict[str, str]]:
             "title": printable(cell.label),
             "reason": printable(cell.failure.reason),
             "log": printable(cell.failure.log),
-            "output": "\n".join(map(_line, cell.failure.output.splitlines())),
+            "output": printable_lines(cell.failure.output),
         }
         for cell in contents.cells
         if cell.failure is not None

@@ -11,6 +11,8 @@ from equipoise.study._report.contents import Contents, Spent, astray, spent
 from equipoise.study._report.table import LONGEST_SENTENCE
 from equipoise.study._statistics.paired import Contrast
 
+UNDECIDED = ("not shown", "no worse")
+
 SAID = 6
 """Of the arms, the verdict in one sentence names so many."""
 
@@ -29,9 +31,10 @@ def decision(contents: Contents) -> str:
         low, high, mean = (f"{value:{spec}}" for value in (*best.interval, best.mean))
         gain = f"{printable(contents.question.metric)} is better by {mean} ({low} to {high} with 95 % confidence)"
         return f"Use {printable(best.arm)} in place of {baseline}: {gain}."
-    alike = [printable(found.arm) for found in analysis.contrasts if found.verdict == "as good"]
-    if alike:
-        return f"Keep {baseline}, or take {listed(alike, SAID)}: as good within {contents.question.margin:g}."
+    for verdict in ("as good", "no worse"):
+        alike = [printable(found.arm) for found in analysis.contrasts if found.verdict == verdict]
+        if alike:
+            return f"Keep {baseline}, or take {listed(alike, SAID)}: {verdict} within {contents.question.margin:g}."
     return f"Keep {baseline}: no other arm is shown to beat it."
 
 
@@ -61,11 +64,10 @@ def basis(contents: Contents) -> list[str]:
             or "No verdict can be read from what is shown before the study is finished."
         )
         return said
-    for found in (_better(analysis) or list(analysis.contrasts))[:1]:
-        wins = sum(difference > 0 for difference in found.differences)
-        baseline = printable(contents.question.baseline)
-        said.append(f"{printable(found.arm)} did better than {baseline} on {wins} of {len(found.seeds)} seeds.")
-    return said
+    found, baseline = max(analysis.contrasts, key=lambda found: found.mean), printable(contents.question.baseline)
+    wins = sum(difference > 0 for difference in found.differences)
+    said.append(f"{printable(found.arm)} did better than {baseline} on {wins} of {len(found.seeds)} seeds.")
+    return said + [printable(finding, LONGEST_SENTENCE) for finding in analysis.findings]
 
 
 def cost(contents: Contents) -> list[str]:
@@ -108,7 +110,7 @@ def risk(contents: Contents) -> list[str]:
             if found
         ]
         said += lost
-        said += [printable(remark, LONGEST_SENTENCE) for remark in contents.verdict.remarks]
+        said += [printable(remark, LONGEST_SENTENCE) for remark in contents.verdict.doubts]
         if not lost and not any(arm.diverged for arm in contents.verdict.arms):
             said.append("No seed of any arm diverged, and none ended far from the others of its arm.")
     if contents.record is not None:
@@ -134,9 +136,13 @@ def next_steps(contents: Contents) -> list[str]:
         best = _better(analysis)[0]
         said.append(f"Confirm {printable(best.arm)} on a second task, or at full length, before you switch everywhere.")
     for found in analysis.contrasts:
-        if found.verdict == "not shown" and found.mean > 0:
+        if found.verdict in UNDECIDED and found.mean > 0:
             said.append(_more_seeds(found, contents.question.metric))
-    return said[:SAID] or ["Nothing more: the question is answered for this task."]
+    if said:
+        return said[:SAID]
+    if any(found.verdict in UNDECIDED for found in analysis.contrasts):
+        return [f"No arm looks better than {printable(contents.question.baseline)}: more seeds would only say how much worse."]
+    return ["Nothing more: for this task the question is answered."]
 
 
 def _more_seeds(found: Contrast, metric: str) -> str:

@@ -74,7 +74,7 @@ def read_status(store: Store, name: str | None = None) -> Status:
         run = find_run(connection, store, name)
         study = Study.model_validate(run.study)
         rows = connection.execute(_sums(study.name)).all()
-        failed = dict(connection.execute(_failed(study.name)).tuples().all())
+        failed = {row[0]: row[1] for row in connection.execute(_failed(study.name))}
         planned = {"tuning": 0, "comparison": len(study.arms) * study.seeds}
         phases = {
             phase: PhaseStatus(

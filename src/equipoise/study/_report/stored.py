@@ -162,7 +162,7 @@ def _read_cells(connection: Connection, table: Table) -> tuple[dict[str, list[Ce
         if status is not None:
             cell.result = Result(status == "diverged", seconds, cost=None if cost[0] is None else Cost(*cost))
             times.append(finished_at)
-        table.cells.append(cell)
+        table.add([cell])
         cells.setdefault(key, []).append(cell)
     failed = select(FAILURES.c.trial, FAILURES.c.reason, FAILURES.c.log, FAILURES.c.output).order_by(FAILURES.c.id)
     failed = failed.where(FAILURES.c.trial.in_(select(CELLS.c.trial).where(CELLS.c.study == table.study.name)))

@@ -20,6 +20,8 @@ LONGEST_SENTENCE = 2000
 LONGEST_NAME = 60
 """A name in a table is shown up to so many characters."""
 
+LEARNING_RATE = "lr"
+
 TEXT_COLUMNS = 2
 """The first columns hold words, the others numbers."""
 
@@ -55,7 +57,10 @@ def rows(analysis: Analysis) -> list[tuple[str, ...]]:
 def headings(analysis: Analysis) -> list[str]:
     """The headings of the columns of :func:`rows`."""
     keys = {key for arm in analysis.arms if arm.tuned is not None for key in arm.tuned.point.values}
-    filled = {"{metric}": printable(analysis.question.metric, LONGEST_NAME), "{searched}": "lr" if keys <= {"lr"} else "chosen"}
+    filled = {
+        "{metric}": printable(analysis.question.metric, LONGEST_NAME),
+        "{searched}": LEARNING_RATE if keys <= {LEARNING_RATE} else "chosen",
+    }
     return [filled.get(heading, heading) for heading in HEADINGS]
 
 
@@ -85,18 +90,22 @@ def caption(analysis: Analysis) -> str:
 
 
 def print_report(analysis: Analysis, console: Console) -> None:
-    """The verdict and its table, for a terminal."""
+    """The verdict and its table, for a terminal; more than a learning rate stands below it, a line per arm."""
+    names, lines = headings(analysis), rows(analysis)
+    chosen = [] if names[-1] == LEARNING_RATE else [f"{arm}: {point}" for arm, *_, point in lines]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, heading in enumerate(headings(analysis)):
+    for index, heading in enumerate(names[:-1] if chosen else names):
         table.add_column(Text(heading), justify="left" if index < TEXT_COLUMNS else "right", overflow="fold")
-    for row in rows(analysis):
-        table.add_row(*map(Text, row))
+    for row in lines:
+        table.add_row(*map(Text, row[:-1] if chosen else row))
     console.print(Text(printable(analysis.headline, LONGEST_SENTENCE), style="bold"))
     for remark in analysis.remarks:
         console.print(Text(printable(remark, LONGEST_SENTENCE)))
     console.print()
     console.print(table)
     console.print()
+    for line in chosen:
+        console.print(Text(line))
     console.print(Text(caption(analysis), style="dim"))
 
 

@@ -17,6 +17,7 @@ from equipoise.study._analysis import Analysis, Tuned, analyse, best_points, cho
 from equipoise.study._arms.space import Point
 from equipoise.study._cells import Cell, Table, trials
 from equipoise.study._processes import usable_cores
+from equipoise.study._processes.children import preload
 from equipoise.study._processes.pool import Conditions, execute
 from equipoise.study._processes.rehearsal import rehearse
 from equipoise.study._processes.stopping import Stop
@@ -143,6 +144,10 @@ HOW_TO_GO_ON: dict[Existing, str] = {
 }
 
 
+SLOW_TO_IMPORT = "pytorch_optimizer"
+"""It takes a second or two, which every trial would pay."""
+
+
 class _Run:
     """One run of a study, in its turn.
 
@@ -251,6 +256,8 @@ class _Run:
     def _rehearse(self) -> None:
         """See whether the task can be loaded, the optimizers made, and whether the metric's name is one that the task knows."""
         arms = {cell.arm: cell for cell in reversed(self.table.cells)}
+        if any(cell.assignment.optimizer.startswith(f"{SLOW_TO_IMPORT}.") for cell in arms.values()):
+            preload(SLOW_TO_IMPORT)
         log = self.conditions.logs / "rehearsal.log"
         found = rehearse([arms[arm.name] for arm in self.study.arms], self.study.task, log, self.study.timeout)
         self.rehearsed = True

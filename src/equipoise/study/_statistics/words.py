@@ -23,7 +23,7 @@ def number_format(spread: float) -> str:
 
 
 def about_time(found: TimeToTarget, reached: str, baseline: str) -> list[str]:
-    """Which arms reach the target sooner or later than the baseline, and how many runs arrive.
+    """Which arms reach the target sooner or later than the baseline.
 
     Args:
         found: the times in one unit.
@@ -37,13 +37,18 @@ def about_time(found: TimeToTarget, reached: str, baseline: str) -> list[str]:
             said.append(f"{reached} is reached {how} than with {baseline}, in {found.unit}s: {', '.join(arms)}.")
     if not said:
         said.append(f"No arm is shown to reach {reached} sooner or later than {baseline}, in {found.unit}s.")
-    late = [f"{arm} {found.reached(arm)} of {len(own)}" for arm, own in found.times.items() if found.reached(arm) < len(own)]
-    if late:
-        said.append(
-            f"Not every run reaches {reached}: {', '.join(late)}. A run that does not counts with {found.budget:g}"
-            f" {found.unit}s, the length of the longest."
-        )
     return said
+
+
+def about_arrivals(found: TimeToTarget, reached: str) -> list[str]:
+    """How many runs arrive, if not all do; the arguments are those of :func:`about_time`."""
+    late = [f"{arm} {found.reached(arm)} of {len(own)}" for arm, own in found.times.items() if found.reached(arm) < len(own)]
+    if not late:
+        return []
+    return [
+        f"Not every run reaches {reached}: {', '.join(late)}. A run that does not counts with {found.budget:g} {found.unit}s,"
+        " the length of the longest."
+    ]
 
 
 def about_divergence(contrasts: Sequence[DivergenceContrast], baseline: str) -> list[str]:
