@@ -32,7 +32,7 @@ class PhaseStatus:
     finished: int
     """Those with a result."""
     diverged: int
-    """Of the finished ones."""
+    """Those of the finished ones that diverged."""
     failed: int
     """Those that were tried and have no result."""
 
