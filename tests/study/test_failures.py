@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from equipoise.errors import StudyStoppedError
+from equipoise.errors import StudyStoppedError, UnusableInputError
 
 from .recorder import Recorder, run
 
@@ -105,7 +105,7 @@ def test_a_metric_that_the_task_never_reports_stops_the_study_at_the_first_trial
     with pytest.raises(StudyStoppedError, match=r"never reported 'los'; it reported \['loss'\]: did you mean 'loss'"):
         run(path, workers=1)
     assert len(executed()) == 1
-    # It was said before any trial.
+    # It was said before any trial was run.
     recorder = Recorder()
     with pytest.raises(StudyStoppedError):
         run(path, recorder, workers=1)
@@ -113,6 +113,16 @@ def test_a_metric_that_the_task_never_reports_stops_the_study_at_the_first_trial
         "warning: the task may never report 'los', because task.py does not contain that name: did you mean 'loss'?"
         in recorder.told
     )
+
+
+def test_a_metric_that_kept_trials_never_reported_is_refused_before_any_trial_is_run(write_study, executed):
+    run(write_study(ONE_POINT))
+    before = len(executed())
+    with pytest.raises(
+        UnusableInputError, match=r"is kept, and the task never reported 'losss'; it reported \['loss'\]"
+    ):
+        run(write_study(ONE_POINT, ('metric = "loss"', 'metric = "losss"')))
+    assert len(executed()) == before
 
 
 def test_a_trial_that_leaves_a_thread_and_a_child_is_kept_at_once_and_both_are_ended(write_study, tmp_path):

@@ -29,7 +29,7 @@ def tried(study: Study, index: int) -> list[Point]:
 @settings(deadline=None)
 def test_a_power_of_two_points_has_one_in_every_stratum_of_every_axis(seed, keys, power):
     count = 2**power
-    space = {f"key{index}": Range(low=0.0, high=1.0) for index in range(keys)}
+    space = {f"key{index}": Axis(0.0, 1.0, "linear") for index in range(keys)}
     points = list(itertools.islice(quasi_random(space, seed), count))
     for key in space:
         assert sorted(int(point.values[key] * count) for point in points) == pytest.approx(range(count), abs=1)

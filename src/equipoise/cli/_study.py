@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equipoise.cli import _judge, _report
+from equipoise.cli import _judge, _plan, _report
 from equipoise.cli._arguments import positive
 from equipoise.errors import MissingExtraError, StudyStoppedError
 
@@ -19,6 +19,7 @@ def add(commands: Commands) -> None:
     """Add the command to the parser."""
     study = commands.add_parser("study", help="Compare optimizers on your own metric.", allow_abbrev=False)
     actions = study.add_subparsers(required=True, metavar="COMMAND")
+    _plan.add(actions)
     _add_run(actions)
     _judge.add(actions)
     _report.add(actions)

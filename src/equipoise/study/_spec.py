@@ -5,20 +5,19 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
-import math
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from equipoise._files import parse_toml, read_text
 from equipoise._words import did_you_mean
 from equipoise.errors import UnusableInputError
 from equipoise.study._arms.arm import Arm, LearningRateRange, LearningRates
 from equipoise.study._arms.space import MOST_POINTS, Axis, Point, Range, Space, axes_of, combinations, grid, quasi_random
+from equipoise.study._arms.tuning import Rung, SelectBy, Selection, chooses_the_worst, rungs
 from equipoise.study._faults import described
 from equipoise.study._names import Name, storable
 
@@ -38,39 +37,6 @@ FIRST_COMPARISON_SEED = 10_000
 """Tuning seeds count from 0, comparison seeds from here: no seed that chose an arm's point is used to compare."""
 
 MOST_SEEDS, MOST_EPOCHS, MOST_EXTENSIONS = 10_000, 10**9, 100
-
-
-LOWER_IS_BETTER = re.compile(r"loss|error|perplexity|nll|[mr]mse|mae", re.IGNORECASE)
-HIGHER_IS_BETTER = re.compile(r"accuracy|f1|auc|score|precision|recall", re.IGNORECASE)
-
-
-class Rung(NamedTuple):
-    """A stage of tuning."""
-
-    stop_after: int | None
-    """The epoch after which its trials end; None for the last one."""
-    points: int
-    """How many points each arm has left."""
-
-
-class Selection(BaseModel):
-    """What chooses among the points of an arm."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    metric: Name
-    """The last number that the task reports under this name, in the mean over the tuning seeds."""
-    goal: Literal["maximize", "minimize"]
-
-
-SelectBy = Annotated[
-    Annotated[Selection, Tag("<selection>")] | Annotated[Name, Tag("<name>")],
-    Discriminator(
-        lambda chosen: "<name>" if isinstance(chosen, str) else "<selection>" if isinstance(chosen, dict | Selection) else None,
-        custom_error_type="select_by",
-        custom_error_message='must be the name of a number, or { metric = "validation_loss", goal = "minimize" }',
-    ),
-]
 
 
 class Study(BaseModel):
@@ -159,14 +125,12 @@ class Study(BaseModel):
         counts = {arm.name: len(self.points_of(arm)) for arm in self.arms}
         if len(set(counts.values())) > 1:
             raise ValueError(f"every arm must try as many points, by its search or learning_rates; they try {counts}")
-        if isinstance(self.select_by, str):
-            opposite = {"maximize": LOWER_IS_BETTER, "minimize": HIGHER_IS_BETTER}[self.goal]
-            if opposite.search(self.select_by) and not opposite.search(self.metric):
-                other = "minimize" if self.goal == "maximize" else "maximize"
-                raise ValueError(
-                    f"select_by = {self.select_by!r} with goal = {self.goal!r} would choose what is worst; write"
-                    f" select_by = {{ metric = {json.dumps(self.select_by)}, goal = {json.dumps(other)} }}"
-                )
+        if isinstance(self.select_by, str) and chooses_the_worst(self.select_by, self.metric, self.goal):
+            other = "minimize" if self.goal == "maximize" else "maximize"
+            raise ValueError(
+                f"select_by = {self.select_by!r} with goal = {self.goal!r} would choose what is worst; write"
+                f" select_by = {{ metric = {json.dumps(self.select_by)}, goal = {json.dumps(other)} }}"
+            )
         return self
 
     @property
@@ -184,12 +148,7 @@ class Study(BaseModel):
     @property
     def rungs(self) -> tuple[Rung, ...]:
         """The stages of tuning: without `halving` only one, of all points and epochs. Every stage trains from the beginning."""
-        points = len(self.points_of(self.baseline))
-        factors = [1]
-        while self.halving is not None and self.halving * factors[-1] <= min(points, self.epochs):
-            factors.append(self.halving * factors[-1])
-        lengths = [*(self.epochs // factor for factor in reversed(factors[1:])), None]
-        return tuple(Rung(length, math.ceil(points / factor)) for length, factor in zip(lengths, factors, strict=True))
+        return rungs(len(self.points_of(self.baseline)), self.epochs, self.halving)
 
     def points_of(self, arm: Arm) -> list[Point]:
         """The points that an arm is tuned over, as many as every other arm: a grid of lists, or quasi-random.

@@ -88,20 +88,20 @@ class Trial:
     Args:
         assignment: what the trial trains.
         send: is called with everything that the task reports.
-        load: finds an optimizer's class by its name.
-        checkpoint: keeps what :meth:`resume` is given.
+        load: finds an optimizer's class by its name; by default in modules only.
+        checkpoint: keeps what :meth:`resume` is given; by default nothing does.
     """
 
     def __init__(
         self,
         assignment: Assignment,
         send: Callable[[Report], None],
-        load: Callable[[str], Any] = pkgutil.resolve_name,
+        load: Callable[[str], Any] | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
         self._assignment = assignment
         self._send = send
-        self._load = load
+        self._load = load or pkgutil.resolve_name
         self._checkpoint = checkpoint
         self._epoch = 0
         self._controller: Controller | None = None

@@ -191,9 +191,8 @@ class Arm(BaseModel):
             fixed = {} if key in self.space else self.arguments
             entries = cast("list[Any]", fixed[key]) if isinstance(fixed.get(key), list) else []
             if int(index) >= len(entries):
-                raise ValueError(
-                    f"search {path} sets an entry of {key} = {shown(fixed.get(key))}; the arm needs a list, as {key} = [0.9, 0.99]"
-                )
+                accepted = f"the arm needs a list, as {key} = [0.9, 0.99]"
+                raise ValueError(f"search {path} sets an entry of {key} = {shown(fixed.get(key))}; {accepted}")
         if isinstance(entry, Range):
             axis_of(path, entry)
             values: list[Any] = [entry.low, entry.high]

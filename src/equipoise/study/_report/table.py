@@ -27,7 +27,7 @@ TEXT_COLUMNS = 2
 
 
 def rows(analysis: Analysis) -> list[tuple[str, ...]]:
-    """The table of the verdict, one row per arm, best first; the baseline has no gain. Last is what was chosen."""
+    """The table of the verdict, one row per arm, best first; the baseline has no gain. Last is what was chosen, if tuned."""
     contrasts = {contrast.arm: contrast for contrast in analysis.contrasts}
     spec = number_format(min((c.interval[1] - c.interval[0]) / 2 for c in analysis.contrasts))
     sign = -1.0 if analysis.question.goal == "maximize" else 1.0
@@ -51,7 +51,7 @@ def rows(analysis: Analysis) -> list[tuple[str, ...]]:
                 point,
             )
         )
-    return table
+    return table if _tuned(analysis) else [row[:-1] for row in table]
 
 
 def headings(analysis: Analysis) -> list[str]:
@@ -61,7 +61,12 @@ def headings(analysis: Analysis) -> list[str]:
         "{metric}": printable(analysis.question.metric, LONGEST_NAME),
         "{searched}": LEARNING_RATE if keys <= {LEARNING_RATE} else "chosen",
     }
-    return [filled.get(heading, heading) for heading in HEADINGS]
+    shown = HEADINGS if _tuned(analysis) else HEADINGS[:-1]
+    return [filled.get(heading, heading) for heading in shown]
+
+
+def _tuned(analysis: Analysis) -> bool:
+    return any(arm.tuned is not None for arm in analysis.arms)
 
 
 def _values(point: Point) -> str:

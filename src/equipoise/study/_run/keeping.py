@@ -35,10 +35,8 @@ class Keeping:
 
     def keep(self, cell: Cell, sources: Mapping[str, str]) -> None:
         """A trial finished or diverged; the cell has its result."""
-        assert cell.result is not None  # it finished
-        absent = cell.assignment.needed - cell.result.curves.keys()
-        if absent and not cell.result.diverged:
-            self._refuse(cell, sorted(absent))
+        if reason := unreported(cell):
+            self._refuse(cell, reason)
             return
         self.metric_seen = True
         made = record(self.study, cell, sources)
@@ -84,13 +82,23 @@ class Keeping:
             if self.sources.setdefault(name, text) != text:
                 self.stop.ask(f"{name} was edited while the study ran; trials of both versions are kept apart")
 
-    def _refuse(self, cell: Cell, absent: list[str]) -> None:
+    def _refuse(self, cell: Cell, reason: str) -> None:
         """A trial that did not report what the study needs has failed; where none ever did, the study is at fault."""
         assert cell.result is not None  # it finished
-        reported = sorted(cell.result.curves)
-        names = " and ".join(map(repr, absent))
-        reason = f"the task never reported {names}; it reported {reported or 'nothing'}{did_you_mean(absent[0], reported)}"
+        misnamed = bool(cell.result.curves) and not self.metric_seen
         cell.result, cell.failure = None, Failure(reason, "", "")
         self.failed(cell, again=False)
-        if reported and not self.metric_seen:
+        if misnamed:
             self.stop.ask(reason)
+
+
+def unreported(cell: Cell) -> str:
+    """What the trial of a cell did not report, though the study needs it; "" if it did, or has no result, or diverged."""
+    if cell.result is None or cell.result.diverged:
+        return ""
+    reported = sorted(cell.result.curves)
+    absent = sorted(cell.assignment.needed.difference(reported))
+    if not absent:
+        return ""
+    names = " and ".join(map(repr, absent))
+    return f"the task never reported {names}; it reported {reported or 'nothing'}{did_you_mean(absent[0], reported)}"

@@ -25,7 +25,7 @@ from equipoise.study._records import record_cells, record_study, recorded
 from equipoise.study._report.page import report_study
 from equipoise.study._report.progress import Progress, default_progress
 from equipoise.study._run.changes import differing_arms, differing_sources
-from equipoise.study._run.keeping import Keeping
+from equipoise.study._run.keeping import Keeping, unreported
 from equipoise.study._spec import Study, locate_task, read_study
 from equipoise.study._store import Spool, Store, Turn, sqlite_file, sqlite_url
 
@@ -238,6 +238,9 @@ class _Run:
     def _prepare(self, cells: Sequence[Cell]) -> None:
         """Fill the cells of a phase with what is kept, and see to it that the others can be run."""
         self.store.fill(cells)
+        for cell in cells:
+            if absent := unreported(cell):
+                raise UnusableInputError(f"trial {cell.label} is kept, and {absent}")
         keys = [cell.assignment.key for cell in cells if cell.result is None]
         outdated = self.store.outdated(keys)
         if outdated.keys and self.existing == "reuse":
