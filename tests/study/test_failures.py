@@ -118,9 +118,7 @@ def test_a_metric_that_the_task_never_reports_stops_the_study_at_the_first_trial
 def test_a_metric_that_kept_trials_never_reported_is_refused_before_any_trial_is_run(write_study, executed):
     run(write_study(ONE_POINT))
     before = len(executed())
-    with pytest.raises(
-        UnusableInputError, match=r"is kept, and the task never reported 'losss'; it reported \['loss'\]"
-    ):
+    with pytest.raises(UnusableInputError, match=r"is kept, and the task never reported 'losss'; it reported \['loss'\]"):
         run(write_study(ONE_POINT, ('metric = "loss"', 'metric = "losss"')))
     assert len(executed()) == before
 
