@@ -110,7 +110,7 @@ def recorded(connection: Connection, name: str) -> Recorded | None:
         row.file,
         row.command,
         json.loads(row.environment),
-        row.recorded_at,
+        utc(row.recorded_at),
     )
 
 
@@ -137,6 +137,11 @@ def record_cells(connection: Connection, plan: Plan, cells: list[Cell]) -> None:
             for index, cell in enumerate(cells)
         ],
     )
+
+
+def utc(time: datetime) -> datetime:
+    """A time from a database: SQLite knows no zones, and was given UTC."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def environment() -> dict[str, str]:

@@ -22,7 +22,7 @@ FAR = 10.0
 """A seed went astray if it ended worse than the arm's median by more than so many median absolute deviations."""
 
 FEW = 5
-"""Of fewer seeds than this none can be said to have gone astray."""
+"""With fewer seeds than this none can be said to have gone astray."""
 
 
 @dataclass(frozen=True)

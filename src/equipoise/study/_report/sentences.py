@@ -14,7 +14,7 @@ from equipoise.study._statistics.paired import Contrast
 UNDECIDED = ("not shown", "no worse")
 
 SAID = 6
-"""Of the arms, the verdict in one sentence names so many."""
+"""A sentence names so many arms."""
 
 
 def decision(contents: Contents) -> str:

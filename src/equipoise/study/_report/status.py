@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from equipoise._json import plain
 from equipoise._words import printable
-from equipoise.study._records import CELLS
+from equipoise.study._records import CELLS, utc
 from equipoise.study._report.sentences import duration
 from equipoise.study._report.stored import find_run
 from equipoise.study._spec import Study
@@ -32,7 +32,7 @@ class PhaseStatus:
     finished: int
     """Those with a result."""
     diverged: int
-    """Of the finished ones."""
+    """Those of the finished ones that diverged."""
     failed: int
     """Those that were tried and have no result."""
 
@@ -91,7 +91,7 @@ def read_status(store: Store, name: str | None = None) -> Status:
             study.name,
             phases,
             math.fsum(row.seconds for row in rows if row.seconds is not None),
-            max((row.newest for row in rows if row.newest is not None), default=None),
+            max((utc(row.newest) for row in rows if row.newest is not None), default=None),
             "" if runner is None else f"process {runner.process} on {runner.host}",
             None if runner is None else _seconds_left(connection, study.name, run.recorded_at, waiting),
         )
@@ -126,7 +126,7 @@ def _seconds_left(connection: Connection, study: str, since: datetime, waiting: 
     planned = _trials_of(study)
     done = select(func.count(), func.max(TRIALS.c.finished_at)).where(TRIALS.c.finished_at >= since)
     count, newest = connection.execute(done.where(TRIALS.c.key.in_(select(planned.c.trial)))).one()
-    return (newest - since).total_seconds() / count * waiting if count else None
+    return (utc(newest) - since).total_seconds() / count * waiting if count else None
 
 
 def print_status(status: Status, console: Console) -> None:
@@ -158,4 +158,4 @@ def _state(status: Status) -> str:
 def as_plain(status: Status) -> dict[str, Any]:
     """The status as what JSON has."""
     newest = status.last_finished_at
-    return plain(status) | {"last_finished_at": None if newest is None else newest.replace(tzinfo=UTC).isoformat()}
+    return plain(status) | {"last_finished_at": None if newest is None else newest.isoformat()}

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from equipoise.errors import UnusableInputError
 from equipoise.study._analysis import Question
 from equipoise.study._cells import SCHEDULED, Assignment, Cell, Cost, Failure, Result, Table
-from equipoise.study._records import CELLS, STUDIES, Recorded, recorded
+from equipoise.study._records import CELLS, STUDIES, Recorded, recorded, utc
 from equipoise.study._report.figures.curves import Band
 from equipoise.study._spec import Study, TaskSource
 from equipoise.study._store import Store
@@ -93,7 +93,7 @@ def find_run(connection: Connection, store: Store, name: str | None) -> Recorded
     run = None if wanted is None else recorded(connection, wanted)
     if run is None:
         meant = "which study is meant" if wanted is None else f"of a study {wanted!r}"
-        held = ", ".join(map(repr, names)) or "none"
+        held = ", ".join(map(repr, names)) or "none, as long as no study is run on it"
         raise UnusableInputError(f"the store {store.name} does not tell {meant}; it holds {held}")
     return run
 
@@ -161,7 +161,7 @@ def _read_cells(connection: Connection, table: Table) -> tuple[dict[str, list[Ce
         cell = Cell(arm, phase, _assignment(assignment))
         if status is not None:
             cell.result = Result(status == "diverged", seconds, cost=None if cost[0] is None else Cost(*cost))
-            times.append(finished_at)
+            times.append(utc(finished_at))
         table.add([cell])
         cells.setdefault(key, []).append(cell)
     failed = select(FAILURES.c.trial, FAILURES.c.reason, FAILURES.c.log, FAILURES.c.output).order_by(FAILURES.c.id)
