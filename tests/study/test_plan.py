@@ -12,11 +12,11 @@ from equipoise.study._statistics.power import POWER, power
 
 
 def test_the_trials_are_those_that_the_study_runs(write_study, executed, run):
-    path = write_study()
+    path = write_study(("\nseeds = 3", "\nseeds = 2"), ("tuning_seeds = 2", "tuning_seeds = 1"), ("epochs = 3", "epochs = 2"))
     planned = plan(read_study(path))
     assert run("study", "run", path)[0] == 0
-    assert len(executed()) == planned.tuning_trials + planned.comparison_trials == 14
-    assert planned.epochs == 14 * 3
+    assert len(executed()) == planned.tuning_trials + planned.comparison_trials == 8
+    assert planned.epochs == 8 * 2
 
 
 def test_shortened_trials_count_with_their_epochs(write_study):

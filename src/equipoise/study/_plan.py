@@ -16,7 +16,7 @@ class Plan:
     """Without those that `extend` may add."""
     comparison_trials: int
     epochs: int
-    """Of all these trials together."""
+    """The epochs of all these trials together."""
     comparisons: int
     detectable_in_spreads: float
     """The true difference that is shown with 80 % probability, in standard deviations of the differences between seeds."""
