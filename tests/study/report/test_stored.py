@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 
 import pytest
 
@@ -11,7 +10,7 @@ from equipoise.errors import UnusableInputError
 from equipoise.study._report.contents import MOST_CHARTED, of_store
 from equipoise.study._report.page import report_study
 from equipoise.study._report.status import read_status
-from equipoise.study._report.stored import read_curves, read_last_values, read_record, reported_names
+from equipoise.study._report.stored import read_curves, read_record, reported_names
 from tests.study.recorder import run
 from tests.study.report.made import COLLAPSED, DIVERGED, FAILED, make_store
 
@@ -126,13 +125,12 @@ def test_thousands_of_reported_names_are_not_all_drawn_but_all_in_the_table(made
 def test_last_values_are_those_of_the_last_epoch(made):
     store = made(trouble=True)
     record = read_record(store)
-    values = read_last_values(store, record)
+    kept = store.results(record.cells)
     for key, cells in record.cells.items():
         result = cells[0].result
         if result is not None:
-            last = result.last("accuracy")
-            assert values[key]["accuracy"] == last or math.isnan(last)
-            assert values[key]["loss"] == 0.5 ** (2 if result.diverged else 4)
+            assert result.curves.keys() == kept[key].curves.keys() == {"accuracy", "validation_accuracy", "loss"}
+            assert all(result.last(name) == pytest.approx(kept[key].last(name), nan_ok=True) for name in result.curves)
     assert reported_names(store, record) == ["accuracy", "loss", "validation_accuracy"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,7 +11,6 @@ from plotly.offline import get_plotlyjs  # pyright: ignore[reportMissingTypeStub
 
 from equipoise._files import replace_file
 from equipoise._html import render
-from equipoise._json import plain
 from equipoise._version import __version__
 from equipoise._words import listed, printable, printable_lines
 from equipoise.study._analysis import Analysis
@@ -18,7 +19,7 @@ from equipoise.study._report.contents import Contents, of_analysis, of_store, sp
 from equipoise.study._report.figures import charts
 from equipoise.study._report.figures.marks import Figure
 from equipoise.study._report.markdown import as_markdown
-from equipoise.study._report.stored import MOST_SEEDS, read_last_values
+from equipoise.study._report.stored import MOST_SEEDS
 from equipoise.study._report.table import LONGEST_NAME, LONGEST_SENTENCE, caption, headings, rows
 from equipoise.study._report.trials import trials_as_csv
 from equipoise.study._store import Store
@@ -42,8 +43,7 @@ def report_study(store: Store, name: str | None, path: Path) -> Contents:
         StudyStoppedError: the store cannot be used.
     """
     contents = of_store(store, name)
-    assert contents.record is not None  # it comes from a store
-    _write(contents, path, trials_as_csv(contents.record, read_last_values(store, contents.record)))
+    _write(contents, path, trials_as_csv(contents.cells))
     return contents
 
 
@@ -122,7 +122,7 @@ def _drawn(contents: Contents) -> dict[str, Any]:
     if places:
         figures["region"] = charts.stability_map(places)
     return {
-        "figures": _rounded(plain(figures)),
+        "figures": _rounded(figures),
         "seeds_drawn": analysis is not None,
         "names": [printable(name, 60) for name in contents.curves],
         "uncharted": f"{contents.uncharted:,}" if contents.uncharted else "",
@@ -142,9 +142,9 @@ def _drawn(contents: Contents) -> dict[str, Any]:
 def _rounded(value: Any) -> Any:
     """The same with six significant digits, which are more than a figure can show: a file half as large."""
     if isinstance(value, float):
-        return float(f"{value:.6g}")
-    if isinstance(value, list):
-        return [_rounded(each) for each in cast("list[Any]", value)]
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    if isinstance(value, list | tuple):
+        return [_rounded(each) for each in cast("Sequence[Any]", value)]
     if isinstance(value, dict):
         return {key: _rounded(each) for key, each in cast("dict[str, Any]", value).items()}
     return value

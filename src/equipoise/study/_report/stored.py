@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from equipoise.errors import UnusableInputError
 from equipoise.study._analysis import Question
-from equipoise.study._cells import SCHEDULED, Assignment, Cell, Cost, Failure, Result, Table
+from equipoise.study._cells import Assignment, Cell, Cost, Failure, Result, Table
 from equipoise.study._records import CELLS, STUDIES, Recorded, recorded, utc
 from equipoise.study._report.figures.curves import Band
 from equipoise.study._spec import Study, TaskSource
@@ -33,7 +33,7 @@ class Record:
     """What a store holds of one study."""
 
     table: Table
-    """Its trials as planned. Of the readings, the results hold what an analysis asks for."""
+    """Its trials as planned. Their results hold the last reading of every number, and the worst of what decides."""
     cells: Mapping[str, Sequence[Cell]]
     """The cells of the table by the key of their trial, which arms may share."""
     run: Recorded
@@ -64,10 +64,9 @@ def read_record(store: Store, name: str | None = None) -> Record:
         table = Table(study, run.task)
         table.hyperparameters = run.hyperparameters
         cells, last = _read_cells(connection, table)
-        questions = {Question.of_study(study), Question.of_selection(study)}
-        for each in {SCHEDULED, *(question.metric for question in questions)}:
-            _add_readings(cells, each, connection.execute(_last_values(study.name, each)))
-        for question in questions:
+        for key, reported, epoch, value in connection.execute(_last_values()):
+            _add_reading(cells.get(key, []), reported, epoch, value)
+        for question in {Question.of_study(study), Question.of_selection(study)}:
             if question.diverged is None and any(result.diverged for result in table.all_results()):
                 _add_readings(cells, question.metric, connection.execute(_worst_value(question)))
         if study.target is not None:
@@ -128,22 +127,6 @@ def read_curves(store: Store, record: Record, name: str) -> dict[str, Band]:
     return {arm: Band.of(list(own.values())) for arm, own in values.items()}
 
 
-def read_last_values(store: Store, record: Record) -> dict[str, dict[str, float]]:
-    """The last value of every number that every trial reported: key of the trial -> name -> value."""
-    newest = (
-        select(READINGS.c.trial, READINGS.c.name, func.max(READINGS.c.epoch).label("epoch"))
-        .group_by(READINGS.c.trial, READINGS.c.name)
-        .subquery()
-    )
-    same = READINGS.c.trial == newest.c.trial, READINGS.c.name == newest.c.name, READINGS.c.epoch == newest.c.epoch
-    wanted = select(READINGS.c.trial, READINGS.c.name, READINGS.c.value).join(newest, and_(*same))
-    found: dict[str, dict[str, float]] = {}
-    for key, name, value in store.do(lambda connection: connection.execute(wanted).all()):
-        if key in record.cells:
-            found.setdefault(key, {})[name] = math.nan if value is None else value
-    return found
-
-
 def _read_cells(connection: Connection, table: Table) -> tuple[dict[str, list[Cell]], datetime | None]:
     """Fill the table with the planned cells and what came of them; return them by key, and when the last was finished."""
     wanted = (
@@ -187,10 +170,15 @@ def _compared(study: str, name: str) -> Select[str, int, float | None]:
     return _readings(study, name).where(CELLS.c.phase == "comparison")
 
 
-def _last_values(study: str, name: str) -> Select[str, int, float | None]:
-    own = READINGS.alias()
-    newest = select(func.max(own.c.epoch)).where(own.c.trial == CELLS.c.trial, own.c.name == name)
-    return _readings(study, name).where(READINGS.c.epoch == newest.scalar_subquery())
+def _last_values() -> Select[str, str, int, float | None]:
+    """The last reading of every number of every trial in the store; the primary key has them in this order."""
+    newest = (
+        select(READINGS.c.trial, READINGS.c.name, func.max(READINGS.c.epoch).label("epoch"))
+        .group_by(READINGS.c.trial, READINGS.c.name)
+        .subquery()
+    )
+    same = READINGS.c.trial == newest.c.trial, READINGS.c.name == newest.c.name, READINGS.c.epoch == newest.c.epoch
+    return select(READINGS.c.trial, READINGS.c.name, READINGS.c.epoch, READINGS.c.value).join(newest, and_(*same))
 
 
 def _worst_value(question: Question) -> Select[str, int, float | None]:
@@ -202,6 +190,10 @@ def _worst_value(question: Question) -> Select[str, int, float | None]:
 
 def _add_readings(cells: Mapping[str, Sequence[Cell]], name: str, rows: Iterable[Row[str, int, float | None]]) -> None:
     for key, epoch, value in rows:
-        for cell in cells[key]:
-            if cell.result is not None:
-                cell.result.curves.setdefault(name, {})[epoch] = math.nan if value is None else value
+        _add_reading(cells[key], name, epoch, value)
+
+
+def _add_reading(cells: Sequence[Cell], name: str, epoch: int, value: float | None) -> None:
+    for cell in cells:
+        if cell.result is not None:
+            cell.result.curves.setdefault(name, {})[epoch] = math.nan if value is None else value

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Sequence
 
-from equipoise.study._report.stored import Record
+from equipoise.study._cells import Cell
 
 COLUMNS = ("arm", "phase", "seed", "status", "seconds", "memory_bytes", "state_bytes")
 
@@ -14,31 +14,25 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet would compute or run. Text that begins so gets an apostrophe, which makes it text there as well."""
 
 
-def trials_as_csv(record: Record, last_values: Mapping[str, Mapping[str, float]]) -> str:
-    """The planned trials of a study, in their order; those that are not finished have no values.
+def trials_as_csv(cells: Sequence[Cell]) -> str:
+    """The planned trials of a study; those that are not finished have no values.
 
-    Args:
-        record: of the study.
-        last_values: key of the trial -> name -> value. A name that is also one of our columns becomes "reported NAME".
+    A reported name that is also one of our columns becomes "reported NAME".
     """
-    settings = list(dict.fromkeys(key for cell in record.table.cells for key in cell.assignment.point))
-    names = sorted({name for own in last_values.values() for name in own})
+    settings = list(dict.fromkeys(key for cell in cells for key in cell.assignment.point))
+    names = sorted({name for cell in cells if cell.result is not None for name in cell.result.curves})
     taken = {*COLUMNS, *settings}
     file = io.StringIO()
     lines = csv.writer(file, lineterminator="\n")
     lines.writerow(map(_text, [*COLUMNS, *settings, *(f"reported {name}" if name in taken else name for name in names)]))
-    for key, cells in record.cells.items():
-        own = last_values.get(key, {})
-        values = [own.get(name, "") for name in names]
-        for cell in cells:
-            status = "failed" if cell.failure is not None else "waiting"
-            took: list[object] = ["", "", ""]
-            if cell.result is not None:
-                status = "diverged" if cell.result.diverged else "finished"
-                cost = cell.result.cost
-                took = [cell.result.seconds, *(("", "") if cost is None else (cost.memory, cost.state))]
-            line = [cell.arm, cell.phase, cell.assignment.seed, status, *took]
-            lines.writerow([*map(_text, line), *(_text(cell.assignment.point.get(each, "")) for each in settings), *values])
+    for cell in cells:
+        status, took, values = "failed" if cell.failure is not None else "waiting", ["", "", ""], [""] * len(names)
+        if cell.result is not None:
+            status, cost = "diverged" if cell.result.diverged else "finished", cell.result.cost
+            took = [cell.result.seconds, *(("", "") if cost is None else (cost.memory, cost.state))]
+            values = [cell.result.last(name) if name in cell.result.curves else "" for name in names]
+        line = [cell.arm, cell.phase, cell.assignment.seed, status, *took]
+        lines.writerow([*map(_text, line), *(_text(cell.assignment.point.get(each, "")) for each in settings), *values])
     return file.getvalue()
 
 

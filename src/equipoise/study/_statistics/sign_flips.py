@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,10 +36,12 @@ def sign_flip_p_value(differences: NDArray[np.float64], *, rounding: float = 0.0
     if count <= EXACT_SEEDS:  # the other half of the patterns has the same sums with the opposite sign
         numbers, seeds = np.arange(2 ** (count - 1), dtype=np.int64), np.arange(count, dtype=np.int64)
         patterns = np.bitwise_and(np.right_shift.outer(numbers, seeds), 1)
-        return float((np.abs(_sums(patterns, differences)) >= seen).mean())
-    patterns = np.random.default_rng(0).integers(0, 2, size=(RANDOM_PATTERNS, count), dtype=np.int8)
-    return (1 + int((np.abs(_sums(patterns, differences)) >= seen).sum())) / (1 + RANDOM_PATTERNS)
+        return float((np.abs((1 - 2 * patterns) @ differences) >= seen).mean())
+    sums = _random_signs(count) @ differences
+    return (1 + int((np.abs(sums) >= seen).sum())) / (1 + RANDOM_PATTERNS)
 
 
-def _sums(patterns: NDArray[np.int64] | NDArray[np.int8], differences: NDArray[np.float64]) -> NDArray[np.float64]:
-    return (1.0 - 2.0 * patterns) @ differences
+@functools.lru_cache(maxsize=1)
+def _random_signs(count: int) -> NDArray[np.int8]:
+    """Signs, shape (:data:`RANDOM_PATTERNS`, count): the same for every arm of a study."""
+    return 1 - 2 * np.random.default_rng(0).integers(0, 2, size=(RANDOM_PATTERNS, count), dtype=np.int8)
