@@ -1,10 +1,12 @@
 # make study: run the first study on real data.
 # make quick: the linters, the types and the quick tests, in under a minute.   make test: every check that CI runs, with coverage, and the site.
+# make faults: runners and trials of a study killed at 50 random moments, and other long faults, in ten minutes.
 # make test-large: the tests that need 18 GiB of memory.   make fuzz: every command on 10,000 new inputs that are nearly right.
 # make wheel: build the package as users install it, into dist/.   make test-wheel: install that in a new environment without a compiler.
 # make docs: the site, into docs/_build/html.
 # make bench: the cost of a step against torch.   make bench-gpu: the same on a GPU.
 # make evidence: controllers and fixed exponents against AdamW and SGD, on the tasks of the package.
+# make calibrate: how often a study calls a difference where there is none, by simulation, in a minute.
 # make reproduce: every claim of the two papers and of our own theory, with a verdict.   make reproduce-quick: the same, smaller, in five minutes.
 # All make .venv first and install into it; running them again reuses it. Paths are relative: spaces in the folder's name are fine.
 
@@ -18,13 +20,13 @@ DEVELOPMENT := .venv/.development
 SOURCES := pyproject.toml constraints.txt setup.py src/equipoise/optim/_kernels/cpu.c src/equipoise/optim/_kernels/stage.h
 
 # The tests that answer at once. The others train, draw pages, start processes or compile, as a few in these files do too.
-SLOW := compiled or traces_into_one_graph or studies_without_differences
+SLOW := compiled or traces_into_one_graph or calibration
 QUICK := tests/test_package.py tests/test_project.py tests/test_rules.py tests/check/test_sources.py tests/cli \
 	tests/optim/test_optimizer.py tests/conformance/test_errors.py tests/conformance/test_identities.py \
-	tests/study/test_spec.py tests/study/test_statistics.py tests/study/test_store.py \
+	tests/study/test_spec.py tests/study/statistics tests/study/test_store.py \
 	tests/theory/test_assessment.py tests/theory/test_region.py tests/theory/test_stages.py
 
-.PHONY: study quick quick-test test test-large fuzz wheel test-wheel docs bench bench-gpu evidence reproduce reproduce-quick
+.PHONY: study quick quick-test test test-large faults fuzz wheel test-wheel docs bench bench-gpu evidence calibrate reproduce reproduce-quick
 .PHONY: install lint style types clean
 
 study: $(STUDY)
@@ -50,6 +52,9 @@ test: lint
 	$(RUN) -m coverage combine --quiet
 	$(RUN) -m coverage report
 	$(MAKE) docs
+
+faults: $(DEVELOPMENT)
+	$(RUN) -m pytest -m faults tests/faults
 
 test-large: $(DEVELOPMENT)
 	$(RUN) -m pytest -m large
@@ -91,6 +96,9 @@ bench-gpu: $(DEVELOPMENT)
 
 evidence: $(DEVELOPMENT)
 	$(RUN) benchmarks/evidence.py
+
+calibrate: $(DEVELOPMENT)
+	$(RUN) benchmarks/calibration.py
 
 reproduce: $(DEVELOPMENT)
 	$(RUN) -m reproductions

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
+from scipy import stats
 
 from equipoise.study import Analysis, Study
 from equipoise.study import run as run_study
 from equipoise.study._analysis import Compared
 from equipoise.study._report.progress import ConsoleProgress
-from equipoise.study._statistics import paired_interval
 from equipoise.study._store import sqlite_url
 
 
@@ -109,14 +109,15 @@ def run(task: str, options: argparse.Namespace) -> Analysis:
 
 def verdicts(analysis: Analysis) -> dict[str, Any]:
     """Every arm's outcome; of controllers also whether they hold against the best fixed exponent, SGD and AdamW."""
-    sign = 1.0 if analysis.study.goal == "maximize" else -1.0
+    sign = 1.0 if analysis.question.goal == "maximize" else -1.0
     by_name = {arm.name: arm for arm in analysis.arms}
     best = max((by_name[name] for name in ("adamw", *FIXED)), key=lambda arm: sign * arm.mean)
 
     def against(arm: Compared, other: Compared) -> tuple[float, float, float]:
         """How much better: the mean, and its interval of 95 %."""
         differences = sign * (np.array(arm.values) - np.array(other.values))
-        return (float(differences.mean()), *paired_interval(differences))
+        interval = stats.ttest_1samp(differences, 0.0).confidence_interval(0.95)
+        return float(differences.mean()), float(interval.low), float(interval.high)
 
     rows: dict[str, Any] = {}
     for arm in analysis.arms:
@@ -137,7 +138,7 @@ def verdicts(analysis: Analysis) -> dict[str, Any]:
                 "within_best_fixed": to_best[2] >= 0,
                 "worse_than_both": to_sgd[2] < 0 and to_adamw[2] < 0,
             }
-    return {"metric": analysis.study.metric, "goal": analysis.study.goal, "best_fixed": best.name, "arms": rows}
+    return {"metric": analysis.question.metric, "goal": analysis.question.goal, "best_fixed": best.name, "arms": rows}
 
 
 def table(found: dict[str, Any]) -> str:

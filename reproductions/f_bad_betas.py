@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from equipoise.study._analysis import Analysis
 from equipoise.theory import margin
-from reproductions.claim import Claim, Interval, Options, all_of, judge, mean_interval, parse_options
+from reproductions.claim import Claim, Options, all_of, judge, mean_interval, parse_options
 from reproductions.studies import PICTURES, TEXT, draw, epochs, run, task
 
 CLAIM = Claim(
@@ -65,7 +65,7 @@ def main(options: Options) -> None:
         damages = {}
         for name, found in (("without", without), ("with", with_layers)):
             for better in found.contrasts:
-                damages[f"{better.arm} {name}"] = Interval(-better.mean, -better.interval[1], -better.interval[0])
+                damages[f"{better.arm} {name}"] = mean_interval([-gain for gain in better.differences])
         lines += [f"{data}, betas {name} layers: damage {interval} nats" for name, interval in damages.items()]
         difference = mean_interval([bare - spared for bare, spared in zip(damage(without), damage(with_layers), strict=True)])
         verdicts.append(judge(difference, low=0))

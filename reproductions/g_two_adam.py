@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from equipoise.theory import stage_betas
-from reproductions.claim import Claim, Interval, Options, all_of, judge, parse_options
+from reproductions.claim import Claim, Options, all_of, judge, mean_interval, parse_options
 from reproductions.studies import PICTURES, TEXT, draw, epochs, run, task
 
 CLAIM = Claim(
@@ -51,11 +51,11 @@ def main(options: Options) -> None:
             )
             lines += [f"{data}, {layers} layers: {arm.name} {arm.mean:.4f} at lr {arm.tuned.chosen:g}" for arm in found.arms]
             for contrast in found.contrasts:
-                gain = Interval(contrast.mean, *contrast.interval)
+                gain = mean_interval(contrast.differences)
                 gains[f"{contrast.arm} {layers}"] = gain
                 lines.append(
                     f"{data}, {layers} layers: 2-Adam {contrast.arm} is better by {gain} nats"
-                    f" (p = {contrast.adjusted_p_value:.2g} after Holm's correction)"
+                    f" (p = {contrast.adjusted_p_value:.2g}, adjusted for the number of comparisons)"
                 )
                 if contrast.arm == DECISIVE:
                     verdicts.append(judge(gain, low=0))

@@ -55,8 +55,8 @@ def main(options: Options) -> None:
         for arm, loss in zip(found.arms, fit, strict=True)
     ]
     lines += [
-        f"exponent {contrast.arm}: accuracy better than at 0.5 by {Interval(contrast.mean, *contrast.interval)}"
-        f" (p = {contrast.adjusted_p_value:.2g} after Holm's correction)"
+        f"exponent {contrast.arm}: accuracy better than at 0.5 by {mean_interval(contrast.differences)}"
+        f" (p = {contrast.adjusted_p_value:.2g}, adjusted for the number of comparisons)"
         for contrast in found.contrasts
     ]
     lines.append(f"slope of log10(training loss) over the exponent {fit_slope}: {verdicts[0].value}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 def listed(words: Sequence[str], most: int) -> str:
@@ -13,6 +14,27 @@ def listed(words: Sequence[str], most: int) -> str:
         'a, b and 1 more'
     """
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A question to end a message with, if a known word is close to one that is not; else nothing.
+
+    Example:
+        >>> did_you_mean("digit", ["digits", "words"])
+        ": did you mean 'digits'?"
+    """
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f": did you mean {close[0]!r}?" if close else ""
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "seed"), counted(2000, "seed")
+        ('1 seed', '2,000 seeds')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def printable(text: str, most: int = 200) -> str:
@@ -31,3 +53,13 @@ def printable(text: str, most: int = 200) -> str:
         head = most // 3
         text = f"{text[:head]}…{text[len(text) - (most - head - 1) :]}"
     return "".join(character if character.isprintable() else "�" for character in text)
+
+
+def printable_lines(text: str, most: int = 2000) -> str:
+    r"""The same for text of several lines, which stay lines; tabs become spaces.
+
+    Example:
+        >>> printable_lines("loss\t1\x07\nend\n")
+        'loss    1�\nend'
+    """
+    return "\n".join(printable(line.expandtabs(), most) for line in text.splitlines())

@@ -86,6 +86,12 @@ def test_an_automatic_value_of_deepspeed_is_refused_with_the_place_to_look_at(re
         read("ds.json", DEEPSPEED.replace("[0.8, 0.999]", '"auto"'))
 
 
+def test_what_a_study_only_tries_is_no_recipe(read):
+    arm = '[[arm]]\nname = "a"\noptimizer = "adamw"\nbetas = [0.9, 0.99]\n'
+    search = "search = { betas = [[0.9, 0.99], [0.95, 0.7]] }\n"
+    assert read("study.toml", arm + search) == [recipe("arm[0].betas", ((0.9, 0.99),), (0.5,))]
+
+
 def test_a_toml_with_several_optimizers(read):
     text = """
     [[arm]]

@@ -271,7 +271,7 @@ def test_lines_fit_into_80_columns(task, tmp_path, run):
         (["absent.py:train"], "absent.py cannot be read"),
         (["."], "readings.jsonl"),
         (["digits", "--write", "x.toml"], "--write needs --metric and --goal"),
-        (["digits", "--metric", "loss"], "--metric, --goal and --task go with --write"),
+        (["digits", "--metric", "loss"], "--metric, --select-by, --goal and --task go with --write"),
         ([".", "--steps", "3"], "--steps, --lr and --seed go with a TASK"),
         ([".", "--write", "x.toml", "--metric", "loss", "--goal", "minimize"], "--write needs --task"),
     ],

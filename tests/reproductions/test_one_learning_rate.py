@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from equipoise.study._analysis import Analysis, Compared, Tuned
-from equipoise.study._spec import Arm, Study
+from equipoise.study._analysis import Analysis, Compared, Question, Tuned
+from equipoise.study._arms.arm import Arm
+from equipoise.study._arms.space import Point
 from reproductions.claim import Options, Scale, Verdict
 from reproductions.i_one_learning_rate import ARMS, CLAIM, NETWORKS, ONE_STEP, judged, move, rates
 
@@ -22,9 +23,10 @@ def found(best: dict[str, float]) -> Analysis:
     compared: list[Compared] = []
     for arm in ARMS:
         chosen = best.get(arm["name"], 0.01)
-        compared.append(Compared(Tuned(Arm(**arm), tuple(rates(OPTIONS, arm)), (), (), chosen), (), (0.0,)))
-    spec = {"name": "i", "task": "t", "metric": "m", "goal": "maximize", "epochs": 1, "seeds": 2, "tuning_seeds": 1}
-    return Analysis(Study.model_validate({**spec, "learning_rates": [0.01], "arm": ARMS}), tuple(compared), (), 0.0)
+        points = tuple(Point({"lr": rate}) for rate in rates(OPTIONS, arm))
+        tuned = Tuned(Arm(**arm), points, (), (), Point({"lr": chosen}))
+        compared.append(Compared(arm["name"], (0,), (), (0.0,), tuned))
+    return Analysis(Question("i", "m", "maximize", ARMS[0]["name"]), tuple(compared), (), (), (), 0.0)
 
 
 def test_the_claim_has_a_rule_for_all_three_verdicts():

@@ -12,6 +12,7 @@ import pytest
 import equipoise
 from equipoise.study import read_study
 from equipoise.study._analysis import analyse, tune
+from equipoise.study._arms.space import Point
 from equipoise.study._cells import Assignment, Result, Table, trials
 from equipoise.study._spec import TaskSource, locate_task
 from equipoise.study._store import Store, sqlite_url
@@ -51,7 +52,7 @@ def test_tuning_is_every_arm_at_every_learning_rate_seed_by_seed(make_table):
 
 
 def test_comparison_is_every_arm_at_its_own_learning_rate_on_the_same_fresh_seeds(make_table):
-    cells = make_table().plan_comparison({"adamw": 0.01, "quarter": 0.1})
+    cells = make_table().plan_comparison({"adamw": Point({"lr": 0.01}), "quarter": Point({"lr": 0.1})})
     assert [cell.label for cell in cells] == [
         f"{arm} seed={seed}" for seed in (10_000, 10_001, 10_002) for arm in ("adamw lr=0.01", "quarter lr=0.1")
     ]
@@ -74,10 +75,10 @@ def test_the_analysis_reads_the_cells(make_table):
     tuned = [tune(table, arm) for arm in table.study.arms]
     assert [found.chosen for found in tuned] == [0.01, 0.01]
     assert tuned[0].scores == ((0.01, 0.011), (0.1, 0.101))
-    fill(table.plan_comparison({found.arm.name: found.chosen for found in tuned}))
+    fill(table.plan_comparison({found.arm.name: found.point for found in tuned}))
     analysis = analyse(table, tuned)
     assert [arm.values for arm in analysis.arms] == [(0.01, 0.011, 0.012)] * 2
-    assert analysis.arms[0].results == tuple(table.results("comparison", "adamw", 0.01))
+    assert analysis.arms[0].results == tuple(table.results("comparison", "adamw", Point({"lr": 0.01})).values())
 
 
 def test_the_store_fills_the_cells_of_another_table_of_the_same_study(make_table, store):
@@ -100,8 +101,8 @@ def test_arms_that_differ_in_their_names_alone_share_their_trials(make_table, st
     for cell in once:
         store.add("quadratic", cell)
     store.fill(cells)
-    for rate in (0.01, 0.1):
-        assert twin.results("tuning", "adamw", rate) == twin.results("tuning", "quarter", rate)
+    for point in (Point({"lr": 0.01}), Point({"lr": 0.1})):
+        assert twin.results("tuning", "adamw", point) == twin.results("tuning", "quarter", point)
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def identity(write_study):
         path: Path = write_study(*replacements, **task)
         study = read_study(path)
         table = Table(study, locate_task(study.task, path.parent))
-        cells = table.plan_comparison({arm.name: learning_rate for arm in study.arms})
+        cells = table.plan_comparison({arm.name: Point({"lr": learning_rate}) for arm in study.arms})
         return [cell.assignment.key for cell in cells if cell.arm == study.arms[1].name][seed]
 
     return key
@@ -126,21 +127,24 @@ def test_what_determines_the_outcome_determines_the_identity(identity):
         identity(("epochs = 3", "epochs = 4")),
         identity(("exponent = 0.25", "exponent = 0.125")),
         identity(("equipoise.SMES", "equipoise.Equipoise")),
-        identity(task="def train(trial): ..."),
+        identity(("epochs = 3", "epochs = 3\nthreads = 2")),
+        identity(("task.py:train", "task.py:other")),
     }
-    assert len(changed) == 7
+    assert len(changed) == 8
 
 
 def test_what_cannot_change_the_outcome_does_not_change_the_identity(identity):
     same = identity(('"quarter"', '"other"'), ("seeds = 3", "seeds = 9"), ("[0.01, 0.1]", "[0.01, 0.1, 1.0]"))
     assert same == identity()
     assert identity(('metric = "loss"', 'metric = "accuracy"')) == identity()
+    # What the task is made of is noted when it runs, and kept beside each trial.
+    assert identity(task="def train(trial): ...") == identity()
 
 
 def test_a_trial_without_a_controller_is_the_trial_that_it_was_before_there_were_any():
-    values = {"task": TaskSource("", "f", ""), "metric": "loss", "epochs": 1, "optimizer": "o", "arguments": {}}
+    values = {"task": TaskSource("a.b", "f", ""), "metric": "loss", "epochs": 1, "optimizer": "o", "arguments": {}}
     plain = Assignment(**values, learning_rate=0.1, seed=0)
     assert plain.key != Assignment(**values, learning_rate=0.1, seed=0, controller={"name": "equipoise.balance.X"}).key
-    identity = {"task": ["f", ""], "epochs": 1, "optimizer": "o", "arguments": {}, "learning_rate": 0.1, "seed": 0}
+    identity = {"task": ["a.b", "f"], "epochs": 1, "optimizer": "o", "arguments": {}, "learning_rate": 0.1, "seed": 0}
     identity["software"] = [equipoise.__version__, version("torch")]
     assert plain.key == hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

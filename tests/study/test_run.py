@@ -7,42 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from equipoise.errors import ArgumentError, StabilityWarning, StudyStoppedError, UnusableInputError
 from equipoise.hyperparameters import Hyperparameters
-from equipoise.study import Analysis, read_study
+from equipoise.study import read_study
 from equipoise.study import run as run_study
-from equipoise.study._cells import Cell
 from equipoise.study._store import sqlite_url
 
+from .recorder import run
+
 ALL_TRIALS = 2 * 2 * 2 + 2 * 3  # arms x learning rates x tuning seeds, then arms x seeds
-
-
-@dataclass
-class Recorder:
-    """Keeps what a run tells."""
-
-    phases: list[tuple[str, int, int]] = field(default_factory=list)
-    cells: list[Cell] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    def phase(self, name: str, total: int, done: int) -> None:
-        self.phases.append((name, total, done))
-
-    def finished(self, cell: Cell) -> None:
-        self.cells.append(cell)
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
-
-
-def run(path: Path, **arguments) -> tuple[Analysis, Recorder]:
-    recorder = Recorder()
-    return run_study(path, store=sqlite_url(path.with_name("store.db")), progress=recorder, **arguments), recorder
 
 
 def test_every_trial_runs_once_and_a_second_run_repeats_none(write_study, executed):
@@ -83,38 +60,6 @@ def test_more_seeds_run_only_what_is_new(write_study, executed):
     run(write_study())
     run(write_study(("\nseeds = 3", "\nseeds = 5")))
     assert len(executed()) == ALL_TRIALS + 2 * 2
-
-
-def test_a_changed_task_starts_anew(write_study, executed):
-    run(write_study())
-    task = Path(write_study()).with_name("task.py")
-    run(write_study(task=task.read_text() + "\n# another version"))
-    assert len(executed()) == 2 * ALL_TRIALS
-
-
-def test_a_failing_trial_stops_the_study_with_its_traceback_and_keeps_what_was_finished(write_study, executed):
-    task = write_study().with_name("task.py").read_text()
-    failing = task + "        if trial.seed == 10001:\n            raise RuntimeError('out of luck')\n"
-    path = write_study(task=failing)
-    with pytest.raises(StudyStoppedError, match=r"(?s)seed=10001 failed.*out of luck"):
-        run(path, workers=1)
-    before = executed()
-    assert before[-1].endswith(" 10001")
-    with pytest.raises(StudyStoppedError):
-        run(path, workers=1)
-    assert len(executed()) == len(before) + 1
-
-
-def test_a_trial_whose_process_dies_is_a_failure_with_its_exit_code(write_study):
-    path = write_study(task="import os\ndef train(trial): os.kill(os.getpid(), 9)\n")
-    with pytest.raises(StudyStoppedError, match="exit code -9"):
-        run(path)
-
-
-def test_a_task_that_never_reports_the_metric_is_told_so(write_study):
-    path = write_study(task="def train(trial): trial.report(accuracy=1.0)\n")
-    with pytest.raises(StudyStoppedError, match=r"never reported 'loss'; it reported \['accuracy'\]"):
-        run(path)
 
 
 def test_a_diverged_seed_counts_with_the_worst_value_seen_and_is_said(write_study):
@@ -172,14 +117,14 @@ def test_an_arms_controller_moves_its_exponent_and_the_exponents_are_kept(write_
 
 def test_an_arm_outside_of_the_stable_region_is_warned_about_once(write_study):
     _, recorder = run(write_study(("exponent = 0.25", "exponent = 0.5\nbetas = [0.95, 0.7]")))
-    assert len(recorder.warnings) == 1
-    assert "arm 'quarter'" in recorder.warnings[0]
-    assert "-0.1270 nats per step" in recorder.warnings[0]
+    [warning] = [each for each in recorder.warnings if "nats" in each]
+    assert "arm 'quarter'" in warning
+    assert "-0.1270 nats per step" in warning
 
 
 def test_too_few_seeds_are_said_to_be_too_few(write_study):
     analysis, _ = run(write_study())
-    assert "significance is out of reach: no p value can fall below 0.25. Use seeds = 6 or more." in analysis.remarks[0]
+    assert analysis.remarks[0].startswith("3 seeds are few for 1 comparison(s): a difference must be 3.3 times")
 
 
 def test_a_killed_run_leaves_no_process_and_the_next_one_continues(write_study, executed):
@@ -210,7 +155,7 @@ def test_run_takes_a_path_keeps_the_trials_beside_it_and_writes_a_report_only_if
     path = write_study()
     analysis = run_study(str(path))
     assert [len(arm.values) for arm in analysis.arms] == [3, 3]
-    assert {file.suffix for file in tmp_path.iterdir()} >= {".db"}
+    assert {file.suffix for file in tmp_path.iterdir()} >= {".db", ".logs"}
     assert not list(tmp_path.glob("*.html"))
     assert run_study(path, report=tmp_path / "shown.html") == analysis
     assert analysis.headline in (tmp_path / "shown.html").read_text()
@@ -224,7 +169,7 @@ def test_run_takes_a_study_and_the_folder_of_its_task(write_study, executed, tmp
     first = run_study(read_study(path), folder=tmp_path, store=store)
     assert run_study(path, store=store) == first
     assert len(executed()) == ALL_TRIALS
-    assert [file.name for file in (tmp_path / "trials").iterdir()] == ["kept.db"]
+    assert {file.name for file in (tmp_path / "trials").iterdir()} == {"kept.db", "kept.logs"}
 
 
 def test_a_number_of_workers_that_is_none_is_refused_before_any_trial(write_study, executed):

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from equipoise.errors import UnusableInputError
-from equipoise.study._spec import LearningRateRange, locate_task, read_study
+from equipoise.study._arms.arm import LearningRateRange
+from equipoise.study._arms.space import Point
+from equipoise.study._spec import locate_task, read_study
 
 
 def test_a_study_file_becomes_arms_rates_and_seeds(write_study):
@@ -16,7 +18,7 @@ def test_a_study_file_becomes_arms_rates_and_seeds(write_study):
     assert [arm.name for arm in study.arms] == ["adamw", "quarter"]
     assert study.baseline.name == "adamw"
     assert study.arms[1].arguments == {"exponent": 0.25}
-    assert study.rates_of(study.arms[1]) == [0.01, 0.1]
+    assert study.points_of(study.arms[1]) == [Point({"lr": 0.01}), Point({"lr": 0.1})]
 
 
 def test_the_study_file_of_the_guide_is_one(tmp_path):
@@ -25,7 +27,7 @@ def test_the_study_file_of_the_guide_is_one(tmp_path):
         guide.partition("```{code-block} toml\n:caption: every_key.toml\n")[2].partition("```")[0]
     )
     study = read_study(tmp_path / "study.toml")
-    assert [study.rates_of(arm) for arm in study.arms] == [[1e-4, 1e-3, 1e-2], [1e-2, 1e-1, 1.0]]
+    assert [len(study.points_of(arm)) for arm in study.arms] == [12, 12, 12]
 
 
 def test_no_comparison_seed_is_a_tuning_seed(write_study):
@@ -43,7 +45,7 @@ def test_a_range_of_learning_rates_is_even_on_a_logarithmic_axis():
 def test_an_arm_may_have_its_own_learning_rates(write_study):
     path = write_study(("exponent = 0.25", "exponent = 0.25\nlearning_rates = { low = 1.0, high = 2.0, count = 2 }"))
     study = read_study(path)
-    assert study.rates_of(study.arms[1]) == [1.0, 2.0]
+    assert study.points_of(study.arms[1]) == [Point({"lr": 1.0}), Point({"lr": 2.0})]
 
 
 FAULTS = {
@@ -52,7 +54,10 @@ FAULTS = {
     "no baseline": (("baseline = true", "baseline = false"), "exactly one arm must have baseline = true; none have it"),
     "two baselines": (("exponent = 0.25", "baseline = true"), "exactly one arm"),
     "equal names": (('name = "quarter"', 'name = "adamw"'), "arm names must differ"),
-    "another number of learning rates": (("exponent = 0.25", "learning_rates = [1.0]"), "same number of learning rates"),
+    "another number of learning rates": (
+        ("exponent = 0.25", "learning_rates = [1.0]"),
+        "every arm must try as many points, by its search or learning_rates; they try {'adamw': 2, 'quarter': 1}",
+    ),
     "a repeated learning rate": (("[0.01, 0.1]", "[0.1, 0.1]"), "repeat"),
     "a learning rate of zero": (("[0.01, 0.1]", "[0.0, 0.1]"), "greater than 0"),
     "one seed": (("seeds = 3", "seeds = 1"), "seeds"),
@@ -61,10 +66,10 @@ FAULTS = {
     "an optimizer that is no dotted name": (('"equipoise.SMES"', '"import os; os.abort()"'), "optimizer"),
     "a controller without a name": (
         ("exponent = 0.25", "controller = { every = 2 }"),
-        "controller name: Field required",
+        "arm[2] controller name is missing",
     ),
     "a name that is a path": (('"quadratic"', '"../quadratic"'), "name"),
-    "no TOML": (('name = "quadratic"', "name = "), "is not TOML"),
+    "no TOML": (('name = "quadratic"', "name = "), "is not valid TOML"),
 }
 
 
@@ -84,7 +89,7 @@ def test_every_fault_is_named_at_once(write_study):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(UnusableInputError, match=r"absent\.toml: cannot be read: No such file"):
+    with pytest.raises(UnusableInputError, match=r"absent\.toml cannot be read: No such file"):
         read_study(tmp_path / "absent.toml")
 
 

@@ -39,7 +39,7 @@ def test_a_few_epochs_learn_what_there_is_to_learn(name, epochs, rate, metric, g
     reports = train(name, epochs=epochs, rate=rate)
     assert [report.epoch for report in reports] == list(range(1, epochs + 1))
     last = reports[-1].metrics
-    assert last.keys() == {"loss", "validation_loss", "test_loss", metric}
+    assert last.keys() == {"loss", "validation_loss", "test_loss", metric, f"validation_{metric}"}
     assert (-last[metric] if metric == "rmse" else last[metric]) > good
     assert last["loss"] < reports[0].metrics["loss"]
 
@@ -75,7 +75,7 @@ def test_gradients_vanish_through_the_deep_network():
             return super().step(closure)
 
     recorded = Trial(Assignment(TaskSource("", "", ""), "loss", 1, "", {}, 1e-30, 0), lambda _: None)
-    recorded.optimizer = lambda params: Recording(params, lr=1e-30)
+    recorded.optimizer = lambda network: Recording(network.parameters(), lr=1e-30)
     torch.manual_seed(0)
     pkgutil.resolve_name(BUILT_IN_TASKS["deep-digits"])(recorded)
     assert all(first < 0.03 * last for first, *_, last in seen)

@@ -10,7 +10,7 @@ import torch
 from equipoise.errors import ArgumentError
 from equipoise.study._cells import Assignment
 from equipoise.study._spec import TaskSource
-from equipoise.study._worker import DivergedError, Report, Trial, load_task
+from equipoise.study._worker import DivergedError, Report, Trial
 
 
 def make_trial(**changes) -> tuple[Trial, list[Report]]:
@@ -65,13 +65,6 @@ def test_a_number_that_is_not_finite_ends_the_trial_as_diverged_after_it_was_sen
 def test_an_optimizer_that_does_not_exist_is_an_error_of_its_name():
     with pytest.raises(AttributeError, match="AdamWW"):
         make_trial(optimizer="torch.optim.AdamWW")[0].optimizer([])
-
-
-def test_a_task_file_can_import_its_neighbours(tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.path", ["unchanged"])
-    (tmp_path / "neighbour_of_task.py").write_text("ANSWER = 42\n")
-    (tmp_path / "task.py").write_text("from neighbour_of_task import ANSWER\ndef train(trial): return ANSWER\n")
-    assert load_task(TaskSource(str(tmp_path / "task.py"), "train", ""))(make_trial()[0]) == 42
 
 
 def controlled(**controller) -> tuple[Trial, list[Report], torch.optim.Optimizer]:

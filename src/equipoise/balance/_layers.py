@@ -116,7 +116,7 @@ def layerwise(model: nn.Module, matches: Sequence[Match], *, lr: float | None = 
     """
     if lr is None and any(match.lr_scale != 1 for match in matches):
         raise ArgumentError("lr", lr, "given where a match scales it")
-    parameters = _parameters(model)
+    parameters = places_of(model)
     claimed, unclaimed = _claimed(parameters, matches)
     if unclaimed:
         accepted = f"such that every parameter is claimed; Match('') at the end would claim the rest: {', '.join(unclaimed)}"
@@ -153,11 +153,11 @@ def presets(model: nn.Module, *, exponent: float = 0.5) -> list[Match]:
     norms = tuple(dict.fromkeys(kind for kind in leaves if "norm" in kind.__name__.lower()))
     kinds = (norms, BIASES, EMBEDDINGS) if norms else (BIASES, EMBEDDINGS)
     matches = [*(Match(kind, exponent=exponent, weight_decay=0.0) for kind in kinds), Match("")]
-    claimed, _ = _claimed(_parameters(model), matches)
+    claimed, _ = _claimed(places_of(model), matches)
     return [match for match, members in zip(matches, claimed, strict=True) if members]
 
 
-def _parameters(model: nn.Module) -> dict[nn.Parameter, list[Place]]:
+def places_of(model: nn.Module) -> dict[nn.Parameter, list[Place]]:
     """All places of every parameter, in the order of ``model.named_parameters()``."""
     named = cast("Iterable[tuple[str, nn.Module]]", model.named_modules(remove_duplicate=False))
     modules = dict(named)

@@ -92,6 +92,8 @@ def _mappings(node: Any, where: str, seen: set[int]) -> Iterator[tuple[str, dict
         mapping = dict(cast("Mapping[Any, Any]", node))
         yield where, mapping
         for key, value in mapping.items():
+            if key == "search" and "optimizer" in mapping:  # of an arm of a study: what is tried, a list of betas for example
+                continue
             # What a terminal would act on, rather than show, is escaped.
             name = printable(key if isinstance(key, str) and key.isprintable() else ascii(key))
             yield from _mappings(value, f"{where}.{name}" if where else name, seen)

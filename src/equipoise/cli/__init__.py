@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 
 from equipoise._version import __version__
-from equipoise._words import printable
+from equipoise._words import printable_lines
 from equipoise.cli import _check, _migrate, _recommend, _study, _watch
 from equipoise.cli._arguments import Parser
 from equipoise.errors import EquipoiseError, StudyStoppedError
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(end="", flush=True)
     except EquipoiseError as error:
         # It may repeat what stands in a file. That of a study has a line for each fault.
-        print("\n".join(printable(line, LONGEST_LINE) for line in f"error: {error}".split("\n")), file=sys.stderr)
+        print(printable_lines(f"error: {error}", LONGEST_LINE), file=sys.stderr)
         raise SystemExit(3 if isinstance(error, StudyStoppedError) else 2) from None
     except BrokenPipeError:
         if not _output_is_closed():

@@ -62,6 +62,11 @@ def add(commands: Commands) -> None:
         "--write", type=Path, metavar="STUDY.toml", help="The file to write. It must not exist. It needs --metric and --goal."
     )
     study.add_argument("--metric", metavar="NAME", help="The number that the task reports and the study decides by.")
+    study.add_argument(
+        "--select-by",
+        metavar="NAME",
+        help="The number that chooses the learning rates, of validation data; the default is the metric.",
+    )
     study.add_argument("--goal", choices=["maximize", "minimize"], help="What is to be done with the metric.")
     study.add_argument("--task", help="The task of the study, where the source is a run or a checkpoint.")
 
@@ -69,8 +74,8 @@ def add(commands: Commands) -> None:
         is_task = not os.path.exists(options.source)  # Path.exists raises for names that are too long
         if options.write is not None and (options.metric is None or options.goal is None):
             parser.error("--write needs --metric and --goal")
-        if options.write is None and not options.metric is options.goal is options.task is None:
-            parser.error("--metric, --goal and --task go with --write")
+        if options.write is None and not options.metric is options.select_by is options.goal is options.task is None:
+            parser.error("--metric, --select-by, --goal and --task go with --write")
         if not is_task and not options.steps is options.lr is options.seed is None:
             parser.error("--steps, --lr and --seed go with a TASK")
         if options.write is not None and not is_task and options.task is None:
@@ -94,6 +99,7 @@ def _recommend(options: argparse.Namespace, task: str | None) -> int:
             task=task,
             metric=options.metric,
             goal=options.goal,
+            select_by=options.select_by,
             epochs=options.epochs,
         )
         of = "" if len(recommendations) == 1 else f", with the exponent of group {tested.group} for all groups"

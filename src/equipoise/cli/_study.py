@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from equipoise.cli import _judge, _plan, _report
 from equipoise.cli._arguments import positive
 from equipoise.errors import MissingExtraError, StudyStoppedError
 
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     study = commands.add_parser("study", help="Compare optimizers on your own metric.", allow_abbrev=False)
-    _add_run(study.add_subparsers(required=True, metavar="COMMAND"))
+    actions = study.add_subparsers(required=True, metavar="COMMAND")
+    _plan.add(actions)
+    _add_run(actions)
+    _judge.add(actions)
+    _report.add(actions)
 
 
 def _add_run(commands: Commands) -> None:
@@ -26,13 +31,21 @@ def _add_run(commands: Commands) -> None:
         help="Run the trials that are missing, print the verdict and write the report.",
         description="Run the trials of a study that are missing, print the verdict and write the report.",
         epilog="Exit code 0: the study is complete, whichever arm won; 2: the input could not be used; 3: it stopped before its"
-        " end, and the same command continues it.",
+        " end, or trials failed: the same command continues it. Ctrl-C, SIGTERM and SIGHUP let running trials finish; twice,"
+        " they end them at once.",
         allow_abbrev=False,
     )
     parser.add_argument("file", type=Path, metavar="STUDY.toml", help="The file that describes the study.")
     parser.add_argument(
         "--workers", type=positive, metavar="N", help="How many trials run at once; the default is one for each core."
     )
+    changed = parser.add_mutually_exclusive_group()
+    parser.set_defaults(existing="reuse")
+    for existing, explained in (
+        ("fork", "Run anew what has changed since its trials were kept; without this, a changed task or arm is refused."),
+        ("fresh", "Run everything anew."),
+    ):
+        changed.add_argument(f"--{existing}", help=explained, action="store_const", dest="existing", const=existing)
     parser.add_argument(
         "--store", metavar="URL", help="The database that keeps the trials; the default is NAME.db beside the file."
     )
@@ -47,7 +60,6 @@ def _run(options: argparse.Namespace) -> int:
     try:
         from rich.console import Console
 
-        from equipoise.study._report.page import write_html
         from equipoise.study._report.progress import ConsoleProgress
         from equipoise.study._report.table import as_plain, print_report
         from equipoise.study._run import run
@@ -56,17 +68,22 @@ def _run(options: argparse.Namespace) -> int:
         raise MissingExtraError("a study", "study") from error
 
     file: Path = options.file
-    study = read_study(file)
+    report: Path = options.report or file.with_name(f"{read_study(file).name}.report.html")
     try:
         with ConsoleProgress(Console(stderr=True)) as progress:
-            analysis = run(study, folder=file.parent, store=options.store, workers=options.workers, progress=progress)
+            analysis = run(
+                file,
+                store=options.store,
+                report=report,
+                workers=options.workers,
+                existing=options.existing,
+                progress=progress,
+            )
     except KeyboardInterrupt:
-        raise StudyStoppedError("interrupted; finished trials are kept: run the same command again to continue") from None
-    report: Path = options.report or file.with_name(f"{analysis.study.name}.report.html")
-    write_html(analysis, report)
+        raise StudyStoppedError("interrupted before any trial was run") from None
     if options.json:
         print(json.dumps(as_plain(analysis) | {"report": str(report)}, indent=2, allow_nan=False))
     else:
         print_report(analysis, Console())
         print(f"\nreport: {report}")
-    return 0
+    return 3 if analysis.missing else 0

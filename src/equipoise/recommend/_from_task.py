@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from equipoise.recommend._gradient_averages import EnoughStepsError, GradientAve
 from equipoise.rules import Reference
 from equipoise.study._cells import Assignment
 from equipoise.study._processes import end, start, usable_cores
+from equipoise.study._processes.inside import enter_process, load_task, seed_all
 from equipoise.study._spec import BUILT_IN_TASKS, TaskSource, locate_task
-from equipoise.study._worker import Trial, enter_process, load_task, seed_all
+from equipoise.study._worker import Trial
 
 WEIGHT_DECAY = 0.01
 """The default of AdamW."""
@@ -98,7 +100,7 @@ def _observed(observation: Observation, name: str) -> tuple[list[GroupSettings],
 
 def _observe(connection: Connection, observation: Observation, threads: int) -> None:
     """The main function of the process: send groups and snapshots home, or the reason why there are none."""
-    enter_process(threads)
+    sources = enter_process(observation.task, threads, Path(os.devnull))
     names: dict[Tensor, str] = {}
 
     def note(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
@@ -111,7 +113,7 @@ def _observe(connection: Connection, observation: Observation, threads: int) -> 
     trial = _ObservedTrial(assigned, observation, names)
     failure = ""
     try:
-        task = load_task(observation.task)
+        task = load_task(observation.task, sources)
         seed_all(observation.seed)
         task(trial)
     except EnoughStepsError:
@@ -137,7 +139,9 @@ class _ObservedTrial(Trial):
         self._observation, self._names = observation, names
         self.averages: GradientAverages | None = None
 
-    def optimizer(self, params: Iterable[Any]) -> torch.optim.Optimizer:
+    def optimizer(self, params: nn.Module | Iterable[Any]) -> torch.optim.Optimizer:
+        if isinstance(params, nn.Module):
+            params = params.parameters()
         if self.averages is not None:
             raise UnusableInputError("the task makes a second optimizer: accepted is one")
         made = Equipoise(params, self.learning_rate, weight_decay=WEIGHT_DECAY, reference="initial")

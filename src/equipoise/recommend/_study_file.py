@@ -19,7 +19,7 @@ from equipoise.study._spec import Study, locate_task
 from equipoise.theory._exponent import scale_degree
 
 SEEDS, TUNING_SEEDS = 8, 2
-"""Four comparisons at 5 % need 8 seeds to be able to show anything."""
+"""With four comparisons, eight seeds show a difference of 1.5 times its spread between seeds."""
 
 SPAN, COUNT = 10.0, 5
 """How many learning rates are tried, from a tenth to ten times what the run had."""
@@ -36,6 +36,7 @@ def write_study(
     task: str,
     metric: str,
     goal: Literal["maximize", "minimize"],
+    select_by: str | None = None,
     epochs: int = 10,
 ) -> Recommendation:
     """Write a study of AdamW (the baseline), SGD, the recommended exponent and its two neighbours, with equal budgets.
@@ -49,6 +50,8 @@ def write_study(
         task: as in a study file; ``file.py:function`` is relative to the working directory.
         metric: the name under which the task reports what the study decides by.
         goal: whether the metric is to be maximized or minimized.
+        select_by: the name under which the task reports, with the same goal, what chooses the learning rates. None if that is
+            the metric as well, which the study warns of.
         epochs: how long a trial trains.
 
     Returns:
@@ -66,6 +69,7 @@ def write_study(
         "name": re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-") or "recommended",
         "task": _relative(task, path.parent),
         "metric": metric,
+        **({} if select_by is None else {"select_by": select_by}),
         "goal": goal,
         "epochs": epochs,
         "seeds": SEEDS,

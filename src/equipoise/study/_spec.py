@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import math
-import tomllib
+import itertools
+import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from equipoise._files import parse_toml, read_text
+from equipoise._words import did_you_mean
 from equipoise.errors import UnusableInputError
+from equipoise.study._arms.arm import Arm, LearningRateRange, LearningRates
+from equipoise.study._arms.space import MOST_POINTS, Axis, Point, Range, Space, axes_of, combinations, grid, quasi_random
+from equipoise.study._arms.tuning import Rung, SelectBy, Selection, chooses_the_worst, rungs
+from equipoise.study._faults import described
+from equipoise.study._names import Name, storable
 
 BUILT_IN_TASKS = {
     "digits": "equipoise.study._tasks.digits:digits",
@@ -27,122 +34,82 @@ BUILT_IN_TASKS = {
 """The tasks that a study file can name without saying where they are."""
 
 FIRST_COMPARISON_SEED = 10_000
-"""Tuning seeds count from 0, comparison seeds from here: no seed that chose a learning rate is used to compare."""
+"""Tuning seeds count from 0, comparison seeds from here: no seed that chose an arm's point is used to compare."""
 
-LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class LearningRateRange(BaseModel):
-    """`count` learning rates from `low` to `high`, evenly spaced on a logarithmic axis."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    low: LearningRate
-    high: LearningRate
-    count: int = Field(ge=2)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.low >= self.high:
-            raise ValueError(f"low = {self.low} must be below high = {self.high}")
-        return self
-
-    def values(self) -> list[float]:
-        """The learning rates, ascending."""
-        step = math.log(self.high / self.low) / (self.count - 1)
-        return [float(f"{self.low * math.exp(i * step):.6g}") for i in range(self.count)]
-
-
-LearningRates = Annotated[list[LearningRate], Field(min_length=1)] | LearningRateRange
-
-
-DottedName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
-
-
-class ArmController(BaseModel):
-    """The controller that moves an arm's exponent while it trains. All keys but the name go to the controller."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: DottedName
-    """The dotted name of its class."""
-
-
-class Arm(BaseModel):
-    """One optimizer configuration of a study. Keys that are not listed here go to the optimizer.
-
-    Raises:
-        pydantic.ValidationError: a value is missing or not accepted.
-
-    Example:
-        >>> arm = Arm(name="quarter", optimizer="equipoise.SMES", exponent=0.25, weight_decay=0.01)
-        >>> arm.arguments
-        {'exponent': 0.25, 'weight_decay': 0.01}
-    """
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: str = Field(min_length=1)
-    optimizer: DottedName
-    """The dotted name of its class, as ``torch.optim.AdamW``. It is called with `lr` and the arm's other keys."""
-    controller: ArmController | None = None
-    """A class and its arguments, as ``{ name = "equipoise.balance.SpreadController", every = 20 }``."""
-    baseline: bool = False
-    """Whether the other arms are compared with this one. Exactly one arm of a study is the baseline."""
-    learning_rates: LearningRates | None = None
-    """The arm's own learning rates, as many as the study has; by default those of the study."""
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """What the optimizer is called with, besides parameters and learning rate."""
-        return dict(self.model_extra or {})
+MOST_SEEDS, MOST_EPOCHS, MOST_EXTENSIONS = 10_000, 10**9, 100
 
 
 class Study(BaseModel):
     """A comparison of optimizers: what a study file holds.
 
     Raises:
-        pydantic.ValidationError: a value is missing or not accepted; arms that have equal names, no baseline or two, or
-            different numbers of learning rates.
+        pydantic.ValidationError: a value is missing or not accepted; arms that have equal names, no baseline or two, nothing to
+            be tuned over, or different numbers of points.
 
     Example:
         >>> study = Study(
         ...     name="widgets",
         ...     task="my_task.py:train",
         ...     metric="accuracy",
+        ...     select_by="validation_accuracy",
         ...     goal="maximize",
         ...     epochs=5,
         ...     seeds=9,
         ...     tuning_seeds=2,
-        ...     learning_rates={"low": 1e-4, "high": 1e-2, "count": 3},
+        ...     points=3,
         ...     arm=[
-        ...         {"name": "adamw", "optimizer": "torch.optim.AdamW", "baseline": True},
+        ...         {"name": "adamw", "optimizer": "adamw", "baseline": True},
         ...         {"name": "sgd", "optimizer": "torch.optim.SGD", "learning_rates": [0.01, 0.1, 1.0]},
         ...     ],
         ... )
-        >>> [(arm.name, study.rates_of(arm)) for arm in study.arms]
-        [('adamw', [0.0001, 0.001, 0.01]), ('sgd', [0.01, 0.1, 1.0])]
+        >>> for arm in study.arms:
+        ...     print(arm.name, *study.points_of(arm), sep=" | ")
+        adamw | lr=0.00169765 weight_decay=0.1 | lr=0.0146465 weight_decay=0 | lr=0.0518321 weight_decay=0.01
+        sgd | lr=0.01 | lr=0.1 | lr=1
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)
     """The store is NAME.db, and the report of the command NAME.report.html."""
-    task: str
+    task: Annotated[str, AfterValidator(storable)]
     """The name of a built-in task, ``file.py:function`` or ``package.module:function``: a function of one :class:`Trial`."""
-    metric: str
+    metric: Name
     """What decides: the last number that the task reports under this name."""
+    select_by: SelectBy | None = None
+    """What chooses among the points of an arm, with the study's goal, or with one of its own, as
+    ``{ metric = "validation_loss", goal = "minimize" }``. By default it is `metric`, and the study warns: a number that has
+    chosen is no fair judge."""
     goal: Literal["maximize", "minimize"]
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=1, le=MOST_EPOCHS)
     """How long every trial trains."""
-    seeds: int = Field(ge=2)
+    seeds: int = Field(ge=2, le=MOST_SEEDS)
     """The number of comparison seeds."""
     tuning_seeds: int = Field(ge=1, le=FIRST_COMPARISON_SEED)
-    """The number of seeds that choose the learning rate."""
-    learning_rates: LearningRates
-    """A list, or ``{ low = ..., high = ..., count = ... }``, evenly spaced on a logarithmic axis."""
+    """The number of seeds that choose among the points of an arm."""
+    learning_rates: LearningRates | None = None
+    """What arms without a search of their own try: a list, or ``{ low = ..., high = ..., count = ... }``, evenly spaced on a
+    logarithmic axis."""
+    points: int | None = Field(default=None, ge=1, le=MOST_POINTS)
+    """How many points each arm tries of its search, quasi-random. Without it, every combination of the lists in its search."""
+    search_seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    """Another one draws other points."""
+    extend: int = Field(default=0, ge=0, le=MOST_EXTENSIONS)
+    """How often every arm gets a quarter more points while the best value of any lies at the edge of what was tried."""
+    halving: int | None = Field(default=None, ge=2)
+    """In tuning, stop hopeless points early: only the best one of so many goes on to so many times as many epochs."""
     diverged: float | None = Field(default=None, allow_inf_nan=False)
     """The metric that a diverged trial counts with; by default the worst value that any trial of the study reported."""
+    threads: int = Field(default=1, ge=1)
+    """How many threads every trial computes with. They are part of it: other numbers of threads round differently."""
+    timeout: float = Field(default=3600, gt=0)
+    """A trial that has neither reported nor printed anything for so many seconds hangs, and is ended as failed."""
+    retries: int = Field(default=0, ge=0)
+    """How often a run tries a trial again that failed."""
+    margin: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Differences of the metric up to this do not matter: the study also shows which arms are as good, within it."""
+    target: float | None = Field(default=None, allow_inf_nan=False)
+    """The study also compares how long the arms take until the metric reaches this."""
     arms: list[Arm] = Field(alias="arm", min_length=2)
 
     @model_validator(mode="after")
@@ -153,15 +120,17 @@ class Study(BaseModel):
         baselines = [arm.name for arm in self.arms if arm.baseline]
         if len(baselines) != 1:
             raise ValueError(f"exactly one arm must have baseline = true; {baselines or 'none'} have it")
-        counts = {arm.name: len(self.rates_of(arm)) for arm in self.arms}
+        for arm in self.arms if self.extend else ():
+            self._searchable_axes(arm)
+        counts = {arm.name: len(self.points_of(arm)) for arm in self.arms}
         if len(set(counts.values())) > 1:
-            raise ValueError(f"every arm must try the same number of learning rates; they try {counts}")
-        for arm in self.arms:
-            rates = self.rates_of(arm)
-            if len(set(rates)) < len(rates):
-                raise ValueError(f"the learning rates of arm {arm.name!r} repeat: {rates}")
-            if "lr" in arm.arguments or "params" in arm.arguments:
-                raise ValueError(f"arm {arm.name!r} sets lr or params, which the study sets; use learning_rates")
+            raise ValueError(f"every arm must try as many points, by its search or learning_rates; they try {counts}")
+        if isinstance(self.select_by, str) and chooses_the_worst(self.select_by, self.metric, self.goal):
+            other = "minimize" if self.goal == "maximize" else "maximize"
+            raise ValueError(
+                f"select_by = {self.select_by!r} with goal = {self.goal!r} would choose what is worst; write"
+                f" select_by = {{ metric = {json.dumps(self.select_by)}, goal = {json.dumps(other)} }}"
+            )
         return self
 
     @property
@@ -169,20 +138,91 @@ class Study(BaseModel):
         """The arm that the others are compared with."""
         return next(arm for arm in self.arms if arm.baseline)
 
-    def rates_of(self, arm: Arm) -> list[float]:
-        """The learning rates that an arm is tuned over, ascending."""
+    @property
+    def selection(self) -> Selection:
+        """What chooses among the points of an arm."""
+        if isinstance(self.select_by, Selection):
+            return self.select_by
+        return Selection(metric=self.select_by or self.metric, goal=self.goal)
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        """The stages of tuning: without `halving` only one, of all points and epochs. Every stage trains from the beginning."""
+        return rungs(len(self.points_of(self.baseline)), self.epochs, self.halving)
+
+    def points_of(self, arm: Arm) -> list[Point]:
+        """The points that an arm is tuned over, as many as every other arm: a grid of lists, or quasi-random.
+
+        Raises:
+            ValueError: the arm has nothing to be tuned over, or not as many points.
+        """
+        space, where = self._space_of(arm), f"arm {arm.name!r}"
+        most = combinations(space)
+        if self.points is None or self.points == most:
+            if most > MOST_POINTS:
+                ranges = [key for key, entry in space.items() if isinstance(entry, Range)]
+                reason = f"searches ranges ({', '.join(ranges)})" if ranges else f"has {most} combinations"
+                raise ValueError(f"{where} {reason}; say how many points each arm tries, as points = 12")
+            return grid(space)
+        if self.points > most:
+            raise ValueError(f"points = {self.points}, but {where} has only {most} to try: {space}")
+        return list(itertools.islice(quasi_random(axes_of(space), self.search_seed), self.points))
+
+    def further_points(self, arm: Arm, tried: Sequence[Point], best: Point, edges: Collection[str]) -> list[Point]:
+        """A quarter more points, as many for every arm: beyond the edges where the best one lies, else again in its space.
+
+        Args:
+            arm: one of the study.
+            tried: its points so far.
+            best: one of them.
+            edges: the keys of which `best` has the smallest or the largest value that was tried.
+        """
+        axes = self._searchable_axes(arm)
+        for key in edges:
+            axis, value = axes[key], best.values[key]
+            assert isinstance(axis, Axis)  # lists have no edges
+            axes[key] = axis.beyond(value, upwards=value == max(point.values[key] for point in tried))
+        new = (point for point in quasi_random(axes, self.search_seed) if point not in tried)
+        return list(itertools.islice(new, max(1, len(self.points_of(arm)) // 4)))
+
+    def _searchable_axes(self, arm: Arm) -> dict[str, Axis | list[Any]]:
+        """The axes of an arm, with a range between the smallest and the largest of its learning rates if these are a list."""
+        axes = dict(axes_of(self._space_of(arm)))
+        if isinstance(rates := axes["lr"], list):
+            if len(rates) < 2:
+                raise ValueError(
+                    f"extend = {self.extend}, but arm {arm.name!r} tries the one learning rate {rates[0]}; write two"
+                )
+            axes["lr"] = Axis(min(rates), max(rates), "log")
+        return axes
+
+    def _space_of(self, arm: Arm) -> Space:
+        if arm.search is not None:
+            return arm.space
         rates = self.learning_rates if arm.learning_rates is None else arm.learning_rates
-        return sorted(rates) if isinstance(rates, list) else rates.values()
+        if rates is not None:
+            values = sorted(rates) if isinstance(rates, list) else rates.values()
+            if len(set(values)) < len(values):
+                raise ValueError(f"learning_rates of arm {arm.name!r} repeat a value; they must differ: {values}")
+            return {"lr": values}
+        if not arm.space:
+            accepted = "write learning_rates = [...] or search = { lr = { low = 1e-4, high = 1e-1 } }"
+            raise ValueError(f"arm {arm.name!r} has nothing to be tuned over: {accepted}")
+        return arm.space
 
     @property
     def seeds_for_tuning(self) -> range:
-        """The seeds of the trials that choose the learning rate."""
+        """The seeds of the trials that choose among the points of an arm."""
         return range(self.tuning_seeds)
 
     @property
     def seeds_for_comparison(self) -> range:
         """The seeds of the trials that compare: fresh, and the same for every arm."""
         return range(FIRST_COMPARISON_SEED, FIRST_COMPARISON_SEED + self.seeds)
+
+
+TABLES = {"": Study, "<selection>": Selection, "<range>": Range, "<rates>": LearningRateRange}
+"""What reads the tables of a study file, by the tag that pydantic puts into the place of a fault."""
 
 
 @dataclass(frozen=True)
@@ -192,8 +232,18 @@ class TaskSource:
     module: str
     """A dotted name, or the absolute path of a file."""
     function: str
-    sha256: str
-    """The hash of the file that defines the function: a changed task is another task."""
+    folder: str
+    """The folder of the study: files are named relative to it."""
+
+    @property
+    def place(self) -> str:
+        """The module, named so that a study in another folder has the same: a file relative to the study's."""
+        return relative_name(Path(self.module), Path(self.folder)) if self.module.endswith(".py") else self.module
+
+
+def relative_name(path: Path, folder: Path) -> str:
+    """A file's name relative to a folder that holds it, else its absolute one."""
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
 def read_study(path: Path) -> Study:
@@ -218,23 +268,12 @@ def read_study(path: Path) -> Study:
         >>> study.metric, study.baseline.name
         ('accuracy', 'adamw')
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UnusableInputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UnusableInputError(f"{path}: is not TOML: {error}") from None
+    content = parse_toml(read_text(path), path)
     try:
         return Study.model_validate(content)
     except ValidationError as error:
-        faults = "\n".join(f"  {_place(fault['loc'])}{fault['msg']}" for fault in error.errors())
+        faults = "\n".join(f"  {fault}" for fault in described(error, TABLES))
         raise UnusableInputError(f"{path}: is not a study:\n{faults}") from None
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    """Where a fault is, as ``arm[2] optimizer: ``; entries of lists are counted from 1."""
-    parts = [f"[{part + 1}]" if isinstance(part, int) else f" {part}" for part in location]
-    return f"{''.join(parts).strip()}: " if parts else ""
 
 
 def locate_task(task: str, folder: Path) -> TaskSource:
@@ -251,7 +290,7 @@ def locate_task(task: str, folder: Path) -> TaskSource:
     if not separator or not function.isidentifier():
         raise UnusableInputError(
             f"task = {task!r}: must be one of {', '.join(map(repr, BUILT_IN_TASKS))}, 'file.py:function' or"
-            " 'package.module:function'"
+            f" 'package.module:function'{did_you_mean(task, BUILT_IN_TASKS)}"
         )
     if module.endswith(".py"):
         file = (folder / module).resolve()
@@ -265,6 +304,7 @@ def locate_task(task: str, folder: Path) -> TaskSource:
             raise UnusableInputError(f"task = {task!r}: there is no module {module!r}")
         file = Path(found.origin)
     try:
-        return TaskSource(module, function, hashlib.sha256(file.read_bytes()).hexdigest())
+        file.open("rb").close()
     except OSError as error:
         raise UnusableInputError(f"task = {task!r}: {file} cannot be read: {error.strerror}") from None
+    return TaskSource(module, function, str(folder.resolve()))

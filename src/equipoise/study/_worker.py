@@ -1,35 +1,31 @@
-"""One trial in a process of its own: the object that a task is given, and what the process sends back to the study."""
+"""One trial: the object that a task is given, and the messages that its process sends back to the study."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import math
-import multiprocessing
-import os
 import pkgutil
-import random
-import signal
+import resource
 import statistics
 import sys
-import threading
-import time
-import traceback
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
-import numpy as np
 import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from equipoise.balance import Controller, GeneralizationController
-from equipoise.errors import ArgumentError, EquipoiseError, StabilityWarning
-from equipoise.study._cells import Assignment
-from equipoise.study._spec import TaskSource
+from equipoise.errors import ArgumentError, EquipoiseError
+from equipoise.monitor._guarding.snapshots import Stateful
+from equipoise.study._arms.arm import Arm
+from equipoise.study._arms.schedule import ScheduleName, factor
+from equipoise.study._arms.signature import check_arguments
+from equipoise.study._cells import SCHEDULED, Assignment, Cost
+from equipoise.study._checkpoint import Checkpoint
+from equipoise.study._names import check_reported_names
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,24 @@ class Finished:
     status: Literal["finished", "diverged", "failed"]
     seconds: float
     reason: str = ""
-    """Why it failed: the traceback."""
+    """Why it failed, in one line. The traceback is in its output."""
+    cost: Cost | None = None
+    """What the trial took, if it made an optimizer."""
+    sources: dict[str, str] = field(default_factory=dict[str, str])
+    """The text of every source that it loaded, by the file's name."""
+
+
+@runtime_checkable
+class TwoWeights(Protocol):
+    """An optimizer that trains at other weights than those that it recommends, as Schedule-Free."""
+
+    def train(self) -> None:
+        """Have the weights to train."""
+        ...
+
+    def eval(self) -> None:
+        """Have the weights to evaluate."""
+        ...
 
 
 class DivergedError(EquipoiseError, ArithmeticError):
@@ -63,7 +76,7 @@ class Trial:
     Example:
         >>> def train(trial):
         ...     model = torch.nn.Linear(8, 1)
-        ...     optimizer = trial.optimizer(model.parameters())
+        ...     optimizer = trial.optimizer(model)
         ...     inputs = torch.randn(64, 8)
         ...     for epoch in trial.epochs():
         ...         loss = (model(inputs) - inputs.sum(1, keepdim=True)).square().mean()
@@ -75,13 +88,26 @@ class Trial:
     Args:
         assignment: what the trial trains.
         send: is called with everything that the task reports.
+        load: finds an optimizer's class by its name; by default in modules only.
+        checkpoint: keeps what :meth:`resume` is given; by default nothing does.
     """
 
-    def __init__(self, assignment: Assignment, send: Callable[[Report], None]) -> None:
+    def __init__(
+        self,
+        assignment: Assignment,
+        send: Callable[[Report], None],
+        load: Callable[[str], Any] | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
         self._assignment = assignment
         self._send = send
+        self._load = load or pkgutil.resolve_name
+        self._checkpoint = checkpoint
         self._epoch = 0
         self._controller: Controller | None = None
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._scheduled = False
+        self._evaluated = False
         self.reported: set[str] = set()
         """The names of the numbers reported so far."""
         self.diverged = False
@@ -102,20 +128,94 @@ class Trial:
         """The learning rate of this trial."""
         return self._assignment.learning_rate
 
-    def optimizer(self, params: Iterable[Any]) -> torch.optim.Optimizer:
+    def optimizer(self, params: nn.Module | Iterable[Any]) -> torch.optim.Optimizer:
         """The arm's optimizer at this trial's learning rate. If the arm has a controller, it moves the optimizer's exponent.
 
         Args:
-            params: parameters or parameter groups, as for any optimizer of torch.
+            params: the model, which every optimizer can be made for; or parameters or parameter groups, as for any optimizer of
+                torch. Those that treat parameters by their roles need the model, and print which is treated how.
         """
-        made, self._controller = build_optimizer(self._assignment, params)
+        made, self._controller = build_optimizer(self._assignment, params, self._load)
+        self._optimizer = made
+        if takes_model(type(made)):
+            print(made)
         return made
 
+    def scheduler(self, optimizer: torch.optim.Optimizer, steps: int, default: ScheduleName = "constant") -> LRScheduler:
+        """The arm's learning rate schedule, with its warm-up: call its ``step()`` after each step of the optimizer.
+
+        A task that does not ask for it has a schedule of its own, or none, and the study says that the arm's had no effect.
+        Where an arm has one, the learning rate that it has come to is kept with every report as `learning_rate`.
+
+        Args:
+            optimizer: of :meth:`optimizer`.
+            steps: how often ``step()`` will be called in the whole trial.
+            default: for arms that name none: "constant", "cosine" or "linear".
+        """
+        assigned = self._assignment
+        self._scheduled = assigned.schedule is not None or assigned.warmup > 0
+        schedule = assigned.schedule or default
+        return LambdaLR(optimizer, partial(factor, steps=steps, schedule=schedule, warmup=assigned.warmup))
+
+    @contextmanager
+    def evaluation(self) -> Generator[None]:
+        """Evaluate inside of this: ``with trial.evaluation(): ...``.
+
+        Some optimizers, as Schedule-Free, train at other weights than those that they recommend. They have the latter here, and
+        the former again afterwards. For all others nothing happens.
+        """
+        self._evaluated = True
+        if not isinstance(self._optimizer, TwoWeights):
+            yield
+            return
+        self._optimizer.eval()
+        try:
+            yield
+        finally:
+            self._optimizer.train()
+
+    def cost(self) -> Cost | None:
+        """What this trial has taken so far; None before it has an optimizer."""
+        if self._optimizer is None:
+            return None
+        state = sum(value.nbytes for value in _tensors(self._optimizer.state))
+        parameters = sum(parameter.numel() for group in self._optimizer.param_groups for parameter in group["params"])
+        return Cost(_peak_memory(), state, parameters)
+
     def epochs(self) -> Iterator[int]:
-        """The epochs, counted from 1: ``for epoch in trial.epochs()``."""
-        for epoch in range(1, self.total_epochs + 1):
+        """The epochs, counted from 1: ``for epoch in trial.epochs()``. After :meth:`resume`, those that are not finished.
+
+        A trial that tunes may be stopped before the last one (`halving`); its schedule is that of the whole.
+        """
+        last = self._assignment.stop_after or self.total_epochs
+        for epoch in range(self._epoch + 1, last + 1):
             self._epoch = epoch
             yield epoch
+            if self._checkpoint is not None:
+                self._checkpoint.take(epoch)
+
+    def resume(self, **objects: Stateful) -> int:
+        """Go on after the last finished epoch, where an earlier attempt at this trial was cut short.
+
+        Call it once, with everything that training changes, before :meth:`epochs`. From then on all of it is kept after every
+        epoch, with the random numbers of Python, numpy and torch, so that a trial that is cut short and goes on ends as it
+        would have. What was reported is reported again.
+
+        Args:
+            objects: what has a state_dict, by any names: ``trial.resume(model=model, optimizer=optimizer)``.
+
+        Returns:
+            The last finished epoch; 0 where the trial begins.
+        """
+        if self._checkpoint is None:
+            return 0
+        if self._controller is not None:
+            objects["controller of the arm"] = self._controller
+        self._epoch, reports = self._checkpoint.resume(objects)
+        for epoch, metrics in reports:
+            self._send(Report(epoch, metrics))
+            self.reported |= metrics.keys()
+        return self._epoch
 
     def report(self, **metrics: float | torch.Tensor) -> None:
         """Report numbers for the present epoch. The last value of the study's metric decides; all others become curves.
@@ -128,12 +228,22 @@ class Trial:
 
         Raises:
             ArithmeticError: one of them is not finite. Let it pass: the trial ends as diverged.
-            ArgumentError: the arm's controller needs a loss that was not reported.
+            ArgumentError: a value that is no number, a name that cannot be stored, a metric that was measured outside of
+                :meth:`evaluation` though the optimizer needs it, or the arm's controller needs a loss that was not reported.
         """
-        numbers = {name: float(value.item() if isinstance(value, torch.Tensor) else value) for name, value in metrics.items()}
+        check_reported_names(metrics)
+        numbers = {name: _number(name, value) for name, value in metrics.items()}
         if self._controller is not None:
             numbers["exponent"] = _controlled(self._controller, numbers)
+        if self._scheduled and self._optimizer is not None:
+            numbers[SCHEDULED] = float(self._optimizer.param_groups[0]["lr"])
+        measured = self._assignment.needed & numbers.keys()
+        if measured and isinstance(self._optimizer, TwoWeights) and not self._evaluated:
+            accepted = f"measured inside of `with trial.evaluation():`: {type(self._optimizer).__name__} trains other weights"
+            raise ArgumentError("metrics", sorted(measured), accepted)
         self._send(Report(max(self._epoch, 1), numbers))
+        if self._checkpoint is not None:
+            self._checkpoint.note(max(self._epoch, 1), numbers)
         self.reported |= numbers.keys()
         broken = [name for name, value in numbers.items() if not math.isfinite(value)]
         if broken:
@@ -141,21 +251,39 @@ class Trial:
             raise DivergedError(f"epoch {self._epoch}: {', '.join(f'{name} = {numbers[name]}' for name in broken)}")
 
 
-def build_optimizer(assignment: Assignment, params: Iterable[Any]) -> tuple[torch.optim.Optimizer, Controller | None]:
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value.item() if isinstance(value, torch.Tensor) else value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentError(name, value, "a number, or a tensor of one element") from None
+
+
+def build_optimizer(
+    assignment: Assignment, params: nn.Module | Iterable[Any], load: Callable[[str], Any]
+) -> tuple[torch.optim.Optimizer, Controller | None]:
     """The optimizer of an assignment, and its controller if there is one.
 
-    The class of the dotted name `assignment.optimizer` is called with the parameters, the learning rate as `lr`, and the
-    arguments; then the controller's class with the optimizer and its own arguments.
+    The class that `load` finds by the name `assignment.optimizer` is called with the parameters, the learning rate as `lr`, and
+    the arguments; then the controller's class with the optimizer and its own arguments.
 
     Raises:
         ImportError, AttributeError: there is no such class.
         TypeError, ValueError: the class does not accept the arguments.
     """
-    made = pkgutil.resolve_name(assignment.optimizer)(params, lr=assignment.learning_rate, **assignment.arguments)
+    maker = load(assignment.optimizer)
+    if isinstance(params, nn.Module) and not takes_model(maker):
+        params = params.parameters()
+    check_arguments(maker, assignment.arguments, Arm.model_fields)
+    made = maker(params, lr=assignment.learning_rate, **assignment.arguments)
     if assignment.controller is None:
         return made, None
     arguments = dict(assignment.controller)
-    return made, pkgutil.resolve_name(arguments.pop("name"))(made, **arguments)
+    return made, load(arguments.pop("name"))(made, **arguments)
+
+
+def takes_model(maker: object) -> bool:
+    """Whether an optimizer is made for a whole model: its class has ``takes_model = True``."""
+    return getattr(maker, "takes_model", False)
 
 
 def _controlled(controller: Controller, numbers: Mapping[str, float]) -> float:
@@ -168,67 +296,21 @@ def _controlled(controller: Controller, numbers: Mapping[str, float]) -> float:
     return statistics.fmean(map(controller.exponent, controller.groups))
 
 
-def load_task(source: TaskSource) -> Callable[[Trial], None]:
-    """Import the module or run the file that defines a task.
-
-    Raises:
-        AttributeError: it defines no such function.
-    """
-    if source.module.endswith(".py"):
-        sys.path.insert(0, str(Path(source.module).parent))  # its neighbours can be imported, as if it were run by itself
-        spec = importlib.util.spec_from_file_location("equipoise_task", source.module)
-        assert spec is not None  # both follow from the ending
-        assert spec.loader is not None
-        module: ModuleType = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    else:
-        module = importlib.import_module(source.module)
-    return getattr(module, source.function)
+def _tensors(state: Any) -> Iterator[torch.Tensor]:
+    """All tensors in an optimizer's state, however deep."""
+    if isinstance(state, torch.Tensor):
+        yield state
+    elif isinstance(state, Mapping):
+        for value in cast("Mapping[Any, Any]", state).values():
+            yield from _tensors(value)
+    elif isinstance(state, tuple | list):
+        for value in cast("Iterable[Any]", state):
+            yield from _tensors(value)
 
 
-def work(connection: Connection, assignment: Assignment, threads: int) -> None:
-    """The main function of a trial's process: run the task, send every :class:`Report`, then one :class:`Finished`."""
-    enter_process(threads)
-    started = time.monotonic()
-    trial = Trial(assignment, connection.send)
-    status, reason = "finished", ""
-    try:
-        task = load_task(assignment.task)
-        seed_all(assignment.seed)
-        task(trial)
-        if not trial.diverged and assignment.metric not in trial.reported:
-            status, reason = "failed", f"the task never reported {assignment.metric!r}; it reported {sorted(trial.reported)}"
-    except Exception:
-        # A task may catch DivergedError and raise something else on its way out; a diverged trial is an outcome all the same.
-        status, reason = "failed", traceback.format_exc()
-    if trial.diverged:
-        status, reason = "diverged", ""
-    connection.send(Finished(status, time.monotonic() - started, reason))
-    connection.close()
-
-
-def enter_process(threads: int) -> None:
-    """Prepare this process for a trial: it ignores Ctrl-C, ends when the study's process ends, and uses so many threads."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the study decides
-    _end_with_the_study()
-    torch.set_num_threads(threads)
-    warnings.simplefilter("ignore", StabilityWarning)  # the study has said it, once for each arm
-
-
-def seed_all(seed: int) -> None:
-    """Seed the random numbers of Python, numpy and torch."""
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  (tasks may use numpy's global state)
-    torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
-
-
-def _end_with_the_study() -> None:
-    """End this process when the study's process ends, however that happens: no trial is left behind."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
+def _peak_memory() -> int:
+    """The most bytes that this process has had on the GPU, or in memory where it used none."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most

@@ -1,52 +1,189 @@
-"""The report of a study: one self-contained HTML file."""
+"""The report of a study: one self-contained HTML file, the same words as Markdown, and the trials as CSV."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from plotly.offline import get_plotlyjs  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 from equipoise._files import replace_file
 from equipoise._html import render
 from equipoise._version import __version__
-from equipoise.check._map import region_figure
+from equipoise._words import listed, printable, printable_lines
 from equipoise.study._analysis import Analysis
-from equipoise.study._report.charts import curve_figure, learning_rate_figure, region_points
-from equipoise.study._report.table import caption, headings, rows
+from equipoise.study._report import sentences
+from equipoise.study._report.contents import Contents, of_analysis, of_store, spent
+from equipoise.study._report.figures import charts
+from equipoise.study._report.figures.marks import Figure
+from equipoise.study._report.markdown import as_markdown
+from equipoise.study._report.stored import MOST_SEEDS
+from equipoise.study._report.table import LONGEST_NAME, LONGEST_SENTENCE, caption, headings, rows
+from equipoise.study._report.trials import trials_as_csv
+from equipoise.study._store import Store
+
+COST_HEADINGS = ("arm", "trials", "computing", "one trial", "memory", "optimizer state", "bytes per parameter")
 
 
-def write_html(analysis: Analysis, path: Path) -> None:
-    """Write the report: verdict and table, then curves, learning rates and the stability map. It needs no network.
+def report_study(store: Store, name: str | None, path: Path) -> Contents:
+    """Write the report of a study, finished or not, and beside it the same words as Markdown and the trials as CSV.
+
+    Args:
+        store: where the study is.
+        name: of the study; it need not be given if the store holds one alone.
+        path: of the HTML file; the others have its name with another suffix.
+
+    Returns:
+        What the report shows.
+
+    Raises:
+        UnusableInputError: the store does not hold the study, or the place cannot be written to.
+        StudyStoppedError: the store cannot be used.
+    """
+    contents = of_store(store, name)
+    _write(contents, path, trials_as_csv(contents.cells))
+    return contents
+
+
+def report_analysis(analysis: Analysis, path: Path) -> None:
+    """Write the report of results that were made elsewhere, and beside it the same words as Markdown.
 
     Raises:
         UnusableInputError: the place cannot be written to.
     """
-    names = sorted({name for arm in analysis.arms for result in arm.results for name in result.curves})
-    names.sort(key=lambda name: name != analysis.study.metric)
-    points, absent = region_points(analysis)
+    _write(of_analysis(analysis), path, "")
+
+
+def _write(contents: Contents, path: Path, trials: str) -> None:
+    markdown, csv = path.with_suffix(".md"), path.with_suffix(".csv")
+    words = _words(contents)
+    replace_file(markdown, as_markdown(words).encode())
+    if trials:
+        replace_file(csv, trials.encode())
     page = render(
         "equipoise.study._report",
         "page.html",
-        analysis=analysis,
-        headings=headings(analysis),
-        rows=rows(analysis),
-        caption=caption(analysis),
+        **words,
+        **_drawn(contents),
         plotly=get_plotlyjs(),
-        curves=[(name, _fragment(curve_figure(analysis, name))) for name in names],
-        rates=_fragment(learning_rate_figure(analysis)),
-        region=_fragment(region_figure(points), height=600) if points else "",
-        absent=absent,
+        markdown=markdown.name,
+        csv=csv.name if trials else "",
         version=__version__,
     )
     replace_file(path, page.encode())
 
 
-def _fragment(figure: Any, height: int = 460) -> str:
-    figure.update_layout(
-        template="plotly_white",
-        height=height,
-        margin={"l": 60, "r": 20, "t": 20, "b": 50},
-        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
-    )
-    return figure.to_html(full_html=False, include_plotlyjs=False, config={"responsive": True, "displayModeBar": False})
+def _words(contents: Contents) -> dict[str, Any]:
+    """What the page and the Markdown file say."""
+    analysis, record = contents.verdict, contents.record
+    return {
+        "kind": "Study" if record is not None else "Results",
+        "study": printable(contents.question.name),
+        "status": sentences.status(contents),
+        "decision": sentences.decision(contents),
+        "brief": [
+            ("What this rests on", sentences.basis(contents)),
+            ("What it costs", sentences.cost(contents)),
+            ("The risk", sentences.risk(contents)),
+            ("What to do next", sentences.next_steps(contents)),
+        ],
+        "headline": printable(analysis.headline, LONGEST_SENTENCE) if analysis is not None else "",
+        "rows": rows(analysis) if analysis is not None else [],
+        "headings": headings(analysis) if analysis is not None else [],
+        "caption": caption(analysis) if analysis is not None else "",
+        "cost_headings": COST_HEADINGS,
+        "costs": _costs(contents),
+        "failures": _failures(contents),
+        "methods": sentences.methods(contents),
+        "facts": _facts(contents),
+    }
+
+
+def _drawn(contents: Contents) -> dict[str, Any]:
+    """The figures of the page, and the words that belong to them."""
+    analysis, record = contents.analysis, contents.record
+    arms = [arm.name for arm in analysis.arms] if analysis is not None else [found.arm.name for found in contents.tuned]
+    study = record.study if record is not None else analysis.study if analysis is not None else None
+    selected = contents.question.metric if study is None else study.selection.metric
+    keys = charts.searched_keys(contents.tuned)
+    places = record.table.hyperparameters if record is not None else analysis.hyperparameters if analysis is not None else {}
+    figures: dict[str, Figure | list[Figure]] = {
+        "curves": [charts.learning_curves(found, arms, name) for name, found in contents.curves.items()],
+        **{f"sensitivity{index}": charts.sensitivity(contents.tuned, key, selected) for index, key in enumerate(keys)},
+    }
+    if analysis is not None:
+        figures |= {
+            "dots": charts.dots(analysis),
+            "forest": charts.forest(analysis),
+        }
+        figures["expected"] = charts.expected_best(analysis, selected)
+    if places:
+        figures["region"] = charts.stability_map(places)
+    return {
+        "figures": _rounded(figures),
+        "seeds_drawn": analysis is not None,
+        "names": [printable(name, 60) for name in contents.curves],
+        "uncharted": f"{contents.uncharted:,}" if contents.uncharted else "",
+        "most_seeds": MOST_SEEDS,
+        "sensitivities": [printable(key) for key in keys],
+        "searched": analysis is not None and any(arm.search is not None for arm in analysis.arms),
+        "region": bool(places),
+        "absent": listed([printable(arm) for arm in arms if arm not in places], 20),
+        "metric": printable(contents.question.metric),
+        "selected": printable(selected),
+        "baseline": printable(contents.question.baseline),
+        "margin": contents.question.margin,
+        "file": "" if record is None else printable_lines(record.run.file),
+    }
+
+
+def _rounded(value: Any) -> Any:
+    """The same with six significant digits, which are more than a figure can show: a file half as large."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    if isinstance(value, list | tuple):
+        return [_rounded(each) for each in cast("Sequence[Any]", value)]
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in cast("dict[str, Any]", value).items()}
+    return value
+
+
+def _costs(contents: Contents) -> list[tuple[str, ...]]:
+    if contents.record is None:
+        return []
+    return [
+        (
+            printable(one.arm, LONGEST_NAME),
+            f"{one.trials:,}",
+            sentences.duration(one.seconds),
+            sentences.duration(one.per_trial),
+            "" if one.memory is None else sentences.size(one.memory),
+            "" if one.state is None else sentences.size(one.state),
+            f"{one.state / one.parameters:.3g}" if one.state is not None and one.parameters else "",
+        )
+        for one in spent(contents.cells, [arm.name for arm in contents.record.study.arms])
+    ]
+
+
+def _failures(contents: Contents) -> list[dict[str, str]]:
+    return [
+        {
+            "title": printable(cell.label),
+            "reason": printable(cell.failure.reason),
+            "log": printable(cell.failure.log),
+            "output": printable_lines(cell.failure.output),
+        }
+        for cell in contents.cells
+        if cell.failure is not None
+    ]
+
+
+def _facts(contents: Contents) -> list[tuple[str, str]]:
+    record = contents.record
+    if record is None:
+        return []
+    run = record.run
+    found = {"command": run.command, "task": record.study.task, "begun": f"{run.recorded_at:%Y-%m-%d %H:%M} UTC"}
+    return [(name, printable(value, 400)) for name, value in (found | run.environment).items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from contextlib import AbstractContextManager, nullcontext
@@ -12,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from equipoise._words import printable, printable_lines
 from equipoise.errors import StabilityWarning
 from equipoise.study._cells import Cell
 
@@ -25,6 +27,14 @@ class Progress(Protocol):
 
     def finished(self, cell: Cell) -> None:
         """A trial was finished and kept."""
+        ...
+
+    def failed(self, cell: Cell, again: bool) -> None:
+        """An attempt at a trial failed, and whether there is another one."""
+        ...
+
+    def tell(self, message: str) -> None:
+        """Something that a reader may want to know."""
         ...
 
     def warn(self, message: str) -> None:
@@ -46,6 +56,13 @@ class SilentProgress:
 
     def finished(self, cell: Cell) -> None:
         """Nothing is shown."""
+
+    def failed(self, cell: Cell, again: bool) -> None:
+        """Nothing is shown: the analysis says what is missing."""
+
+    def tell(self, message: str) -> None:
+        """Nothing is shown; the package's logger has it."""
+        logging.getLogger("equipoise").info(message)
 
     def warn(self, message: str) -> None:
         """Warn as Python does."""
@@ -94,17 +111,34 @@ class ConsoleProgress:
         result = cell.result
         assert result is not None  # it was finished
         self._done += 1
-        metric = cell.assignment.metric
+        assigned = cell.assignment
+        metric = assigned.select_by or assigned.metric if cell.phase == "tuning" else assigned.metric
         value = result.last(metric)
         outcome = "diverged" if result.diverged or math.isnan(value) else f"{metric} = {value:.4g}"
         assert self._task is not None  # a phase began before its trials
-        self._bar.update(self._task, advance=1, last=escape(f"{cell.label}: {outcome}"))
+        self._bar.update(self._task, advance=1, last=escape(printable(f"{cell.label}: {outcome}")))
         self._plain(f"{self._done}/{self._total} {cell.label}: {outcome} ({result.seconds:.1f} s)")
+
+    def failed(self, cell: Cell, again: bool) -> None:
+        """An attempt at a trial failed: its reason, the end of what it printed, and where the rest is."""
+        failure = cell.failure
+        assert failure is not None  # it failed
+        lines = [f"trial {cell.label} failed{'; it is tried again' if again else ''}: {failure.reason}"]
+        lines += [f"  | {line}" for line in failure.output.splitlines()]
+        lines += [f"  its whole output is {failure.log}"] if failure.output else []
+        self._print("\n".join(lines), style="red")
+
+    def tell(self, message: str) -> None:
+        """Something that a reader may want to know."""
+        self._print(message)
 
     def warn(self, message: str) -> None:
         """Something to know that stops nothing."""
-        self._console.print(f"warning: {message}", style="yellow", markup=False, highlight=False)
+        self._print(f"warning: {message}", style="yellow")
 
     def _plain(self, line: str) -> None:
         if not self._console.is_terminal:
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._print(line)
+
+    def _print(self, lines: str, style: str | None = None) -> None:
+        self._console.print(printable_lines(lines), style=style, markup=False, highlight=False, soft_wrap=True)

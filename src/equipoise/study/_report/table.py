@@ -9,71 +9,108 @@ from rich.table import Table
 from rich.text import Text
 
 from equipoise._json import plain
-from equipoise.study._analysis import Analysis, decimals
+from equipoise._words import counted, printable
+from equipoise.study._analysis import Analysis, number_format
+from equipoise.study._arms.space import Point
 
-HEADINGS = ("arm", "verdict", "{metric}", "gain", "95 % interval", "p", "lr")
+HEADINGS = ("arm", "verdict", "{metric}", "gain", "95 % interval", "p", "{searched}")
+LONGEST_SENTENCE = 2000
+"""A sentence that holds names of others is shown up to so many characters."""
+
+LONGEST_NAME = 60
+"""A name in a table is shown up to so many characters."""
+
+LEARNING_RATE = "lr"
+
 TEXT_COLUMNS = 2
 """The first columns hold words, the others numbers."""
 
 
 def rows(analysis: Analysis) -> list[tuple[str, ...]]:
-    """The table of the verdict, one row per arm, best first; the baseline has no gain."""
+    """The table of the verdict, one row per arm, best first; the baseline has no gain. Last is what was chosen, if tuned."""
     contrasts = {contrast.arm: contrast for contrast in analysis.contrasts}
-    digits = max(decimals((c.interval[1] - c.interval[0]) / 2) for c in analysis.contrasts)
-    sign = -1.0 if analysis.study.goal == "maximize" else 1.0
+    spec = number_format(min((c.interval[1] - c.interval[0]) / 2 for c in analysis.contrasts))
+    sign = -1.0 if analysis.question.goal == "maximize" else 1.0
     table: list[tuple[str, ...]] = []
     for arm in sorted(analysis.arms, key=lambda arm: sign * arm.mean):
-        rate, value = f"{arm.tuned.chosen:g}", f"{arm.mean:.{digits}f}"
+        name, value = printable(arm.name, LONGEST_NAME), f"{arm.mean:{spec}}"
+        point = "" if arm.tuned is None else _values(arm.tuned.point)
         if arm.name not in contrasts:
-            table.append((arm.name, "baseline", value, "", "", "", rate))
+            table.append((name, "baseline", value, "", "", "", point))
             continue
         found = contrasts[arm.name]
         low, high = found.interval
         table.append(
             (
-                arm.name,
+                name,
                 found.verdict,
                 value,
-                f"{found.mean:+.{digits}f}",
-                f"{low:+.{digits}f} to {high:+.{digits}f}",
+                f"{found.mean:+{spec}}",
+                f"{low:+{spec}} to {high:+{spec}}",
                 f"{found.adjusted_p_value:.2g}",
-                rate,
+                point,
             )
         )
-    return table
+    return table if _tuned(analysis) else [row[:-1] for row in table]
 
 
 def headings(analysis: Analysis) -> list[str]:
     """The headings of the columns of :func:`rows`."""
-    return [heading.format(metric=analysis.study.metric) for heading in HEADINGS]
+    keys = {key for arm in analysis.arms if arm.tuned is not None for key in arm.tuned.point.values}
+    filled = {
+        "{metric}": printable(analysis.question.metric, LONGEST_NAME),
+        "{searched}": LEARNING_RATE if keys <= {LEARNING_RATE} else "chosen",
+    }
+    shown = HEADINGS if _tuned(analysis) else HEADINGS[:-1]
+    return [filled.get(heading, heading) for heading in shown]
+
+
+def _tuned(analysis: Analysis) -> bool:
+    return any(arm.tuned is not None for arm in analysis.arms)
+
+
+def _values(point: Point) -> str:
+    return f"{point.lr:g}" if list(point.values) == ["lr"] else printable(str(point))
 
 
 def caption(analysis: Analysis) -> str:
     """How the numbers of the table came about."""
-    study = analysis.study
-    tried = len(analysis.arms[0].tuned.rates)
-    return (
-        f"{study.metric} ({study.goal}) after {study.epochs} epochs of {study.task}: mean of {study.seeds} fresh seeds, the"
-        f" same for every arm; learning rate (lr) chosen from {tried} on {study.tuning_seeds} other seed(s). Gain over"
-        f" {study.baseline.name}, positive is better, with its paired t interval. What decides is p, of the exact sign-flip"
-        f" test after Holm's correction for {len(analysis.contrasts)} comparison(s); unlike the interval it assumes no normal"
-        " distribution."
+    question, study = analysis.question, analysis.study
+    if study is None:
+        made = f"{question.metric} ({question.goal}) at the end: mean over seeds; nothing was run."
+    else:
+        made = (
+            f"{question.metric} ({question.goal}) after {counted(study.epochs, 'epoch')} of {study.task}: mean of {study.seeds}"
+            f" fresh seeds, the same for every arm. What each arm is trained with was chosen by {study.selection.metric}, from"
+            f" {max(len(arm.tuned.tried) for arm in analysis.arms if arm.tuned)} points on"
+            f" {counted(study.tuning_seeds, 'other seed')}."
+        )
+    count = len(analysis.contrasts)
+    together = "" if count == 1 else f", adjusted for {count} comparisons: all intervals hold at once with 95 % confidence"
+    return printable(
+        f"{made} Gain over {question.baseline}, positive is better, with the interval of the paired t test{together}. A verdict"
+        " is what the interval says, and p, of the same test, is below 0.05 where it excludes 0.",
+        LONGEST_SENTENCE,
     )
 
 
 def print_report(analysis: Analysis, console: Console) -> None:
-    """The verdict and its table, for a terminal."""
+    """The verdict and its table, for a terminal; more than a learning rate stands below it, a line per arm."""
+    names, lines = headings(analysis), rows(analysis)
+    chosen = [] if names[-1] == LEARNING_RATE else [f"{arm}: {point}" for arm, *_, point in lines]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, heading in enumerate(headings(analysis)):
-        table.add_column(heading, justify="left" if index < TEXT_COLUMNS else "right", overflow="fold")
-    for row in rows(analysis):
-        table.add_row(*map(Text, row))
-    console.print(Text(analysis.headline, style="bold"))
+    for index, heading in enumerate(names[:-1] if chosen else names):
+        table.add_column(Text(heading), justify="left" if index < TEXT_COLUMNS else "right", overflow="fold")
+    for row in lines:
+        table.add_row(*map(Text, row[:-1] if chosen else row))
+    console.print(Text(printable(analysis.headline, LONGEST_SENTENCE), style="bold"))
     for remark in analysis.remarks:
-        console.print(Text(remark))
+        console.print(Text(printable(remark, LONGEST_SENTENCE)))
     console.print()
     console.print(table)
     console.print()
+    for line in [*chosen, ""] if chosen else []:
+        console.print(Text(line))
     console.print(Text(caption(analysis), style="dim"))
 
 
@@ -84,11 +121,17 @@ def as_plain(analysis: Analysis) -> dict[str, Any]:
     for arm in analysis.arms:
         entry: dict[str, Any] = {
             "name": arm.name,
-            "learning_rate": arm.tuned.chosen,
-            "learning_rate_at_edge": arm.tuned.at_edge,
+            "learning_rate": None if arm.tuned is None else arm.tuned.chosen,
+            "learning_rate_at_edge": None if arm.tuned is None else "lr" in arm.tuned.edges,
+            "point": None if arm.tuned is None else dict(arm.tuned.point.values),
+            "at_edge": None if arm.tuned is None else arm.tuned.edges,
+            "seeds": arm.seeds,
             "values": arm.values,
             "diverged": arm.diverged,
+            "divergence_interval": arm.divergence.interval,
             "mean": arm.mean,
+            "expected_best": arm.search,
+            "trials_needed": arm.trials_needed,
         }
         if arm.name in contrasts:
             found = contrasts[arm.name]
@@ -97,17 +140,45 @@ def as_plain(analysis: Analysis) -> dict[str, Any]:
                 "interval": found.interval,
                 "p_value": found.p_value,
                 "adjusted_p_value": found.adjusted_p_value,
+                "sign_flip_p_value": found.sign_flip_p_value,
                 "verdict": found.verdict,
+                "detectable_difference": found.detectable,
+                "seeds_to_show": found.seeds_to_show,
             }
         arms.append(entry)
-    study = analysis.study
+    question = analysis.question
     values = {
-        "study": study.name,
-        "metric": study.metric,
-        "goal": study.goal,
-        "baseline": study.baseline.name,
+        "study": question.name,
+        "metric": question.metric,
+        "goal": question.goal,
+        "baseline": question.baseline,
+        "margin": question.margin,
+        "target": question.target,
         "headline": analysis.headline,
         "remarks": analysis.remarks,
         "arms": arms,
+        "divergence": [
+            {"arm": c.arm, "only_arm": c.only_arm, "only_baseline": c.only_baseline, "adjusted_p_value": c.adjusted_p_value}
+            for c in analysis.divergence
+        ],
+        "time_to_target": [
+            {
+                "unit": found.unit,
+                "budget": found.budget,
+                "means": found.means,
+                "reached": {arm: found.reached(arm) for arm in found.times},
+                "contrasts": [
+                    {
+                        "arm": c.arm,
+                        "difference": c.mean,
+                        "interval": c.interval,
+                        "adjusted_p_value": c.adjusted_p_value,
+                        "verdict": c.verdict,
+                    }
+                    for c in found.contrasts
+                ],
+            }
+            for found in analysis.time_to_target
+        ],
     }
     return plain(values)

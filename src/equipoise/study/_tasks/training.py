@@ -1,4 +1,4 @@
-"""The loop that all built-in tasks share: mini-batches, one optimizer, a cosine schedule to zero, an evaluation per epoch."""
+"""The loop that all built-in tasks share: mini-batches, one optimizer, a cosine schedule by default, evaluated every epoch."""
 
 from __future__ import annotations
 
@@ -85,12 +85,12 @@ def train(
     Args:
         trial: gives the optimizer and the epochs, and takes the reports.
         network: maps inputs to outputs.
-        data: what it trains on and is tested on.
+        data: what it trains on, is chosen by, and is tested on.
         objective: the mean loss, from outputs and targets.
-        measure: further numbers of the test by name, from outputs and targets.
+        measure: further numbers by name, from outputs and targets; of the validation they are called validation_NAME.
     """
-    optimizer = trial.optimizer(network.parameters())
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, trial.total_epochs * len(data.training))
+    optimizer = trial.optimizer(network)
+    schedule = trial.scheduler(optimizer, trial.total_epochs * len(data.training), default="cosine")
     for _ in trial.epochs():
         network.train()
         losses: list[Tensor] = []
@@ -102,11 +102,12 @@ def train(
             schedule.step()
             losses.append(loss.detach())
         network.eval()
-        with torch.no_grad():
+        with torch.no_grad(), trial.evaluation():
             validation, test = (network(part.inputs) for part in (data.validation, data.test))
         trial.report(
             loss=torch.stack(losses).mean(),
             validation_loss=objective(validation, data.validation.targets),
+            **{f"validation_{name}": value for name, value in measure(validation, data.validation.targets).items()},
             test_loss=objective(test, data.test.targets),
             **measure(test, data.test.targets),
         )

@@ -1,0 +1,1 @@
+"""The figures of a report, as plotly has them in JSON."""

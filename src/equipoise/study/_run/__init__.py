@@ -1,0 +1,5 @@
+"""A run of a study, from its plan to its verdict."""
+
+from equipoise.study._run.whole import Existing, run
+
+__all__ = ["Existing", "run"]

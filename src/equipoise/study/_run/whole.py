@@ -1,0 +1,297 @@
+"""A whole study: plan its trials, run those that are missing, analyse the results, write the report."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import closing, nullcontext
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from equipoise._words import did_you_mean
+from equipoise.errors import StudyStoppedError, UnusableInputError
+from equipoise.hyperparameters import whole_number
+from equipoise.study._analysis import Analysis, Tuned, analyse, best_points, chosen_by_the_metric, too_few_seeds, tune
+from equipoise.study._arms.space import Point
+from equipoise.study._cells import Cell, Table, trials
+from equipoise.study._processes import usable_cores
+from equipoise.study._processes.children import preload
+from equipoise.study._processes.pool import Conditions, execute
+from equipoise.study._processes.rehearsal import rehearse
+from equipoise.study._processes.stopping import Stop
+from equipoise.study._records import record_cells, record_study, recorded
+from equipoise.study._report.page import report_study
+from equipoise.study._report.progress import Progress, default_progress
+from equipoise.study._run.changes import differing_arms, differing_sources
+from equipoise.study._run.keeping import Keeping, unreported
+from equipoise.study._spec import Study, locate_task, read_study
+from equipoise.study._store import Spool, Store, Turn, sqlite_file, sqlite_url
+
+Existing: TypeAlias = Literal["reuse", "fork", "fresh"]
+"""What becomes of trials that are kept."""
+
+
+def run(
+    study: Study | Path | str,
+    *,
+    folder: Path | str | None = None,
+    store: str | None = None,
+    report: Path | str | None = None,
+    workers: int | None = None,
+    existing: Existing = "reuse",
+    progress: Progress | None = None,
+) -> Analysis:
+    """Run the trials of a study that are missing, and compare its arms.
+
+    Every learning rate of every arm trains on the tuning seeds. Then every arm trains at its best learning rate on fresh seeds,
+    the same for all arms, and is compared with the baseline seed by seed: the paired t intervals of all arms hold at once with
+    95 % confidence, and verdicts are read off them. Trials run in processes of their own and are kept as soon as they finish:
+    an interrupted study continues where it was, and a second run of a finished one trains nothing. A trial that fails stops no
+    other: it is missing in the verdict, which says so, and the next run tries it again.
+
+    Ctrl-C, SIGTERM or SIGHUP let the trials that run finish and start no more. A second one ends them at once.
+
+    A script that calls this needs the usual guard of :mod:`multiprocessing`, ``if __name__ == "__main__":``.
+
+    Args:
+        study: the study, or the path of its TOML file.
+        folder: the file of a task is relative to it; by default the folder of the study file, else the working directory.
+        store: the database that keeps the trials, as a URL of SQLAlchemy; by default NAME.db in `folder`.
+        report: where to write the report, one HTML file with Markdown and CSV beside it; by default none is written.
+        workers: how many trials run at once; by default as many as the usable cores have threads for.
+        existing: what becomes of kept trials. "reuse" takes them, and refuses to run if the task or an arm is not what it was
+            for them; "fork" runs what has changed anew beside them; "fresh" runs everything anew.
+        progress: is told what happens; by default a bar is drawn if stderr is a terminal.
+
+    Returns:
+        The verdict (`headline`, `remarks`), every arm's values, and the contrasts with the baseline.
+
+    Raises:
+        ArgumentError: `workers` is not a whole number of at least 1.
+        UnusableInputError: the file is not a study, its task or an arm's optimizer cannot be used or has changed, the store
+            cannot be opened (in these cases no trial was run), or the report cannot be written.
+        StudyStoppedError: it was interrupted, the store failed, the task never reports the metric, too many trials failed for a
+            verdict, or none of them reported a finite number. Trials that finished are kept.
+
+    Example:
+        >>> import tempfile
+        >>> from equipoise.study import Arm, Study, run
+        >>> study = Study(
+        ...     name="first",
+        ...     task="diabetes",
+        ...     metric="rmse",
+        ...     goal="minimize",
+        ...     epochs=1,
+        ...     seeds=2,
+        ...     tuning_seeds=1,
+        ...     learning_rates=[0.001],
+        ...     arm=[
+        ...         Arm(name="adamw", optimizer="torch.optim.AdamW", baseline=True),
+        ...         Arm(name="sgd", optimizer="torch.optim.SGD", momentum=0.9),
+        ...     ],
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     analysis = run(study, folder=folder)
+        >>> print(analysis.headline)
+        No arm is shown to beat adamw.
+        >>> [(arm.name, len(arm.values)) for arm in analysis.arms]
+        [('adamw', 2), ('sgd', 2)]
+    """
+    file = ""
+    if isinstance(study, Study):
+        folder = Path() if folder is None else Path(folder)
+    else:
+        path = Path(study)
+        folder = path.parent if folder is None else Path(folder)
+        study, file = read_study(path), path.read_text(encoding="utf-8")
+    if workers is None:
+        workers = max(1, usable_cores() // study.threads)
+    whole_number("workers", workers)
+    url = sqlite_url(folder / f"{study.name}.db") if store is None else store
+    beside = sqlite_file(url) or folder / study.name
+    stem = beside.with_name(beside.name.removesuffix(".db"))
+    logs, checkpoints, spool = (Path(f"{stem}.{kind}") for kind in ("logs", "resume", "spool"))
+    table, stop = Table(study, locate_task(study.task, folder)), Stop()
+    table.plan_tuning()
+    with default_progress() if progress is None else nullcontext(progress) as progress, stop.listening():
+        try:
+            with (
+                closing(Store(url, folder, progress.tell)) as database,
+                Turn(database, study.name, progress.tell, lambda: bool(stop.reason)) as turn,
+            ):
+                keeping = Keeping(study.name, database, Spool(spool), turn, stop, progress)
+                conditions = Conditions(workers, study.timeout, study.retries, logs, checkpoints)
+                tuned = _Run(table, file, existing, conditions, keeping).complete()
+        except KeyboardInterrupt:
+            if not stop.reason:  # this one is not ours
+                raise
+            raise StudyStoppedError(f"{stop.reason}; what is finished is kept; {HOW_TO_GO_ON[existing]}") from None
+    analysis = analyse(table, tuned)
+    if report is not None:
+        with closing(Store(url, folder)) as database:
+            report_study(database, study.name, Path(report))
+    return analysis
+
+
+HOW_TO_FORK = 'Undo the change, or run with --fork (existing="fork"): what has changed runs anew, and these are set aside.'
+
+HOW_TO_GO_ON: dict[Existing, str] = {
+    "reuse": "run the same command again to continue",
+    "fork": "run the same command again to continue",
+    "fresh": 'run it again without "fresh" to continue',
+}
+
+
+SLOW_TO_IMPORT = "pytorch_optimizer"
+"""It takes a second or two, which every trial would pay."""
+
+
+class _Run:
+    """One run of a study, in its turn.
+
+    Args:
+        table: with the cells that are tuned.
+        file: the text of the study file, or "".
+        existing: what becomes of kept trials.
+        conditions: how trials are run.
+        keeping: takes what comes of them.
+    """
+
+    def __init__(self, table: Table, file: str, existing: Existing, conditions: Conditions, keeping: Keeping) -> None:
+        self.table, self.study, self.file = table, table.study, file
+        self.existing: Existing = existing
+        self.conditions, self.keeping = conditions, keeping
+        self.store, self.progress = keeping.store, keeping.progress
+        self.rehearsed = False
+
+    def complete(self) -> list[Tuned]:
+        """Run everything that is missing, and return how the arms were tuned.
+
+        Raises:
+            UnusableInputError: something cannot be used, or has changed. No trial was run.
+            StudyStoppedError: the run stopped before its end.
+        """
+        try:
+            self.conditions.logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UnusableInputError(f"{self.conditions.logs} cannot be made: {error.strerror}") from None
+        tuning = list(self.table.cells)
+        if read := self.keeping.spool.empty_into(self.store):
+            self.progress.tell(f"{read} result(s) that the store could not take in an earlier run are in it now")
+        if self.existing == "fresh":
+            self._begin_anew()
+        former = self.store.do(lambda connection: recorded(connection, self.study.name))
+        if former is not None:
+            self._refuse_changed_arms(former.study)
+            self.table.hyperparameters = former.hyperparameters
+        for remark in [*chosen_by_the_metric(self.study), *too_few_seeds(self.study.seeds, len(self.study.arms) - 1)]:
+            self.progress.tell(f"warning: {remark}")
+        self._prepare(tuning)
+        self.store.do(lambda connection: record_study(connection, self.table, self.file))
+        self._train(tuning)
+        for ended, following in pairwise(self.study.rungs):
+            tuned = self._tuned(ended.stop_after)
+            left = {found.arm.name: best_points(found, self.study.selection.goal, following.points) for found in tuned}
+            self._tune_more(left, following.stop_after)
+        tuned = self._tuned()
+        for _ in range(self.study.extend):
+            if not any(found.at_edge for found in tuned):
+                break
+            further = self.study.further_points
+            self._tune_more({found.arm.name: further(found.arm, found.tried, found.point, found.edges) for found in tuned})
+            tuned = self._tuned()
+        if self.study.baseline.name not in [found.arm.name for found in tuned]:
+            failed = self.table.missing()[0]
+            reason = failed.failure.reason if failed.failure else "not run"
+            raise StudyStoppedError(
+                f"{len(self.table.missing())} trials failed, too many for any comparison; the first is {failed.label}: {reason}"
+                f"; {HOW_TO_GO_ON[self.existing]}"
+            )
+        comparison = self.table.plan_comparison({found.arm.name: found.point for found in tuned})
+        self._prepare(comparison)
+        self._train(comparison)
+        return tuned
+
+    def _tuned(self, stop_after: int | None = None) -> list[Tuned]:
+        """How the arms were tuned, without those of which no point has all results."""
+        return [found for arm in self.study.arms if (found := tune(self.table, arm, stop_after)) is not None]
+
+    def _tune_more(self, points: Mapping[str, Sequence[Point]], stop_after: int | None = None) -> None:
+        cells = self.table.plan_more_tuning(points, stop_after)
+        self._prepare(cells)
+        self._train(cells)
+
+    def _begin_anew(self) -> None:
+        kept = self.store.keys_of(self.study.name)
+        self.store.set_aside(kept)
+        for key in {*kept, *(cell.assignment.key for cell in self.table.cells)}:
+            shutil.rmtree(self.conditions.checkpoints / key, ignore_errors=True)
+
+    def _refuse_changed_arms(self, former: Mapping[str, Any]) -> None:
+        changed = differing_arms(former, self.study)
+        if changed and self.existing == "reuse" and self.store.keys_of(self.study.name):
+            listed = "\n".join(f"  {each}" for each in changed)
+            raise UnusableInputError(f"the study is not what it was when its trials were kept:\n{listed}\n{HOW_TO_FORK}")
+
+    def _prepare(self, cells: Sequence[Cell]) -> None:
+        """Fill the cells of a phase with what is kept, and see to it that the others can be run."""
+        self.store.fill(cells)
+        for cell in cells:
+            if absent := unreported(cell):
+                raise UnusableInputError(f"trial {cell.label} is kept, and {absent}")
+        keys = [cell.assignment.key for cell in cells if cell.result is None]
+        outdated = self.store.outdated(keys)
+        if outdated.keys and self.existing == "reuse":
+            since = f"{outdated.since:%Y-%m-%d %H:%M} UTC"
+            raise UnusableInputError(
+                f"{len(outdated.keys)} trial(s), kept since {since}, ran other code than there is now:\n"
+                f"{differing_sources(outdated)}\n{HOW_TO_FORK}"
+            )
+        self.store.set_aside(outdated.keys)
+        if keys and not self.rehearsed:
+            self._rehearse()
+
+    def _rehearse(self) -> None:
+        """See whether the task can be loaded, the optimizers made, and whether the metric's name is one that the task knows."""
+        arms = {cell.arm: cell for cell in reversed(self.table.cells)}
+        if any(cell.assignment.optimizer.startswith(f"{SLOW_TO_IMPORT}.") for cell in arms.values()):
+            preload(SLOW_TO_IMPORT)
+        log = self.conditions.logs / "rehearsal.log"
+        found = rehearse([arms[arm.name] for arm in self.study.arms], self.study.task, log, self.study.timeout)
+        self.rehearsed = True
+        self.table.hyperparameters = found.hyperparameters
+        for warning in found.warnings:
+            self.progress.warn(warning)
+        words = set(re.findall(r"\w+", " ".join(found.sources.values())))
+        for name in sorted(self.table.cells[0].assignment.needed):
+            if words and not words.issuperset(re.findall(r"\w+", name)):
+                files = ", ".join(sorted(found.sources))
+                doubt = f"the task may never report {name!r}, because {files} does not contain that name"
+                self.progress.tell(f"warning: {doubt}{did_you_mean(name, words)}")
+
+    def _train(self, cells: Sequence[Cell]) -> None:
+        """Run the trials of a phase that are not kept."""
+        self.store.do(lambda connection: record_cells(connection, self.table, list(cells)))
+        planned = trials(cells)
+        missing = [cell for cell in planned if cell.result is None]
+        done = len(planned) - len(missing)
+        self.progress.phase(cells[0].phase, len(planned), done)
+        if done:
+            self._tell_what_is_reused([cell for cell in planned if cell.result is not None])
+        execute(missing, self.conditions, self.keeping, self.keeping.stop)
+        if reason := self.keeping.stop.reason:
+            finished = sum(cell.result is not None for cell in planned)
+            raise StudyStoppedError(
+                f"{reason}; {finished} of the {len(planned)} trials of the {cells[0].phase} are finished and kept;"
+                f" {HOW_TO_GO_ON[self.existing]}"
+            )
+        self.store.fill(cells)  # also arms that share trials
+
+    def _tell_what_is_reused(self, cells: Sequence[Cell]) -> None:
+        between = self.store.finished_between(cell.assignment.key for cell in cells)
+        assert between is not None  # they are kept
+        first, last = (f"{time:%Y-%m-%d %H:%M}" for time in between)
+        when = first if first == last else f"{first} to {last}"
+        self.progress.tell(f"{len(cells)} trial(s) are reused, from {when} UTC; --fresh runs them anew")
