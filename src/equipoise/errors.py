@@ -51,7 +51,8 @@ class ArgumentError(EquipoiseError, ValueError):
         self.accepted = accepted
 
     def __str__(self) -> str:
-        return f"{self.name} = {_SHORT.repr(self.value)} is not accepted: {self.name} must be {self.accepted}"
+        value = " ".join(_SHORT.repr(self.value).split())  # a tensor has several lines
+        return f"{self.name} = {value} is not accepted: {self.name} must be {self.accepted}"
 
 
 class GradientError(EquipoiseError, RuntimeError):

@@ -85,7 +85,7 @@ def parse_betas(betas: Betas, stages: int) -> tuple[Pair, ...]:
     """``betas`` as one pair per stage: a single pair serves every stage.
 
     Raises:
-        ArgumentError: stages below 1 or above 1,000, or betas that are neither one pair nor `stages` pairs of numbers in [0, 1).
+        ArgumentError: stages outside of 1 to 1,000, or betas that are neither one pair nor `stages` pairs in [0, 1).
 
     Example:
         >>> parse_betas((0.9, 0.999), 2)
@@ -96,9 +96,13 @@ def parse_betas(betas: Betas, stages: int) -> tuple[Pair, ...]:
         f", or {stages} such pairs, one per stage" if stages > 1 else ""
     )
     try:
+        if len(betas) > max(2, stages):  # before it is walked: a tensor may say that it has 10^12 elements
+            raise ValueError
         entries: list[Any] = list(betas)
         if len(entries) == 2 and all(isinstance(entry, NUMBER) for entry in entries):
             entries = [entries] * stages
+        elif any(len(entry) != 2 for entry in entries):
+            raise ValueError
         pairs = tuple((_number(first), _number(second)) for first, second in entries)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: a tensor that holds no real number
         raise ArgumentError("betas", betas, accepted) from None
@@ -118,7 +122,10 @@ def parse_exponents(exponent: Exponent, stages: int) -> tuple[float, ...]:
         (0.25, 0.25)
     """
     try:
-        exponents = (_number(exponent),) * stages if isinstance(exponent, NUMBER) else tuple(map(_number, exponent))
+        if isinstance(exponent, NUMBER):
+            exponents = (_number(exponent),) * stages
+        else:
+            exponents = tuple(map(_number, exponent)) if len(exponent) == stages else ()
     except (TypeError, ValueError, OverflowError, RuntimeError):
         exponents = ()
     if len(exponents) != stages or not all(math.isfinite(value) for value in exponents):

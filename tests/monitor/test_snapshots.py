@@ -165,6 +165,27 @@ def test_no_flipped_bit_in_a_manifest_gives_a_wrong_state(tmp_path):
     assert found.count(1) > 64  # each digit of the hash, and what makes it JSON
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("000000003.rank0.json", "[" * 100_000),
+        ("000000003.rank0.json", "1" * 5000),
+        ("000000003.rank0.json", "null"),
+        ("notes.rank0.json", "{}"),
+        ("3.rank0.json", "{}"),
+    ],
+)
+def test_a_foreign_or_malformed_manifest_does_not_hide_the_older_good_snapshot(tmp_path, name, content):
+    counter = Counter(2)
+    Snapshots({"counter": counter}, folder=tmp_path).take(2)
+    (tmp_path / name).write_text(content)
+    counter.value = 0
+    again = Snapshots({"counter": counter}, folder=tmp_path)
+    assert again.restore().step == counter.value == 2
+    again.take(4)
+    assert (tmp_path / name).exists() == (name != "000000003.rank0.json")  # what is not ours is left alone
+
+
 def test_leftovers_of_a_write_that_was_killed_are_no_snapshots_and_are_cleared_away(tmp_path):
     counter = Counter(1)
     Snapshots({"counter": counter}, folder=tmp_path).take(1)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from equipoise._files.trees import DEPTH, PARTS, checked_tree, too_deep, too_many
+from equipoise._words import printable
 from equipoise.errors import UnusableInputError
 
 
@@ -34,7 +35,7 @@ def parse_json(text: str | bytes, source: object) -> Any:
     except RecursionError:
         raise too_deep(source) from None
     except ValueError as error:  # UnicodeDecodeError, JSONDecodeError, and that of an integer with thousands of digits
-        raise UnusableInputError(f"{source} is not valid JSON: {str(error).partition(';')[0]}") from None
+        raise UnusableInputError(f"{source} is not valid JSON: {printable(str(error).partition(';')[0])}") from None
     return checked_tree(value, source)
 
 
@@ -58,7 +59,7 @@ def parse_toml(text: str, source: object) -> dict[str, Any]:
     except RecursionError:
         raise too_deep(source) from None
     except ValueError as error:  # TOMLDecodeError, and that of an integer with thousands of digits
-        raise UnusableInputError(f"{source} is not valid TOML: {str(error).partition(';')[0]}") from None
+        raise UnusableInputError(f"{source} is not valid TOML: {printable(str(error).partition(';')[0])}") from None
     return checked_tree(value, source)
 
 
@@ -85,7 +86,7 @@ def parse_yaml(text: str, source: object) -> Any:
     except UnusableInputError:
         raise
     except Exception as error:  # explicit tags make its constructors raise anything: !!timestamp "noon", !!bool "perhaps"
-        raise UnusableInputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise UnusableInputError(f"{source} is not valid YAML: {printable(' '.join(str(error).split()))}") from None
     return checked_tree(documents[0] if len(documents) == 1 else documents, source)
 
 
@@ -106,7 +107,9 @@ def _check_yaml_events(events: Iterable[Any], source: object) -> None:
             size += 1
         elif kind == "AliasEvent":
             if any(anchor == other for other, _ in around):
-                raise UnusableInputError(f"{source} contains itself: the alias *{anchor} is in what it stands for")
+                raise UnusableInputError(
+                    f"{source} contains itself: the alias *{printable(str(anchor), 40)} is in what it stands for"
+                )
             size = sizes.get(anchor, 1)
         elif kind == "ScalarEvent":
             # The loader takes time with the square of the length of a number with base 60: 1:59:59 ...

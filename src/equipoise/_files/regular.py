@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from equipoise.errors import UnusableInputError
 
@@ -13,7 +13,7 @@ CONFIGURATION_BYTES = 2**20
 """The largest configuration file. Those of trainers have some kilobytes; YAML of this size takes two seconds to read."""
 
 
-def open_regular(path: Path, at_most: int | None = None) -> BinaryIO:
+def open_regular(path: Path, at_most: int | None = None) -> BufferedReader:
     """Open a file for reading, unless it is a folder, a pipe, a device or a socket, which may block or never end.
 
     Args:

@@ -25,9 +25,6 @@ EXAMPLES = {
 }
 """A value for each key that a study cannot do without."""
 
-TAGS = {"<range>", "<rates>", "<list>", "<selection>", "<name>"}
-"""What stands in the place of a fault for the kind of a value that may be of several; it is not in the file."""
-
 ACCEPTED = {
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
@@ -53,24 +50,32 @@ def described(error: ValidationError, tables: Mapping[str, type[BaseModel]]) -> 
         tables: what a table is read by, by the tag of the table; the whole file has the tag "".
     """
     for fault in error.errors(include_url=False):
-        location = [part for part in fault["loc"] if part not in TAGS]
+        location, tag = _without_tag(fault["loc"])
         place, key, kind = _place(location), str(location[-1]) if location else "", fault["type"]
         if kind == "missing":
             yield f"{place} is missing; write {key} = {EXAMPLES[key]}, for example"
             continue
         wrong = f"{place} = {printable(repr(fault['input']), 80)}"
         if kind == "extra_forbidden":
-            tag = next((part for part in reversed(fault["loc"]) if part in tables), "")
-            keys = [field.alias or name for name, field in tables[str(tag)].model_fields.items()]
+            keys = [field.alias or name for name, field in tables[tag].model_fields.items()]
             yield f"{wrong} is no key; accepted are {', '.join(keys)}{did_you_mean(key, keys)}"
             continue
         said = fault["msg"].removeprefix("Value error, ")
-        said = ACCEPTED.get(kind) or said.replace("Input should", "must").replace("List should", "must").replace(
-            "String should", "must"
-        )
+        said = ACCEPTED.get(kind) or re.sub("^(Input|List|String) should", "must", said)
         if kind == "literal_error" and isinstance(fault["input"], str):
             said += did_you_mean(fault["input"], re.findall("'([^']*)'", said))
         yield f"{wrong} {said}" if said.startswith("must") else f"{place}: {said}" if place else said
+
+
+def _without_tag(location: Sequence[int | str]) -> tuple[list[int | str], str]:
+    """The place of a fault in the file, and the tag that pydantic puts after a value that may be of several kinds, else ""."""
+    key = location[0] if location else ""
+    position = {"select_by": 1, "learning_rates": 1}.get(str(key))
+    if key == "arm" and len(location) > 2:
+        position = {"learning_rates": 3, "search": 4}.get(str(location[2]))
+    if position is None or position >= len(location):
+        return list(location), ""
+    return [*location[:position], *location[position + 1 :]], str(location[position])
 
 
 def _place(location: Sequence[int | str]) -> str:

@@ -109,7 +109,7 @@ def print_report(analysis: Analysis, console: Console) -> None:
     console.print()
     console.print(table)
     console.print()
-    for line in chosen:
+    for line in [*chosen, ""] if chosen else []:
         console.print(Text(line))
     console.print(Text(caption(analysis), style="dim"))
 
