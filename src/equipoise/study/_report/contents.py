@@ -99,7 +99,7 @@ def of_store(store: Store, name: str | None = None) -> Contents:
             analysis = analyse(table, tuned)
     except StudyStoppedError as error:
         trouble = str(error)
-    names = _most_useful_first(reported_names(store, record), study.metric)
+    names = _most_useful_first(reported_names(store, record), (study.metric, study.selection.metric))
     curves = {name: read_curves(store, record, name) for name in names[:MOST_CHARTED]}
     return Contents(Question.of_study(study), analysis, tuned, record, curves, max(0, len(names) - MOST_CHARTED), trouble)
 
@@ -107,7 +107,7 @@ def of_store(store: Store, name: str | None = None) -> Contents:
 def of_analysis(analysis: Analysis) -> Contents:
     """What an analysis holds, of results that were made elsewhere."""
     found = {name for arm in analysis.arms for result in arm.results for name in result.curves}
-    names = _most_useful_first(sorted(found), analysis.question.metric)
+    names = _most_useful_first(sorted(found), (analysis.question.metric,))
     curves = {
         name: {arm.name: Band.of([result.curves.get(name, {}) for result in arm.results]) for arm in analysis.arms}
         for name in names[:MOST_CHARTED]
@@ -144,6 +144,7 @@ def _settled(cells: Sequence[Cell]) -> bool:
     return all(cell.result is not None or cell.failure is not None for cell in cells)
 
 
-def _most_useful_first(names: Sequence[str], metric: str) -> list[str]:
-    """What decides, then numbers that are alike in name, then the others."""
-    return sorted(names, key=lambda name: (name != metric, metric not in name, "loss" not in name, name))
+def _most_useful_first(names: Sequence[str], first: tuple[str, ...]) -> list[str]:
+    """What decides and what chooses, then numbers that are alike in name, then losses, then the others."""
+    places = {name: place for place, name in enumerate(first)}
+    return sorted(names, key=lambda name: (places.get(name, len(first)), first[0] not in name, "loss" not in name, name))
