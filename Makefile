@@ -1,6 +1,6 @@
 # make study: run the first study on real data.
 # make quick: the linters, the types and the quick tests, in under a minute.   make test: every check that CI runs, with coverage, and the site.
-# make test-large: the tests that need 18 GiB of memory.
+# make test-large: the tests that need 18 GiB of memory.   make fuzz: every command on 10,000 new inputs that are nearly right.
 # make wheel: build the package as users install it, into dist/.   make test-wheel: install that in a new environment without a compiler.
 # make docs: the site, into docs/_build/html.
 # make bench: the cost of a step against torch.   make bench-gpu: the same on a GPU.
@@ -24,7 +24,7 @@ QUICK := tests/test_package.py tests/test_project.py tests/test_rules.py tests/c
 	tests/study/test_spec.py tests/study/test_statistics.py tests/study/test_store.py \
 	tests/theory/test_assessment.py tests/theory/test_region.py tests/theory/test_stages.py
 
-.PHONY: study quick quick-test test test-large wheel test-wheel docs bench bench-gpu evidence reproduce reproduce-quick
+.PHONY: study quick quick-test test test-large fuzz wheel test-wheel docs bench bench-gpu evidence reproduce reproduce-quick
 .PHONY: install lint style types clean
 
 study: $(STUDY)
@@ -53,6 +53,9 @@ test: lint
 
 test-large: $(DEVELOPMENT)
 	$(RUN) -m pytest -m large
+
+fuzz: $(DEVELOPMENT)
+	HYPOTHESIS_PROFILE=fuzz OMP_NUM_THREADS=1 $(RUN) -m pytest --durations=0 tests/fuzz
 
 # The kernel uses the OpenMP library that torch brings. A second one in the wheel would be a second pool of threads.
 wheel: $(DEVELOPMENT)

@@ -1,5 +1,7 @@
 """What holds for every test."""
 
+import os
+
 import hypothesis
 import pytest
 
@@ -9,7 +11,11 @@ from equipoise import cli
 hypothesis.settings.register_profile(
     "here", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
-hypothesis.settings.load_profile("here")
+# make fuzz: other inputs every time, and many of them.
+hypothesis.settings.register_profile(
+    "fuzz", deadline=None, max_examples=10_000, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "here"))
 
 
 @pytest.fixture

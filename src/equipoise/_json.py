@@ -24,7 +24,7 @@ def plain(value: Any) -> Any:
     if is_dataclass(value):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
-        return {name: plain(each) for name, each in cast("Mapping[Any, Any]", value).items()}
+        return {str(name): plain(each) for name, each in cast("Mapping[Any, Any]", value).items()}
     if isinstance(value, tuple | list):
         return [plain(each) for each in cast("Iterable[Any]", value)]
     return value

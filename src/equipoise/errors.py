@@ -14,6 +14,8 @@ StabilityWarning (UserWarning)         hyperparameters outside of the stable reg
 ScheduleWarning (UserWarning)          a schedule that ended before the run
 """
 
+import reprlib
+
 __all__ = [
     "ArgumentError",
     "CaptureError",
@@ -27,6 +29,12 @@ __all__ = [
     "StudyStoppedError",
     "UnusableInputError",
 ]
+
+
+_SHORT = reprlib.Repr()
+"""Values in messages: one from a file may have a million characters."""
+_SHORT.maxlist = _SHORT.maxtuple = 12
+_SHORT.maxstring = _SHORT.maxother = 100
 
 
 class EquipoiseError(Exception):
@@ -43,7 +51,8 @@ class ArgumentError(EquipoiseError, ValueError):
         self.accepted = accepted
 
     def __str__(self) -> str:
-        return f"{self.name} = {self.value!r} is not accepted: {self.name} must be {self.accepted}"
+        value = " ".join(_SHORT.repr(self.value).split())  # a tensor has several lines
+        return f"{self.name} = {value} is not accepted: {self.name} must be {self.accepted}"
 
 
 class GradientError(EquipoiseError, RuntimeError):

@@ -22,6 +22,9 @@ Betas: TypeAlias = Sequence[float] | Sequence[Pair]
 NUMBER = (int, float, Real)
 """Real covers the scalars of numpy; type checkers do not know that it covers int and float."""
 
+MOST_STAGES = 1000
+"""So many are judged in a third of a second; an optimizer keeps 8 bytes per parameter for each."""
+
 Exponent: TypeAlias = float | Sequence[float]
 """One number for all stages, or one per stage."""
 
@@ -82,22 +85,26 @@ def parse_betas(betas: Betas, stages: int) -> tuple[Pair, ...]:
     """``betas`` as one pair per stage: a single pair serves every stage.
 
     Raises:
-        ArgumentError: stages below 1, or betas that are neither one pair nor `stages` pairs of numbers in [0, 1).
+        ArgumentError: stages outside of 1 to 1,000, or betas that are neither one pair nor `stages` pairs in [0, 1).
 
     Example:
         >>> parse_betas((0.9, 0.999), 2)
         ((0.9, 0.999), (0.9, 0.999))
     """
-    whole_number("stages", stages)
+    whole_number("stages", stages, 1, MOST_STAGES)
     accepted = "one pair (beta1, beta2) of numbers in [0, 1)" + (
         f", or {stages} such pairs, one per stage" if stages > 1 else ""
     )
     try:
+        if len(betas) > max(2, stages):  # before it is walked: a tensor may say that it has 10^12 elements
+            raise ValueError
         entries: list[Any] = list(betas)
         if len(entries) == 2 and all(isinstance(entry, NUMBER) for entry in entries):
             entries = [entries] * stages
+        elif any(len(entry) != 2 for entry in entries):
+            raise ValueError
         pairs = tuple((_number(first), _number(second)) for first, second in entries)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: a tensor that holds no real number
         raise ArgumentError("betas", betas, accepted) from None
     if len(pairs) != stages or not all(0 <= beta < 1 for pair in pairs for beta in pair):
         raise ArgumentError("betas", betas, accepted)
@@ -115,8 +122,11 @@ def parse_exponents(exponent: Exponent, stages: int) -> tuple[float, ...]:
         (0.25, 0.25)
     """
     try:
-        exponents = (_number(exponent),) * stages if isinstance(exponent, NUMBER) else tuple(map(_number, exponent))
-    except (TypeError, ValueError, OverflowError):
+        if isinstance(exponent, NUMBER):
+            exponents = (_number(exponent),) * stages
+        else:
+            exponents = tuple(map(_number, exponent)) if len(exponent) == stages else ()
+    except (TypeError, ValueError, OverflowError, RuntimeError):
         exponents = ()
     if len(exponents) != stages or not all(math.isfinite(value) for value in exponents):
         accepted = "a finite number" if stages == 1 else f"a finite number, or {stages} of them, one per stage"

@@ -114,12 +114,13 @@ def correction(beta: Number, age: Number) -> Number:
 def normalize(m_hat: Number, v_hat: Number, exponent: Number, eps: Number, scale: Number = 1.0) -> Number:
     """``m_hat / (scale * v_hat**exponent + eps)`` with 0^0 = 1, 0^negative = inf, m/inf = 0 and 0/0 = 0.
 
-    An element that never saw a gradient (m_hat = v_hat = 0) is therefore 0 for every exponent and for eps = 0.
+    An element that never saw a gradient (m_hat = v_hat = 0) is therefore 0 for every exponent and for eps = 0. The power and
+    its product with the scale must fit into the precision of the numbers: where float32 is too narrow, kernels take double.
     """
-    # Both sides multiplied by v_hat^-p where p is negative: a second moment of 0 never divides, and nothing branches.
-    down = v_hat ** (-exponent * (exponent < 0))
-    denominator = scale * v_hat ** (exponent * (exponent > 0)) + eps * down
-    return m_hat * down / (denominator + (denominator == 0))
+    # v_hat^p = up / down, of which one is 1. Where p is negative a second moment of 0 never divides, and nothing branches.
+    up, down = v_hat ** (exponent * (exponent > 0)), v_hat ** (-exponent * (exponent < 0))
+    denominator = scale * up / (down + (down == 0)) + eps
+    return m_hat * (down != 0) / (denominator + (denominator == 0))
 
 
 def select(condition: Number, yes: Number, no: Number) -> Number:

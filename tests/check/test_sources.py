@@ -118,9 +118,9 @@ def test_beta1_and_beta2_inside_of_a_mapping_of_betas(read):
     assert read("c.json", '{"betas": {"beta1": 0.9, "beta2": 0.999}}') == [recipe("betas.beta1, betas.beta2", *ADAM)]
 
 
-def test_yaml_of_several_documents_and_one_that_contains_itself(read):
+def test_yaml_of_several_documents_and_one_whose_parts_are_shared(read):
     assert [one.where for one in read("c.yaml", "betas: [0.9, 0.99]\n---\nbetas: [0.9, 0.9]\n")] == ["[0].betas", "[1].betas"]
-    assert [one.where for one in read("c.yaml", "loop: &a [1, *a]\nbetas: [0.9, 0.99]\n")] == ["betas"]
+    assert [one.where for one in read("c.yaml", "a: &a {betas: [0.9, 0.99]}\nb: *a\nc: {<<: *a}\n")] == ["a.betas", "c.betas"]
 
 
 def test_a_byte_order_mark_and_a_capital_suffix_do_not_matter(read):
@@ -224,7 +224,13 @@ def test_a_checkpoint_without_betas_says_which_groups_it_has(read):
         ("c.yaml", "betas: [0.9", "not valid YAML: while parsing a flow sequence"),
         ("c.yaml", "", "holds no betas.*found nothing"),
         ("c.yaml", "day: 2024-13-45", "not valid YAML: month must be in 1..12"),
-        ("c.yaml", "betas: &a [0.9, *a]", "nested too deeply"),
+        ("c.yaml", "betas: &a [0.9, *a]", r"contains itself: the alias \*a"),
+        (
+            "c.json",
+            json.dumps([{"betas": [0.9, 0.99], "k": 1000}] * 11),
+            "betas of more than 10,000 parameter groups and stages",
+        ),
+        ("c.toml", "betas = [0.9, 0.99]\nstages = 1000000000", r"stages = 1000000000 .* from 1 to 1000"),
         ("c.yaml", 'x: !!python/object/apply:os.system ["true"]', "not valid YAML: could not determine a constructor"),
         ("c.pt", b"", "is empty: looked for a checkpoint"),
         ("c.pt", b"hello world", "is not a torch checkpoint, or a damaged one"),

@@ -143,6 +143,7 @@ def test_wrong_usage_exits_with_2_and_a_usage_line(run, arguments, message):
         (("--betas", "nan", 0.9), "error: betas = [nan, 0.9] is not accepted"),
         (("--betas", 0.9, 0.9, "--exponent", "inf"), "error: exponent = inf is not accepted: exponent must be a finite number"),
         (("--betas", 0.9, 0.9, "--stages", 0), "error: stages = 0 is not accepted"),
+        (("--betas", 0.9, 0.9, "--stages", 10**9), "error: stages = 1000000000 is not accepted: stages must be a whole number"),
         (("--betas", 0.9, 0.9, "--plot", "map.pdf"), "error: map.pdf: a map is written as .html or .png"),
         (("none.json",), "error: none.json cannot be read: No such file or directory"),
     ],
@@ -188,6 +189,28 @@ def test_a_name_that_the_terminal_cannot_show_is_no_failure(tmp_path):
     done = command("check", str(tmp_path / "c.json"), PYTHONIOENCODING="ascii")
     assert done.returncode == 0
     assert rb"\u540d.betas" in done.stdout
+
+
+def test_an_option_that_is_given_twice_is_refused(run):
+    code, out, err = run("check", "--betas", 0.9, 0.999, "--betas", 0.9, 0.99)
+    assert (code, out) == (2, "")
+    assert err.endswith("error: argument --betas: given twice\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes a pipe as Unix does")
+@pytest.mark.parametrize("recipes", [1, 3000])  # less than a pipe holds, and more
+def test_a_reader_that_has_enough_ends_the_command_in_silence(tmp_path, recipes):
+    (tmp_path / "c.json").write_text(json.dumps([{"betas": [0.9, 0.9 + place / 1e5]} for place in range(recipes)]))
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as output:
+        done = subprocess.run(
+            [sys.executable, "-m", "equipoise", "check", tmp_path / "c.json"],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_version_and_help(run):

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import math
+import zipfile
 
 import pytest
 import torch
@@ -419,6 +421,39 @@ def test_a_state_dict_that_lacks_something_or_has_too_much_is_refused():
         convert_state_dict(saved, SMES)
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("param_groups", 0), 1, "group 0 is no mapping of names to values"),
+        (("param_groups", 0, "params"), "x", "group 0 has no list of parameters"),
+        (("param_groups", 0, "params"), [0, 1, 1], "has a parameter that it, or another group, has already"),
+        (("param_groups", 0, "param_names"), ["a"], "param_names that are not one name for each"),
+        (("param_groups", 0, "lr"), "x", "group 0: lr = 'x' is not accepted: lr must be a finite number of at least 0"),
+        (("param_groups", 0, "lr"), math.inf, "group 0: lr = inf"),
+        (("param_groups", 0, "betas"), (0.9, 1.0), r"group 0: betas = \(0\.9, 1\.0\)"),
+        (("param_groups", 0, "betas"), torch.ones(1).expand(10**6, 10**6), "group 0: betas = tensor"),
+        (("param_groups", 0, "amsgrad"), torch.ones(2), "group 0: amsgrad = .* must be True or False"),
+        (("state",), [], "its state is of type list"),
+        (("state", 0), 1, "the state of parameter 0 is no mapping of names to values"),
+        (("state", 0, "step"), -1, "a step that is no whole number from 0 to"),
+        (("state", 0, "step"), torch.tensor(math.nan), "a step that is no whole number"),
+        (("state", 0, "exp_avg"), "x", "an? exp_avg that is no tensor of numbers"),
+        (("state", 0, "exp_avg"), torch.ones(7), r"averages of shapes \(7,\) and \(4, 3\): they must agree"),
+        (("state", 0, "exp_avg"), torch.ones(1).expand(4, 3), "each with a memory of its own"),
+        (("state", 0, "exp_avg_sq"), torch.ones(4, 3, dtype=torch.int64), "exp_avg_sq that is no tensor of numbers"),
+        (("state", 0, "born_exp_avg"), 0.5, "a born_exp_avg that is no whole number"),
+    ],
+)
+def test_a_value_of_a_state_dict_that_cannot_be_is_named(path, value, message):
+    saved = trained(AdamW, ADAM).state_dict()
+    container = saved
+    for key in path[:-1]:
+        container = container[key]
+    container[path[-1]] = value
+    with pytest.raises(StateDictError, match=message):
+        convert_state_dict(saved, SMES)
+
+
 def test_a_checkpoint_of_another_model_is_refused_when_it_is_loaded():
     migrated = convert_state_dict(trained(AdamW, ADAM).state_dict(), SMES)
     other = [Parameter(torch.zeros(shape)) for shape in ((4, 4), (7,), ())]
@@ -532,6 +567,35 @@ def test_a_checkpoint_must_hold_one_optimizer(tmp_path, number):
     torch.save({f"optimizer_{place}": saved for place in range(number)} | {"epoch": 1}, tmp_path / "in.pt")
     with pytest.raises(UnusableInputError, match=f"holds {number} state dicts of optimizers"):
         convert_checkpoint(tmp_path / "in.pt", tmp_path / "out.pt", SMES)
+
+
+def test_what_is_wrong_in_a_checkpoint_is_said_with_its_file_and_place(tmp_path):
+    saved = trained(AdamW, ADAM).state_dict()
+    saved["state"][0]["step"] = "x"
+    torch.save({"trainer": [saved]}, tmp_path / "in.pt")
+    with pytest.raises(StateDictError, match=r"in\.pt, at trainer\[0\]: the state of parameter 0 has a step"):
+        convert_checkpoint(tmp_path / "in.pt", tmp_path / "out.pt", SMES)
+
+
+def test_an_archive_that_unfolds_is_refused_before_it_is_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "in.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(10**6))
+    with pytest.raises(UnusableInputError, match=r"compressed archive, which unfolds from [\d,]+ to 1,000,000 bytes"):
+        convert_checkpoint(tmp_path / "in.pt", tmp_path / "out.pt", SMES)
+
+
+def test_a_disk_that_is_full_leaves_no_half_of_a_checkpoint(checkpoint):
+    resource, signal = pytest.importorskip("resource"), pytest.importorskip("signal")
+    source, _ = checkpoint
+    limits, before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(UnusableInputError, match=r"out\.pt cannot be written: File too large"):
+            convert_checkpoint(source, source.with_name("out.pt"), SMES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert [path.name for path in source.parent.iterdir()] == ["in.pt"]
 
 
 def test_a_file_that_is_missing_or_no_checkpoint_is_refused(tmp_path):

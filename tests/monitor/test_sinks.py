@@ -14,14 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equipoise.monitor import GroupReading, JsonLines, Reading, TensorReading
-from equipoise.monitor._recording.run_file import INDICATORS, event_line, reading_line, reading_of
+from equipoise.monitor._recording.run_file import INDICATORS, event_line, header_line, reading_line
 from equipoise.monitor._recording.sinks import WAITING, SinkSet
 from equipoise.watch import records
+from equipoise.watch._file.lines import parse_line
 from tests.monitor.samples import NAMES, RUN, Action, reading, verdict
 
 ROOT = Path(__file__).parents[2]
 numbers = st.floats(width=64)
-six_digits = st.floats(width=64).map(lambda value: float(f"{value:.6g}"))
+measured = st.one_of(st.floats(0), st.just(math.nan)).map(lambda value: float(f"{value:.6g}"))
+shares = st.one_of(st.floats(0, 1), st.just(math.nan)).map(lambda value: float(f"{value:.6g}"))
 groups = st.builds(
     lambda stages, **values: GroupReading(
         exponent=tuple(one[0] for one in stages), betas=tuple((one[1], one[2]) for one in stages), **values
@@ -29,14 +31,17 @@ groups = st.builds(
     stages=st.lists(st.tuples(numbers, numbers, numbers), min_size=1, max_size=3),
     **dict.fromkeys(("lr", "margin", "margin_ahead", "gradient_spread", "update_spread"), numbers),
 )
-tensors = st.dictionaries(st.sampled_from(NAMES), st.builds(TensorReading, **dict.fromkeys(INDICATORS, six_digits)))
+tensors = st.dictionaries(
+    st.sampled_from(NAMES),
+    st.builds(TensorReading, **{name: shares if name.endswith("fraction") else measured for name in INDICATORS}),
+)
 readings = st.builds(
     Reading,
     step=st.integers(1, 10**9),
     time=st.floats(0, 1e10),
     made=st.booleans(),
     metrics=st.dictionaries(st.text(), numbers, max_size=3),
-    groups=st.lists(groups, max_size=2).map(tuple),
+    groups=st.lists(groups, min_size=1, max_size=2).map(tuple),
     tensors=tensors,
 )
 
@@ -58,16 +63,17 @@ def same(one, other):
 def test_what_is_written_is_read_back_exactly_and_is_standard_json(written):
     line = reading_line(written, NAMES)
     assert "\n" not in line
-    found = reading_of(parsed(line), NAMES)
+    parsed(line)
+    found = parse_line(line.encode(), parse_line(header_line(RUN).encode(), None)).reading(RUN)
     tensors = {name: found.tensors[name] for name in written.tensors}
     assert same(Reading(found.step, found.time, found.made, found.metrics, found.groups, tensors), written)
 
 
 def test_numbers_of_tensors_are_written_with_six_digits_and_none_where_there_was_no_gradient():
-    written = reading(tensors={"layer.bias": TensorReading(*[1 / 3] * 9, -math.inf)})
+    written = reading(tensors={"layer.bias": TensorReading(*[1 / 3] * 9, math.inf)})
     columns = parsed(reading_line(written, NAMES))["tensors"]
     assert columns["gradient_rms"] == [None, 0.333333]
-    assert columns["norm_ratio"] == [None, "-inf"]
+    assert columns["norm_ratio"] == [None, "inf"]
 
 
 def test_the_kind_of_a_verdict_stands_under_the_name_verdict_at_every_depth():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import threading
 
 import pytest
 import torch
@@ -143,3 +144,30 @@ def test_what_is_measured_is_measured_once_for_all_who_asked():
 def test_an_optimizer_that_does_not_measure_is_refused():
     with pytest.raises(ArgumentError, match=r"optimizer = 'Adam' is not accepted: .* SMES or KAdam, whose steps measure"):
         Telemetry(torch.optim.Adam([Parameter(torch.ones(2))]))
+
+
+def test_a_reading_is_of_one_finished_step_while_another_thread_steps():
+    """Step k has gradients of k everywhere: every reading has the sums of one k, and none is older than the reading before."""
+    params = [Parameter(torch.zeros(20_000)) for _ in range(3)]
+    optimizer = Equipoise(params, lr=0.0)
+    telemetry = Telemetry(optimizer)
+    steps = 300
+
+    def train():
+        for number in range(1, steps + 1):
+            for parameter in params:
+                parameter.grad = torch.full((20_000,), float(number))
+            optimizer.step()
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    readings = []
+    while thread.is_alive():
+        readings.append([measures.gradient / 20_000 for measures in telemetry.read().values()])
+    thread.join()
+    seen = [reading for reading in readings if reading]
+    assert seen
+    assert all(len(reading) == 3 and len(set(reading)) == 1 for reading in seen)
+    squares = [reading[0] for reading in seen]
+    assert set(squares) <= {float(number * number) for number in range(1, steps + 1)}
+    assert squares == sorted(squares)

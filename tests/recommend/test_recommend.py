@@ -153,6 +153,34 @@ def test_a_run_against_a_reference_counts_from_step_20(tmp_path, answer):
     assert group["balance"]["ends"] == ["second", "first"]
 
 
+def test_names_are_text(tmp_path, run):
+    evil = "{missing:>9999999999}\x1b]0;title\x07{0}"
+    sink = JsonLines(tmp_path)
+    sink.open(RunInfo(evil, 0.0, {}, (evil, "b"), ((4, 4), (4, 4)), (0, 0)))
+    group = GroupReading(0.01, (0.5,), ((0.9, 0.999),), 0.1, 0.1, 0.0, 0.0)
+    tensors = {name: TensorReading(1.0, 0.3, 1.0, 0.01, 1.0, 7.0, 0.5, 0.0, 1.0, math.nan) for name in (evil, "b")}
+    sink.write(Reading(20, 0.0, True, {evil: 1.0}, (group,), tensors))
+    sink.close()
+    code, out, err = run("recommend", tmp_path)
+    assert (code, err) == (0, "")
+    assert "{missing:>9999999999}�]0;title�{0}" in out
+    assert out.replace("\n", "").isprintable()
+
+
+def test_of_a_run_that_was_resumed_with_fewer_groups_the_present_ones_count(tmp_path, answer):
+    run_folder(tmp_path, [2.0, 2.0])
+    sink = JsonLines(tmp_path)
+    sink.open(RunInfo("mine", 0.0, {}, ("first", "second"), ((4, 4), (4, 4)), (0, 1)))
+    group = GroupReading(0.01, (0.5,), ((0.9, 0.999),), 0.1, 0.1, 0.0, 0.0)
+    measured = TensorReading(1.0, 0.3, 1.0, 0.01, 1.0, 7.0, 0.0, 0.0, 1.0, math.nan)
+    sink.write(Reading(30, 0.0, True, {}, (group, group), dict.fromkeys(("first", "second"), measured)))
+    sink.close()
+    run_folder(tmp_path, [2.0] * 5)
+    found, group = answer(tmp_path, "--reference", "none")
+    assert found["steps"] == 50
+    assert group["balance"]["between"] == pytest.approx(2.0, abs=1e-4)
+
+
 def test_a_run_ends_where_gradients_are_not_finite(tmp_path, answer):
     found, group = answer(run_folder(tmp_path, [0.0, 2.0, 2.0, math.nan, 9.0]), "--reference", "none")
     assert "after which gradients were not finite (step 40)" in found["source"]

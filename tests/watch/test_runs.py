@@ -1,6 +1,6 @@
 """Runs read back, followed while they are written, and downsampled without losing a spike."""
 
-import json
+import io
 import math
 from contextlib import ExitStack
 
@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from equipoise.errors import UnusableInputError
 from equipoise.monitor import JsonLines, Reading
-from equipoise.monitor._recording.run_file import RunInfo, reading_line
-from equipoise.watch import Run, _line_file, _run, records
+from equipoise.monitor._recording.run_file import INDICATORS, RunInfo, event_line, reading_line
+from equipoise.watch import Run, _overview, _run, records
+from equipoise.watch._file import line_file
+from equipoise.watch._file.index import INDEX
 from equipoise.watch._overview import BUCKETS, Overview
-from equipoise.watch._run import INDEX
 from tests.monitor.samples import NAMES, RUN, Action, group, reading, verdict
 
 
@@ -46,9 +47,9 @@ def taken_in(follow):
     return taken_in
 
 
-def curve(overview, name):
-    row = overview.row[name]
-    return overview.low[row, : overview.used], overview.high[row, : overview.used], overview.nonfinite[row, : overview.used]
+def saved(overview):
+    """Everything that an overview is."""
+    return overview.sizes(), b"".join(overview.pieces())
 
 
 # ---- records
@@ -81,33 +82,40 @@ def test_a_line_that_is_none_of_ours_is_refused_with_its_number(sink, tmp_path, 
 
 @pytest.mark.parametrize("read", [lambda folder: list(records(folder)), Run])
 def test_a_folder_without_a_run_is_refused(tmp_path, read):
-    with pytest.raises(UnusableInputError, match=r"holds no run: readings\.jsonl: No such file or directory"):
+    with pytest.raises(
+        UnusableInputError, match=r"there is no run: .*readings\.jsonl cannot be read: No such file or directory"
+    ):
         read(tmp_path)
 
 
 # ---- overview
 
-values = st.one_of(st.floats(-1e9, 1e9), st.sampled_from([math.nan, math.inf, -math.inf, "nan", "inf", None]))
+values = st.one_of(st.floats(-1e9, 1e9, width=32), st.sampled_from([math.nan, math.inf, -math.inf, None]))
+
+
+def add(overview, steps, places, values):
+    """Add readings of one series, None where it is missing."""
+    numbers = [[math.nan if value is None else value] for value in values]
+    overview.add(steps, places, ["a"], numbers, np.array([[value is None] for value in values]))
 
 
 @given(st.lists(values, min_size=1, max_size=60), st.integers(1, 50), st.lists(st.integers(1, 700), min_size=1, max_size=8))
 def test_however_readings_arrive_the_overview_is_the_same_and_loses_neither_extremes_nor_what_is_not_finite(some, times, sizes):
     everything = some * times
     whole, pieces = Overview(), Overview()
-    whole.add(range(1, len(everything) + 1), ["a"], [[value] for value in everything])
+    add(whole, range(1, len(everything) + 1), range(len(everything)), everything)
     place = 0
     while place < len(everything):
         part = everything[place : place + sizes[place % len(sizes)]]
-        pieces.add(range(place + 1, place + 1 + len(part)), ["a"], [[value] for value in part])
+        add(pieces, range(place + 1, place + 1 + len(part)), range(place, place + len(part)), part)
         place += len(part)
-    for name, array in whole.to_arrays().items():
-        np.testing.assert_array_equal(array, pieces.to_arrays()[name], err_msg=name)
-    low, high, nonfinite = curve(whole, "a")
+    assert saved(whole) == saved(pieces)
+    low, high, nonfinite = whole.curve("a")
     assert whole.used <= BUCKETS
     for bucket in range(whole.used):
-        inside = [float(value) for value in everything[bucket * whole.width :][: whole.width] if value is not None]
+        inside = [value for value in everything[bucket * whole.width :][: whole.width] if value is not None]
         finite = [value for value in inside if math.isfinite(value)]
-        assert nonfinite[bucket] == len(inside) - len(finite)
+        assert nonfinite[bucket] == (len(finite) < len(inside))
         assert (low[bucket], high[bucket]) == (min(finite), max(finite)) if finite else math.isnan(low[bucket])
 
 
@@ -117,33 +125,70 @@ def test_one_spike_and_one_nan_in_a_hundred_thousand_readings_are_seen():
         rows = [[1.0 + 0.1 * (step % 7)] for step in range(begin, begin + 1000)]
         if begin == 31_000:
             rows[337], rows[338] = [500.0], [math.nan]
-        overview.add(range(begin, begin + 1000), ["loss"], rows)
-    low, high, nonfinite = curve(overview, "loss")
+        overview.add(range(begin, begin + 1000), range(begin, begin + 1000), ["loss"], rows)
+    low, high, nonfinite = overview.curve("loss")
     assert (overview.count, overview.width, overview.used) == (100_000, 128, 782)
     spike = int(np.argmax(high))
     assert (high[spike], nonfinite.sum()) == (500.0, 1)
     assert overview.steps[0, spike] <= 31_337 <= overview.steps[1, spike]
     assert low.min() == 1.0
-    assert sum(array.nbytes for array in overview.to_arrays().values()) < 40_000
+    assert len(saved(overview)[1]) < 40_000
+
+
+@st.composite
+def runs_with_steps_back(draw):
+    """The steps of the readings of a run that is rolled back or resumed now and then."""
+    steps = [1]
+    for length, back in draw(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 60)), max_size=12)):
+        steps += range(steps[-1] + 1, steps[-1] + length)
+        steps.append(max(1, steps[-1] - back))
+    return steps
+
+
+@given(runs_with_steps_back(), st.lists(st.integers(1, 50), min_size=1, max_size=8), st.sampled_from([8, 16, BUCKETS]))
+def test_a_run_that_went_back_is_one_line_of_steps_that_only_grow_and_what_was_abandoned(steps, sizes, most):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_overview, "BUCKETS", most)
+        overview, whole = Overview(), Overview()
+        values = [[float(place)] for place in range(len(steps))]
+        whole.add(steps, range(len(steps)), ["a"], values)
+        place = 0
+        while place < len(steps):
+            part = slice(place, place + sizes[place % len(sizes)])
+            overview.add(steps[part], range(len(steps))[part], ["a"], values[part])
+            place = part.stop
+    assert saved(whole) == saved(overview)
+    assert overview.used <= most
+    assert overview.count == len(steps)
+    begins, ends = overview.steps[:, : overview.used]
+    assert (begins <= ends).all()
+    line = ~overview.abandoned_buckets
+    assert (ends[line][:-1] < begins[line][1:]).all()
+    assert line[-1]
+    assert ends[-1] == steps[-1]
+    if overview.width == 1:
+        again = [step >= min(steps[place + 1 :], default=math.inf) for place, step in enumerate(steps)]
+        assert overview.abandoned_buckets.tolist() == again
+        assert overview.abandoned(np.array(steps), np.arange(len(steps))).tolist() == again
 
 
 def test_a_series_that_comes_late_is_missing_before():
     overview = Overview()
-    overview.add([1, 2], ["a"], [[1.0], [2.0]])
-    overview.add([3], ["b", "a"], [[9.0, 3.0]])
-    np.testing.assert_array_equal(curve(overview, "b")[0], [math.nan, math.nan, 9.0])
-    np.testing.assert_array_equal(curve(overview, "a")[1], [1.0, 2.0, 3.0])
+    overview.add([1, 2], [0, 1], ["a"], [[1.0], [2.0]])
+    overview.add([3], [2], ["b", "a"], [[9.0, 3.0]])
+    np.testing.assert_array_equal(overview.curve("b")[0], [math.nan, math.nan, 9.0])
+    np.testing.assert_array_equal(overview.curve("a")[1], [1.0, 2.0, 3.0])
     assert overview.newest("a") == 3.0
 
 
 def test_an_overview_that_was_saved_goes_on_as_if_nothing_had_been():
     once, twice = Overview(), Overview()
-    once.add(range(3000), ["a"], [[float(step)] for step in range(3000)])
-    twice.add(range(1337), ["a"], [[float(step)] for step in range(1337)])
-    twice = Overview.from_arrays(twice.to_arrays())
-    twice.add(range(1337, 3000), ["a"], [[float(step)] for step in range(1337, 3000)])
-    for name, array in once.to_arrays().items():
-        np.testing.assert_array_equal(array, twice.to_arrays()[name], err_msg=name)
+    once.add(range(3000), range(3000), ["a"], [[float(step)] for step in range(3000)])
+    twice.add(range(1337), range(1337), ["a"], [[float(step)] for step in range(1337)])
+    sizes, content = saved(twice)
+    twice = Overview.load(sizes, io.BytesIO(content))
+    twice.add(range(1337, 3000), range(1337, 3000), ["a"], [[float(step)] for step in range(1337, 3000)])
+    assert saved(once) == saved(twice)
 
 
 # ---- a run that is followed
@@ -169,13 +214,14 @@ def test_series_have_the_names_that_loggers_use_and_a_metric_that_comes_at_times
     for step in range(1, 5):
         more = {"validation_loss": 9.0} if step == 2 else {}
         sink.write(reading(step, names=NAMES[:1], metrics={"loss": float(step)} | more))
-    overview = taken_in(tmp_path).overview
-    assert {"metrics/loss", "group 0/margin", "group 0/beta2 of stage 1", "gradient_rms/layer.bias"} <= overview.row.keys()
-    np.testing.assert_array_equal(curve(overview, "metrics/validation_loss")[0], [math.nan, 9.0, math.nan, math.nan])
-    low, _, nonfinite = curve(overview, "gradient_rms/layer.bias")
+    run = taken_in(tmp_path)
+    overview, tensors = run.overview, run.tensors
+    assert {"metrics/loss", "group 0/margin", "group 0/beta2 of stage 1"} <= overview.place_of.keys()
+    np.testing.assert_array_equal(overview.curve("metrics/validation_loss")[0], [math.nan, 9.0, math.nan, math.nan])
+    low, _, nonfinite = tensors.curve("layer.bias", INDICATORS.index("gradient_rms"))
     assert np.isnan(low).all()
     assert nonfinite.sum() == 0
-    assert curve(overview, "norm_ratio/layer.weight")[2].sum() == 4
+    assert tensors.curve("layer.weight", INDICATORS.index("norm_ratio"))[2].sum() == 4
 
 
 def test_a_step_that_was_not_made_has_no_tensors(sink, tmp_path, taken_in):
@@ -183,7 +229,7 @@ def test_a_step_that_was_not_made_has_no_tensors(sink, tmp_path, taken_in):
     sink.write(reading(2, made=False, tensors={}))
     run = taken_in(tmp_path)
     assert (run.last.made, run.last.tensors, run.overview.count) == (False, {}, 2)
-    np.testing.assert_array_equal(curve(run.overview, "gradient_rms/layer.weight")[0], [0.5, math.nan])
+    np.testing.assert_array_equal(run.tensors.curve("layer.weight", INDICATORS.index("gradient_rms"))[0], [0.5])
 
 
 def test_a_run_that_is_resumed_with_other_tensors_and_groups_goes_on(tmp_path, taken_in):
@@ -194,9 +240,9 @@ def test_a_run_that_is_resumed_with_other_tensors_and_groups_goes_on(tmp_path, t
         sink.close()
     run = taken_in(tmp_path)
     assert run.last.tensors.keys() == {"b", "c"}
-    np.testing.assert_array_equal(curve(run.overview, "gradient_rms/b")[0], [0.5, 0.5])
-    np.testing.assert_array_equal(curve(run.overview, "gradient_rms/a")[0], [0.5, math.nan])
-    np.testing.assert_array_equal(curve(run.overview, "group 1/margin")[0], [math.nan, 0.2])
+    np.testing.assert_array_equal(run.tensors.curve("b", INDICATORS.index("gradient_rms"))[0], [0.5, 0.5])
+    np.testing.assert_array_equal(run.tensors.curve("a", INDICATORS.index("gradient_rms"))[0], [0.5, math.nan])
+    np.testing.assert_array_equal(run.overview.curve("group 1/margin")[0], np.array([math.nan, 0.2], np.float32))
 
 
 def test_a_verdict_that_goes_on_is_remembered_once_as_it_was_said_last(sink, tmp_path, taken_in):
@@ -205,7 +251,7 @@ def test_a_verdict_that_goes_on_is_remembered_once_as_it_was_said_last(sink, tmp
         sink.write(verdict(step, message=f"at {step}"))
     sink.write(Action("rollback", 3, (), "back"))
     run = taken_in(tmp_path)
-    assert [event["message"] for event in run.events.values()] == ["at 3", "back"]
+    assert [event["message"] for event in run.events] == ["at 3", "back"]
     assert [event["message"] for event in run.verdicts] == ["at 3"]
     sink.write(reading(4))
     run.read()
@@ -247,7 +293,7 @@ def test_what_was_understood_of_a_long_file_is_kept_and_used_again(sink, tmp_pat
     while again.read():
         pass
     assert again.overview.count == 50
-    assert curve(again.overview, "metrics/loss")[2].sum() == 1
+    assert again.overview.curve("metrics/loss")[2].sum() == 1
 
 
 @pytest.mark.parametrize("damage", ["other file", "half an index", "an index of nothing"])
@@ -293,7 +339,7 @@ def long_run(tmp_path_factory):
         for step in range(10, 50_010, 10):
             file.write(line.replace("111", str(step), 1).replace("222.5", str(step + 0.5), 1))
             if step % 1000 == 0:
-                file.write(json.dumps({"kind": "verdict", "verdict": "x", "step": step, "since": step, "where": []}) + "\n")
+                file.write(event_line(verdict(step, since=step)) + "\n")
     return folder
 
 
@@ -306,6 +352,7 @@ def test_a_sample_of_a_long_file_shows_its_whole_length_and_its_end_and_takes_no
     steps = seen.overview.steps[0, : seen.overview.used]
     assert steps[0] < 200
     assert np.diff(steps).max() < 4 * 50_000 / _run.SAMPLE_PLACES
+    assert not seen.overview.abandoned_buckets.any()
     assert (run.position, run.overview.count, seen.verdicts[0]["step"]) == (0, 0, 50_000)
     while run.read():
         pass
@@ -316,29 +363,56 @@ def test_a_sample_of_a_long_file_shows_its_whole_length_and_its_end_and_takes_no
 @pytest.mark.parametrize(
     ("first", "last"), [(0, 50), (9_995, 10_105), (20_000, 20_000), (49_900, 10**9), (5, 9), (10**7, 10**8)]
 )
-def test_a_closer_look_has_exactly_the_readings_between_two_steps(long_run, first, last, follow):
+@pytest.mark.parametrize("indexed", [True, False])
+def test_a_closer_look_has_every_reading_between_two_steps_and_few_around(long_run, first, last, indexed, monkeypatch, follow):
+    monkeypatch.setattr(_run, "INDEX_BYTES", 1 << 20)
+    (long_run / INDEX).unlink(missing_ok=True)
     run = follow(long_run)
-    run.read()
-    expected = [step for step in range(10, 50_010, 10) if first <= step <= last]
-    found = run.window(first, last)
-    assert found.steps[0, : found.used].tolist() == expected
-    if expected:
-        np.testing.assert_array_equal(curve(found, "metrics/loss")[0], [step + 0.5 for step in expected])
+    while indexed and run.read():
+        pass
+    assert (run.to_show() is run) == indexed
+    found = run.window(first, last).overview
+    steps = found.steps[0, : found.used].tolist()
+    inside = [step for step in steps if first <= step <= last]
+    assert inside == [step for step in range(10, 50_010, 10) if first <= step <= last]
+    assert len(steps) - len(inside) <= 250
+    if steps:
+        np.testing.assert_array_equal(found.curve("metrics/loss")[0], [step + 0.5 for step in steps])
+
+
+def test_a_closer_look_at_steps_that_were_repeated_has_each_attempt_at_them(tmp_path, taken_in):
+    for steps in (range(1, 31), range(21, 41), range(11, 51)):
+        sink = JsonLines(tmp_path)
+        sink.open(RUN)
+        for step in steps:
+            sink.write(reading(step, loss=float(steps[0])))
+        sink.close()
+    run = taken_in(tmp_path)
+    found = run.window(25, 26).overview
+    attempts = [
+        (loss, step) for loss, step in zip(found.curve("metrics/loss")[0], found.steps[0], strict=False) if step in (25, 26)
+    ]
+    assert attempts == [(1, 25), (1, 26), (21, 25), (21, 26), (11, 25), (11, 26)]
+    given_up = run.overview.abandoned(found.steps[1, : found.used], found.places[: found.used])
+    assert {loss for loss, up in zip(found.curve("metrics/loss")[0], given_up, strict=True) if not up} == {11}
 
 
 def test_a_closer_look_at_too_much_is_none(long_run, monkeypatch, follow):
     monkeypatch.setattr(_run, "WINDOW_BYTES", 10_000)
-    assert follow(long_run).window(0, 10**9) is None
+    run = follow(long_run)
+    while run.read():
+        pass
+    assert run.window(0, 10**9) is None
 
 
 def test_lines_longer_than_what_is_read_at_a_time_are_read_whole(sink, tmp_path, monkeypatch, taken_in):
     monkeypatch.setattr(_run, "PART_BYTES", 64)
-    monkeypatch.setattr(_line_file, "ENOUGH_FOR_A_LINE", 64)
+    monkeypatch.setattr(line_file, "ENOUGH_FOR_A_LINE", 64)
     for step in (1, 2, 3):
         sink.write(reading(step))
     run = taken_in(tmp_path)
     assert (run.overview.count, run.unreadable) == (3, 0)
-    assert run.window(2, 2).count == 1
+    assert 2 in run.window(2, 2).overview.steps[0]
 
 
 def test_of_a_run_that_was_started_again_in_the_same_folder_the_newest_start_is_shown(tmp_path, taken_in):
@@ -350,10 +424,23 @@ def test_of_a_run_that_was_started_again_in_the_same_folder_the_newest_start_is_
             sink.write(verdict(step, f"at {loss}"))
         sink.close()
     run = taken_in(tmp_path)
-    low, high, _ = curve(run.overview, "metrics/loss")
+    low, high, _ = run.overview.curve("metrics/loss")
     assert (low.tolist(), high.tolist()) == ([0.25] * 3, [0.25] * 3)
-    assert {event["verdict"] for event in run.events.values()} == {"at 0.25"}
+    assert {event["verdict"] for event in run.events} == {"at 0.25"}
     assert sum(isinstance(record, Reading) for record in records(tmp_path)) == 6
+
+
+def test_verdicts_are_of_the_newest_reading_and_not_of_an_earlier_attempt_at_its_step(sink, tmp_path, taken_in):
+    for step in (10, 20):
+        sink.write(reading(step))
+    sink.write(verdict(20))
+    sink.write(Action("rollback", 20, (), "Back from step 20 to step 10."))
+    run = taken_in(tmp_path)
+    assert [one["step"] for one in run.verdicts] == [20]
+    sink.write(reading(20))
+    run.read()
+    assert run.verdicts == []
+    assert [one["kind"] for one in run.events] == ["verdict", "action"]
 
 
 def test_of_a_run_that_was_resumed_everything_is_shown(tmp_path, taken_in):

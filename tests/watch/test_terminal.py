@@ -10,12 +10,15 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from datetime import datetime
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from equipoise.monitor import JsonLines
 from equipoise.watch import Run
+from equipoise.watch._naming import COLUMNS
 from equipoise.watch._overview import Overview
 from equipoise.watch._terminal import sparkline, view
 from tests.monitor.samples import RUN, Action, group, reading, tensor, verdict
@@ -70,7 +73,7 @@ def test_at_every_width_names_and_as_many_indicators_as_fit_are_shown_and_no_lin
 def test_what_is_wrong_comes_first_in_words_and_in_the_table(folder, shown):
     lines = shown(100, 30, folder)
     text = "\n".join(lines)
-    assert lines[0].startswith("mine  step 59  ")
+    assert lines[0].startswith(f"mine  run, started {datetime.fromtimestamp(0):%Y-%m-%d %H:%M}  step 59  ")
     assert f"nonfinite-gradient since step 1 in {NAMES[30]}" in text
     assert "rollback at step 59: Rolled back to step 50." in text
     assert "margin ahead" not in text  # it is the margin
@@ -83,7 +86,35 @@ def test_what_is_wrong_comes_first_in_words_and_in_the_table(folder, shown):
 def test_several_runs_share_the_height(folder, shown):
     lines = shown(80, 40, folder, folder)
     assert len(lines) <= 40
-    assert sum(line.startswith("mine  step 59") for line in lines) == 2
+    assert sum(line.startswith("mine  ") for line in lines) == 2
+
+
+def test_runs_of_one_name_are_told_apart_by_folder_and_start(tmp_path, shown):
+    for day, folder in enumerate(("wide/1", "deep/1", "deep/2")):
+        sink = JsonLines(tmp_path / folder)
+        sink.open(type(RUN)("mine", 86_400.0 * day, {}, ("w",), ((2,),), (0,)))
+        sink.write(reading(1, names=("w",)))
+        sink.close()
+    lines = shown(80, 60, *(tmp_path / folder for folder in ("wide/1", "deep/1", "deep/2")))
+    starts = [f"{datetime.fromtimestamp(86_400 * day):%Y-%m-%d %H:%M}" for day in range(3)]
+    titles = [line for line in lines if line.startswith("mine")]
+    for title, folder, start in zip(titles, ("wide/1", "deep/1", "2"), starts, strict=True):
+        assert title.startswith(f"mine  {folder}, started {start}  step 1  ")
+
+
+@pytest.mark.parametrize(("height", "times"), [(50, 1), (49, 0), (30, 0)])
+def test_every_column_says_what_it_is_where_there_is_room(folder, shown, height, times):
+    lines = shown(140, height, folder)
+    assert len(lines) <= height
+    for heading, meaning in COLUMNS.values():
+        assert lines.count(f"{heading}: {meaning}") == times
+
+
+def test_several_runs_that_are_printed_once_are_whole_and_the_columns_are_explained_once(run, folder):
+    code, out, _ = run("watch", folder, folder)
+    assert code == 0
+    assert sum(line.lstrip().startswith(tuple(f"{number}." for number in range(40))) for line in out.splitlines()) == 80
+    assert out.count("relative step: |lr * update| / |weight|, a ratio") == 1
 
 
 def test_a_run_without_readings_says_so(tmp_path, shown):
@@ -95,7 +126,10 @@ def test_a_run_without_readings_says_so(tmp_path, shown):
 
 def drawn(values, width, name="metrics/loss"):
     overview = Overview()
-    overview.add(range(len(values)), [name], [[value] for value in values])
+    missing = np.array([[value is None] for value in values], bool).reshape(-1, 1)
+    overview.add(
+        range(len(values)), range(len(values)), [name], [[math.nan if each is None else each] for each in values], missing
+    )
     return sparkline(overview, name, width).plain
 
 
@@ -108,6 +142,15 @@ def test_a_sparkline_shows_spikes_and_what_is_not_finite_and_one_spike_does_not_
     assert drawn([], 3) == "    "
     assert drawn([None, math.nan, None], 3) == "✗   "
     assert drawn([math.inf, 0.1, 0.2], 3, "group 0/margin") == "∞▁█ "
+
+
+def test_a_sparkline_shows_a_run_that_went_back_as_one_line_without_what_was_abandoned():
+    overview = Overview()
+    steps = [*range(1, 7), *range(4, 9)]
+    values = [1.0, 2.0, 3.0, math.nan, 90.0, 90.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+    overview.add(steps, range(len(steps)), ["metrics/loss"], [[value] for value in values])
+    assert sparkline(overview, "metrics/loss", 8).plain == "▁▂▃▄▅▆▇█ "
+    assert overview.newest("metrics/loss") == 8.0
 
 
 def test_text_of_a_run_cannot_steer_the_terminal(tmp_path, shown):
@@ -143,7 +186,7 @@ def test_json_has_the_last_reading_and_what_is_wrong_with_strings_where_json_has
 def test_a_folder_without_a_run_is_unusable_input(run, tmp_path):
     code, out, err = run("watch", tmp_path)
     assert (code, out) == (2, "")
-    assert err == f"error: {tmp_path} holds no run: readings.jsonl: No such file or directory\n"
+    assert err == f"error: there is no run: {tmp_path}/readings.jsonl cannot be read: No such file or directory\n"
 
 
 @pytest.mark.parametrize(("module", "arguments"), [("rich.console", []), ("uvicorn", ["--web"])])

@@ -7,7 +7,6 @@ writes them; without these a recipe is that of a plain Adam.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -16,10 +15,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
 
-from equipoise._words import listed
+from equipoise._files import parse_json, parse_toml, parse_yaml, read_text
+from equipoise._words import listed, printable
 from equipoise.errors import ArgumentError, UnusableInputError
 from equipoise.hyperparameters import Hyperparameters
 from equipoise.theory._assessment import Assessment, assess_hyperparameters
+
+MOST_STAGES_IN_FILE = 10_000
+"""So many are judged in a few seconds. A model with a group for every tensor has some hundreds."""
 
 LOOKED_FOR = "betas, adam_beta1 and adam_beta2, or beta1 and beta2, at any depth"
 
@@ -64,15 +67,17 @@ def read_recipes(path: Path) -> list[Recipe]:
     if read is None:
         kind = f"of type {path.suffix}" if path.suffix else "without a suffix"
         raise UnusableInputError(f"{path} is a file {kind}: accepted are {', '.join(READERS)}")
-    try:
-        content = read(path)
-        mappings = list(_mappings(content, "", set()))
-        found = [_recipe(path, where, mapping) for where, mapping in mappings]
-    except OSError as error:
-        raise UnusableInputError(f"{path} cannot be read: {error.strerror or error}") from None
-    except RecursionError:
-        raise UnusableInputError(f"{path} is nested too deeply to be read") from None
-    recipes = [one for one in found if one is not None]
+    content = read(path)
+    mappings = list(_mappings(content, "", set()))
+    recipes: list[Recipe] = []
+    stages = 0
+    for where, mapping in mappings:
+        recipe = _recipe(path, where, mapping)
+        if recipe is not None:
+            recipes.append(recipe)
+            stages += len(recipe.hyperparameters.betas)
+            if stages > MOST_STAGES_IN_FILE:
+                raise UnusableInputError(f"{path} holds betas of more than {MOST_STAGES_IN_FILE:,} parameter groups and stages")
     if not recipes:
         raise UnusableInputError(f"{path} holds no betas: looked for {LOOKED_FOR}; found {_summary(content, mappings)}")
     return recipes
@@ -82,13 +87,13 @@ def _mappings(node: Any, where: str, seen: set[int]) -> Iterator[tuple[str, dict
     """Every mapping at or below `node`, with its place."""
     if not isinstance(node, (Mapping, list, tuple)) or id(node) in seen:  # pyright: ignore[reportUnknownArgumentType]
         return
-    seen.add(id(node))  # pyright: ignore[reportUnknownArgumentType]  # YAML's aliases can make a file contain itself
+    seen.add(id(node))  # pyright: ignore[reportUnknownArgumentType]  # what several places share counts once
     if isinstance(node, Mapping):
         mapping = dict(cast("Mapping[Any, Any]", node))
         yield where, mapping
         for key, value in mapping.items():
             # What a terminal would act on, rather than show, is escaped.
-            name = key if isinstance(key, str) and key.isprintable() else ascii(key)
+            name = printable(key if isinstance(key, str) and key.isprintable() else ascii(key))
             yield from _mappings(value, f"{where}.{name}" if where else name, seen)
     else:
         for index, value in enumerate(cast("list[Any]", node)):
@@ -174,56 +179,25 @@ def _summary(content: Any, mappings: list[tuple[str, dict[Any, Any]]]) -> str:
     return f"no mapping, but a value of type {type(cast('object', content)).__name__}"
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UnusableInputError(f"{path} is not UTF-8 text (byte {error.start} is {error.object[error.start]:#04x})") from None
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise UnusableInputError(f"{path} is not valid JSON: {error}") from None
-
-
-def _read_toml(path: Path) -> Any:
-    import tomllib
-
-    try:
-        return tomllib.loads(_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise UnusableInputError(f"{path} is not valid TOML: {error}") from None
-
-
-def _read_yaml(path: Path) -> Any:
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """Plain values only, and the tuples that trainers write."""
-
-    Loader.add_constructor("tag:yaml.org,2002:python/tuple", Loader.construct_sequence)
-    text = _text(path)
-    try:
-        documents = list(yaml.load_all(text, Loader))
-    except (yaml.YAMLError, ValueError) as error:  # a ValueError: the 45th of a month
-        raise UnusableInputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    return documents[0] if len(documents) == 1 else documents
-
-
 def _read_checkpoint(path: Path) -> Any:
-    from equipoise.migrate._checkpoint import read_checkpoint
+    from equipoise.migrate._checkpoint import ObjectsInCheckpointError, read_checkpoint
 
-    return read_checkpoint(path)
+    try:
+        return read_checkpoint(path)
+    except ObjectsInCheckpointError as error:
+        raise UnusableInputError(f"{error}. Training arguments are accepted as JSON or YAML") from None
+
+
+def _configuration(parse: Callable[[str, object], Any]) -> Callable[[Path], Any]:
+    return lambda path: parse(read_text(path), path)
 
 
 READERS: Mapping[str, Callable[[Path], Any]] = MappingProxyType(
     {
-        ".json": _read_json,
-        ".yaml": _read_yaml,
-        ".yml": _read_yaml,
-        ".toml": _read_toml,
+        ".json": _configuration(parse_json),
+        ".yaml": _configuration(parse_yaml),
+        ".yml": _configuration(parse_yaml),
+        ".toml": _configuration(parse_toml),
         **dict.fromkeys((".pt", ".pth", ".bin", ".ckpt"), _read_checkpoint),
     }
 )

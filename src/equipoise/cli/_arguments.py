@@ -1,13 +1,31 @@
-"""What the commands share: the type of their parsers, and the types of their arguments."""
+"""What the commands share: their parser, and the types of their arguments."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+import argparse
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    import argparse
-
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # pyright: ignore[reportPrivateUsage]
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that refuses an option which is given twice: argparse takes the last one, and says nothing."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.register("action", None, _StoreOnce)  # for options without an action of their own
+
+
+class _StoreOnce(argparse.Action):
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        given: set[str] = vars(namespace).setdefault("options_given", set())
+        if option_string is not None and self.dest in given:
+            parser.error(f"argument {option_string}: given twice")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
 
 
 def positive(text: str) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equipoise._json import plain
+from equipoise._words import printable
 
 if TYPE_CHECKING:
     from equipoise.cli._arguments import Commands
@@ -75,6 +76,6 @@ def _migrate(options: argparse.Namespace) -> int:
     place, parameters = done.place or options.source, len(done.state_dict["state"])
     print(f"{place}: {done.old_optimizer} to {done.new_optimizer}, {parameters} parameters with state")
     for number, group in enumerate(groups):
-        print(f"group {number}: {', '.join(f'{name} {value}' for name, value in group.items())}")
+        print(f"group {number}: {', '.join(printable(f'{name} {value}') for name, value in group.items())}")
     print(f"written: {options.target}")
     return 0

@@ -66,7 +66,7 @@ def add(commands: Commands) -> None:
     study.add_argument("--task", help="The task of the study, where the source is a run or a checkpoint.")
 
     def run(options: argparse.Namespace) -> int:
-        is_task = not Path(options.source).exists()
+        is_task = not os.path.exists(options.source)  # Path.exists raises for names that are too long
         if options.write is not None and (options.metric is None or options.goal is None):
             parser.error("--write needs --metric and --goal")
         if options.write is None and not options.metric is options.goal is options.task is None:
@@ -111,7 +111,7 @@ def _evidence(options: argparse.Namespace) -> Evidence:
     file = Path(options.source)
     if file.is_dir():
         return recommend.from_run(file, options.reference)
-    if file.exists():
+    if os.path.exists(file):
         return recommend.from_checkpoint(file, options.reference)
     given = {name: getattr(options, name) for name in ("steps", "lr", "seed") if getattr(options, name) is not None}
     return recommend.from_task(options.source, options.reference, epochs=options.epochs, **given)

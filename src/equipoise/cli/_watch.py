@@ -24,7 +24,8 @@ def add(commands: Commands) -> None:
             "Show runs that a Monitor writes: what is wrong, the curves of the metrics, and every tensor. In a terminal the"
             " view follows the runs until you press Ctrl-C. Where the output is no terminal, it is printed once."
         ),
-        epilog="The exit code is 0 when the command is done, whatever the verdicts say, and 2 when the input cannot be used.",
+        epilog="The exit code is 0 when the command is done, whatever the verdicts say, 2 when the input cannot be"
+        " used, and 3 when Ctrl-C stopped it before everything was printed.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -45,6 +46,14 @@ def add(commands: Commands) -> None:
 
 
 def _watch(options: argparse.Namespace) -> int:
+    try:
+        return _shown(options)
+    except KeyboardInterrupt:  # while everything is read; what follows runs has its own way to end
+        print("stopped before everything was read", file=sys.stderr)
+        return 3
+
+
+def _shown(options: argparse.Namespace) -> int:
     from equipoise import watch
 
     with ExitStack() as opened:

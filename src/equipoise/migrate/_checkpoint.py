@@ -2,43 +2,67 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import torch
 
-from equipoise.errors import UnusableInputError
+from equipoise._files import checked_tree, open_regular, replacing
+from equipoise._words import listed, printable
+from equipoise.errors import StateDictError, UnusableInputError
+from equipoise.migrate._saved import SavedOptimizer, is_state_dict, parse_state_dict
 
 
-def read_checkpoint(path: Path) -> Any:
-    """What a torch checkpoint holds, on the CPU, loaded with ``weights_only=True``.
+class ObjectsInCheckpointError(UnusableInputError):
+    """A checkpoint holds more than tensors and plain values, and was not opened."""
+
+
+def read_checkpoint(path: Path, map_location: str | None = "cpu") -> Any:
+    """What a torch checkpoint holds, loaded with ``weights_only=True``, as a tree within limits.
+
+    Storages of the present format stay in the file until they are used.
 
     Raises:
-        UnusableInputError: it is empty, damaged, or holds more than tensors and plain values.
-        OSError: it cannot be read.
+        ObjectsInCheckpointError: it holds more than tensors and plain values.
+        UnusableInputError: it cannot be read, is empty or damaged, or exceeds a limit.
     """
-    with path.open("rb") as file:  # torch's own message about a missing file is longer
+    with open_regular(path) as file:
         if not file.read(1):
-            raise UnusableInputError(f"{path} is empty: looked for a checkpoint with parameter groups")
+            raise UnusableInputError(f"{path} is empty: looked for a checkpoint")
+        is_archive = _is_archive(file, path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the file's age; what matters is below
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            content = torch.load(path, map_location=map_location, weights_only=True, mmap=is_archive)
     except pickle.UnpicklingError as error:
         refused = re.search(r"GLOBAL ([\w.]+)", str(error))
-        raise UnusableInputError(
+        raise ObjectsInCheckpointError(
             f"{path} was not opened: it holds {refused[1] if refused else 'something else than tensors and plain values'},"
-            " and loading that could run code (weights_only=True). Accepted are the state_dict() of an optimizer, checkpoints"
-            " made of such, and training arguments as JSON or YAML"
+            " and loading that could run code (weights_only=True)"
         ) from None
     except Exception as error:  # damaged files raise anything
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:160]
+        reason = printable(f"{type(error).__name__}: {error}".partition("\n")[0])
         raise UnusableInputError(f"{path} is not a torch checkpoint, or a damaged one ({reason})") from None
+    return checked_tree(content, path)
+
+
+def write_checkpoint(path: Path, content: Any) -> None:
+    """Write what ``torch.load`` reads, whole or not at all.
+
+    Raises:
+        UnusableInputError: the place cannot be written to.
+    """
+    with replacing(path) as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # torch makes one of what a file raises
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 class OptimizerInCheckpoint(NamedTuple):
@@ -46,7 +70,7 @@ class OptimizerInCheckpoint(NamedTuple):
 
     place: str
     """Where its state dict stands, as ``trainer.optimizers[0]``; empty if the checkpoint is the state dict."""
-    state_dict: dict[str, Any]
+    saved: SavedOptimizer
     content: Any
     """Everything in the checkpoint."""
     keys: tuple[Any, ...]
@@ -68,36 +92,52 @@ def read_optimizer(path: Path) -> OptimizerInCheckpoint:
 
     Raises:
         UnusableInputError: the file cannot be read, or does not hold exactly one state dict of an optimizer.
+        StateDictError: that is of another kind, or something in it is missing or cannot be.
     """
-    try:
-        content = read_checkpoint(path)
-    except OSError as error:
-        raise UnusableInputError(f"{path} cannot be read: {error.strerror or error}") from None
-    found = list(_optimizers(content, content, "", ()))
+    content = read_checkpoint(path)
+    found = list(_optimizers(content, "", ()))
     if len(found) != 1:
-        places = f", at {', '.join(one.place for one in found)}" if found else ""
+        places = f", at {listed([place for place, _, _ in found], 3)}" if found else ""
         raise UnusableInputError(
             f"{path} holds {len(found)} state dicts of optimizers{places}: accepted is exactly one; save the one that you mean"
             " to a file of its own"
         )
-    return found[0]
+    place, keys, state_dict = found[0]
+    try:
+        return OptimizerInCheckpoint(place, parse_state_dict(state_dict), content, keys)
+    except StateDictError as error:
+        raise StateDictError(f"{path}{f', at {place}' if place else ''}: {error}") from None
 
 
-def is_state_dict(value: Any) -> bool:
-    """Whether a value has the form of an optimizer's state dict."""
-    if not isinstance(value, Mapping):
-        return False
-    mapping = cast("Mapping[Any, Any]", value)
-    return "state" in mapping and bool(mapping.get("param_groups"))
+def _is_archive(file: BinaryIO, path: Path) -> bool:
+    """Whether a checkpoint is of torch's present format.
+
+    Raises:
+        UnusableInputError: it is an archive that unfolds to more than the file has: torch stores its entries as they are.
+    """
+    try:
+        if not zipfile.is_zipfile(file):
+            return False
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise UnusableInputError(f"{path} is not a torch checkpoint, or a damaged one ({printable(str(error))})") from None
+    declared, size = sum(entry.file_size for entry in entries), os.fstat(file.fileno()).st_size
+    if declared > size or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise UnusableInputError(
+            f"{path} is a compressed archive, which unfolds from {size:,} to {declared:,} bytes: accepted are checkpoints as"
+            " torch.save writes them"
+        )
+    return True
 
 
-def _optimizers(node: Any, content: Any, place: str, keys: tuple[Any, ...]) -> Iterator[OptimizerInCheckpoint]:
-    """Every state dict of an optimizer at or below a node of a checkpoint."""
+def _optimizers(node: Any, place: str, keys: tuple[Any, ...]) -> Iterator[tuple[str, tuple[Any, ...], Any]]:
+    """Every state dict of an optimizer at or below a node of a checkpoint: its place, the keys that lead there, itself."""
     if is_state_dict(node):
-        yield OptimizerInCheckpoint(place, node, content, keys)
+        yield place, keys, node
     elif isinstance(node, dict):
         for key, value in cast("dict[Any, Any]", node).items():
-            yield from _optimizers(value, content, f"{place}.{key}".lstrip("."), (*keys, key))
+            yield from _optimizers(value, f"{place}.{printable(str(key))}".lstrip("."), (*keys, key))
     elif isinstance(node, list):
         for index, value in enumerate(cast("list[Any]", node)):
-            yield from _optimizers(value, content, f"{place}[{index}]", (*keys, index))
+            yield from _optimizers(value, f"{place}[{index}]", (*keys, index))

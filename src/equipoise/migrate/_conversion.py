@@ -7,18 +7,18 @@ express the same case, the next update is the one that the old optimizer would h
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch.optim import Optimizer
 
-from equipoise._files import replacing
-from equipoise.errors import ArgumentError, StateDictError, UnusableInputError
-from equipoise.migrate._checkpoint import read_optimizer
+from equipoise.errors import ArgumentError, UnusableInputError
+from equipoise.migrate._checkpoint import read_optimizer, write_checkpoint
 from equipoise.migrate._group_values import Values, argument_names, new_group
-from equipoise.migrate._kinds import KIND_OF_CLASS, OptimizerKind, kind_of, optimizer_class
+from equipoise.migrate._kinds import KIND_OF_CLASS, OptimizerKind, optimizer_class
+from equipoise.migrate._saved import SavedOptimizer, check_number, parse_state_dict
 from equipoise.optim._optimizer import Equipoise
 
 
@@ -57,7 +57,7 @@ def convert_optimizer(optimizer: Optimizer, to: type[Optimizer] | str, **hyperpa
         >>> {key: value for key, value in optimizer.state[weight].items() if key.endswith("_2")}
         {'exp_avg_2': tensor([0., 0., 0.]), 'exp_avg_sq_2': tensor([0., 0., 0.]), 'born_exp_avg_2': 5, 'born_exp_avg_sq_2': 5}
     """
-    done = _convert(optimizer.state_dict(), to, hyperparameters)
+    done = _convert(parse_state_dict(optimizer.state_dict()), to, hyperparameters)
     new: Any = done.new_class([{"params": group["params"]} for group in optimizer.param_groups], **done.arguments)
     # Equipoise copies what it loads, torch does not.
     new.load_state_dict(done.state_dict if issubclass(done.new_class, Equipoise) else copy.deepcopy(done.state_dict))
@@ -90,7 +90,7 @@ def convert_state_dict(state_dict: Mapping[str, Any], to: type[Optimizer] | str,
         >>> converted["state"][0]["exp_avg"]
         tensor([0.5000, 2.0000])
     """
-    return copy.deepcopy(_convert(state_dict, to, hyperparameters).state_dict)
+    return copy.deepcopy(_convert(parse_state_dict(state_dict), to, hyperparameters).state_dict)
 
 
 class ConvertedCheckpoint(NamedTuple):
@@ -135,12 +135,11 @@ def convert_checkpoint(
         ('optimizer', 'AdamW or Adam', 'SMES')
     """
     source, target = Path(source), Path(target)
-    if target.exists():
+    if os.path.exists(target):  # Path.exists raises for names that are too long
         raise UnusableInputError(f"{target} exists: choose another name, nothing is overwritten")
     found = read_optimizer(source)
-    done = _convert(found.state_dict, to, hyperparameters)
-    with replacing(target) as file:
-        torch.save(found.content_with(done.state_dict), file)
+    done = _convert(found.saved, to, hyperparameters)
+    write_checkpoint(target, found.content_with(done.state_dict))
     return ConvertedCheckpoint(found.place, done.old_kind.label, done.new_class.__name__, done.state_dict)
 
 
@@ -153,20 +152,21 @@ class _Converted(NamedTuple):
     """Make an optimizer of the new class; its state dict has the values of every parameter group."""
 
 
-def _convert(state_dict: Mapping[str, Any], to: type[Optimizer] | str, hyperparameters: Mapping[str, Any]) -> _Converted:
+def _convert(saved: SavedOptimizer, to: type[Optimizer] | str, hyperparameters: Mapping[str, Any]) -> _Converted:
     new_class = optimizer_class(to)
-    old, new = kind_of(state_dict), KIND_OF_CLASS[new_class]
+    old, new = saved.kind, KIND_OF_CLASS[new_class]
     accepted = argument_names(new_class)
     for name, value in hyperparameters.items():
         if name not in accepted:
             raise ArgumentError(name, value, f"left out for {new_class.__name__}, which takes {', '.join(accepted)}")
-    old_names = {"params", "initial_lr", *new_group(old.classes[0])}
-    left = dict(state_dict["state"])
+        if name in new.numbers:
+            check_number(name, value, *new.numbers[name])
+    old_names = {"initial_lr", *new_group(old.classes[0])}
     converted: dict[str, Any] = {"state": {}, "param_groups": []}
     arguments_of_groups: list[Values] = []
-    for saved in state_dict["param_groups"]:
-        in_family = old.to_family(saved)
-        values = {**in_family.group, **_learning_rates(saved, in_family.lr_factor)}
+    for values_before, parameters in saved.groups:
+        in_family = old.to_family(values_before)
+        values = {**in_family.group, **_learning_rates(values_before, in_family.lr_factor)}
         in_new = new.from_family(values, new_class, dict(hyperparameters))
         arguments = {**in_new.group, **_learning_rates(values, in_new.lr_factor), **hyperparameters}
         # A scheduler's starting learning rate is no argument of an optimizer.
@@ -174,30 +174,15 @@ def _convert(state_dict: Mapping[str, Any], to: type[Optimizer] | str, hyperpara
         group = new_group(new_class, **arguments)
         new.to_family(group)  # raises where a hyperparameter that was asked for leaves the family
         arguments_of_groups.append(arguments)
-        added_by_user = {name: value for name, value in saved.items() if name not in old_names}
-        converted["param_groups"].append({**added_by_user, **group, **initial, "params": saved["params"]})
-        for identifier in saved["params"]:
-            state = _whole_state(left.pop(identifier, {}), identifier, old)
+        added_by_user = {name: value for name, value in values_before.items() if name not in old_names}
+        identifiers = [parameter.identifier for parameter in parameters]
+        converted["param_groups"].append({**added_by_user, **group, **initial, "params": identifiers})
+        for identifier, _, state in parameters:
             if state:
                 converted["state"][identifier] = in_new.convert_state(in_family.convert_state(state))
-    if left:
-        raise StateDictError(f"the state dict remembers parameters that none of its groups has: {', '.join(map(repr, left))}")
     return _Converted(converted, old, new_class, arguments_of_groups[0])
 
 
 def _learning_rates(group: Values, factor: Any) -> Values:
     """The learning rate of a group, and the one that a scheduler started from if there is one, times a factor."""
     return {name: group[name] * factor for name in ("lr", "initial_lr") if name in group}
-
-
-def _whole_state(saved: Mapping[str, Any], identifier: Any, kind: OptimizerKind) -> Values:
-    """The state of one parameter without values of None, which torch's SGD saves of a parameter that had no gradient.
-
-    Raises:
-        StateDictError: a value that the optimizer needs is missing.
-    """
-    state = {key: value for key, value in saved.items() if value is not None}
-    lacking = [key for key in kind.state_keys if key not in state]
-    if state and lacking:
-        raise StateDictError(f"the state of parameter {identifier} lacks {lacking[0]}: it has {list(state)}")
-    return state

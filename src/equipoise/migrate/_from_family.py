@@ -84,8 +84,7 @@ def to_adam(values: Values, to: type[Optimizer], _: Values) -> Conversion:
             raise StateDictError(
                 f"the first moment is {m_age} steps old and the second {v_age}: {to.__name__} has one age for both"
             )
-        step = torch.tensor(float(m_age), dtype=torch.float32)
-        return {"step": step, "exp_avg": state["exp_avg"], "exp_avg_sq": state["exp_avg_sq"]}
+        return {"step": _count(m_age), "exp_avg": state["exp_avg"], "exp_avg_sq": state["exp_avg_sq"]}
 
     taken = {name: values[name] for name in ("eps", "weight_decay", "maximize")}
     return Conversion({"betas": (stage.beta1, stage.beta2), **taken}, convert_state)
@@ -106,7 +105,7 @@ def to_rmsprop(values: Values, to: type[Optimizer], _: Values) -> Conversion:
 
     def convert_state(state: Values) -> Values:
         _check_bias_is_over(stage.beta2, _ages(state)[1], to)
-        return {"step": state["step"], "square_avg": state["exp_avg_sq"]}
+        return {"step": _count(int(state["step"])), "square_avg": state["exp_avg_sq"]}
 
     taken = {name: values[name] for name in ("eps", "maximize")}
     return Conversion({"alpha": stage.beta2, **taken}, convert_state)
@@ -167,6 +166,11 @@ def _check_bias_is_over(beta: float, age: int, to: type[Optimizer]) -> None:
             f"an average with beta = {beta} is {age} steps old and torch.optim.{to.__name__} has no bias correction, which"
             f" matters until it is {least} steps old: convert it then"
         )
+
+
+def _count(steps: int) -> Tensor:
+    """A count of steps as torch's optimizers keep it."""
+    return torch.tensor(float(steps), dtype=torch.float32)
 
 
 def _ages(state: Values, suffix: str = "") -> tuple[int, int]:

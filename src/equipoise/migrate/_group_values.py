@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch.optim import Optimizer
 
+from equipoise.errors import EquipoiseError, StateDictError
+
 Values: TypeAlias = dict[str, Any]
 """The values of a parameter group, or the state of one parameter."""
 
@@ -30,8 +32,18 @@ def argument_names(to: type[Optimizer]) -> list[str]:
 
 
 def new_group(to: type[Optimizer], **arguments: Any) -> Values:
-    """The values of a parameter group of a new optimizer, which checks the arguments."""
+    """The values of a parameter group of a new optimizer, which checks the arguments.
+
+    Raises:
+        ArgumentError: one of this package does not accept them.
+        StateDictError: one of torch does not.
+    """
     make: Any = to
-    group = dict(make([torch.nn.Parameter(torch.empty(0))], **arguments).param_groups[0])
+    try:
+        group = dict(make([torch.nn.Parameter(torch.empty(0))], **arguments).param_groups[0])
+    except EquipoiseError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise StateDictError(f"torch.optim.{to.__name__} does not accept these values: {error}") from None
     del group["params"]
     return group

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
-from equipoise.errors import ArgumentError, StateDictError
+from equipoise.errors import ArgumentError
 from equipoise.migrate import _from_family as from_family
 from equipoise.migrate import _to_family as to_family
-from equipoise.migrate._checkpoint import is_state_dict
 from equipoise.migrate._group_values import Conversion, Values
 from equipoise.optim._optimizer import SMES, Equipoise, KAdam
 
@@ -24,6 +24,8 @@ class OptimizerKind(NamedTuple):
     classes: tuple[type[Optimizer], ...]
     group_keys: frozenset[str]
     """Keys of a parameter group by which the kind is recognised."""
+    numbers: Mapping[str, tuple[float, float]]
+    """Values of every parameter group that are finite numbers: the least, and what all are below. Betas are apart."""
     state_keys: tuple[str, ...]
     """Keys of a parameter's state."""
     to_family: Callable[[Values], Conversion]
@@ -33,10 +35,14 @@ class OptimizerKind(NamedTuple):
     for, to arguments of that class."""
 
 
+# A linear schedule of the learning rate that ends at 0 may end at -1e-18, by rounding.
+LR, NOT_NEGATIVE, FRACTION = (-1e-12, math.inf), (0.0, math.inf), (0.0, 1.0)
+
 FAMILY = OptimizerKind(
     "Equipoise, SMES or KAdam",
     (Equipoise, SMES, KAdam),
     frozenset({"exponent", "stages", "reference"}),
+    {"lr": LR, "eps": NOT_NEGATIVE, "weight_decay": LR},
     ("step", "exp_avg", "exp_avg_sq"),
     to_family.from_equipoise,
     from_family.to_equipoise,
@@ -47,6 +53,7 @@ KINDS = (
         "AdamW or Adam",
         (AdamW, Adam),
         frozenset({"betas", "amsgrad"}),
+        {"lr": LR, "eps": NOT_NEGATIVE, "weight_decay": LR},
         ("step", "exp_avg", "exp_avg_sq"),
         to_family.from_adam,
         from_family.to_adam,
@@ -55,6 +62,7 @@ KINDS = (
         "RMSprop",
         (RMSprop,),
         frozenset({"alpha", "centered"}),
+        {"lr": LR, "alpha": FRACTION, "eps": NOT_NEGATIVE, "weight_decay": LR, "momentum": NOT_NEGATIVE},
         ("step", "square_avg"),
         to_family.from_rmsprop,
         from_family.to_rmsprop,
@@ -63,6 +71,7 @@ KINDS = (
         "SGD",
         (SGD,),
         frozenset({"dampening", "nesterov"}),
+        {"lr": LR, "momentum": FRACTION, "dampening": (-math.inf, 1.0), "weight_decay": LR},
         ("momentum_buffer",),
         to_family.from_sgd,
         from_family.to_sgd,
@@ -85,21 +94,3 @@ def optimizer_class(to: type[Optimizer] | str) -> type[Optimizer]:
     if found is None or found not in KIND_OF_CLASS:
         raise ArgumentError("to", to, f"one of {', '.join(CLASS_OF_NAME)}, or the class of that name")
     return found
-
-
-def kind_of(state_dict: Any) -> OptimizerKind:
-    """Which kind of optimizer saved a state dict.
-
-    Raises:
-        StateDictError: none that can be converted.
-    """
-    if not is_state_dict(state_dict):
-        raise StateDictError("what was given is no state_dict() of an optimizer, with state and param_groups")
-    for kind in KINDS:
-        if all(kind.group_keys <= set(group) for group in state_dict["param_groups"]):
-            return kind
-    names = sorted({str(name) for group in state_dict["param_groups"] for name in group} - {"params"})
-    raise StateDictError(
-        f"the state dict is of another optimizer (its groups have {', '.join(names)}): accepted are"
-        f" {', '.join(each.__name__ for each in KIND_OF_CLASS)}"
-    )

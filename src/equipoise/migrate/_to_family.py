@@ -23,8 +23,7 @@ from equipoise.optim._optimizer import Equipoise
 from equipoise.optim._state import refuse_other_adam
 
 LONG_AGO = -(2**24)
-"""The step at which an average without bias correction began. float32 counts no more steps than that, the GPU kernel up to
-twice as many."""
+"""The step at which an average without bias correction began: long enough ago for every beta up to 1 - 2e-6 to be forgotten."""
 
 
 def from_equipoise(saved: Values) -> Conversion:

@@ -186,7 +186,7 @@ class Equipoise(torch.optim.Optimizer):
                 " hook dropped the gradients of the very first step.)"
             )
         if self._plan is None or not self._plan.holds(self.param_groups, members):
-            self._plan = Plan(self.param_groups, members, self.state)
+            self._plan = Plan(self.param_groups, members, self.state, self._plan)
         parts = self._plan.execute(gradients, given, bool(self.telemetries))
         for telemetry in self.telemetries:
             telemetry.parts = parts

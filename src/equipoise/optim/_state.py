@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,34 +21,17 @@ from equipoise.optim._kernels import Slot
 TORCH_SWITCHES = ("amsgrad", "foreach", "capturable", "differentiable", "fused", "decoupled_weight_decay")
 
 
-class View:
+class View(NamedTuple):
     """How the kernels see a parameter and all tensors of its shape: the local shard, as real numbers, in the order of memory.
 
     A complex tensor has a last dimension of 2 here. Nothing is copied, so that what a kernel writes is in the optimizer's state
     and in the model's parameter.
     """
 
-    def __init__(self, parameter: Tensor) -> None:
-        self.sharded = isinstance(parameter, DTensor)
-        self.whole = sharding.is_whole(parameter)
-        self.complex = parameter.is_complex()
-        self.order: list[int] | None = None
-        seen = self.of(parameter)
-        if not seen.is_contiguous():  # transposed, or channels last
-            self.order = sorted(range(seen.dim()), key=lambda dimension: -seen.stride(dimension))
-        if any(stride == 0 and size > 1 for size, stride in zip(seen.shape, seen.stride(), strict=True)):
-            raise ArgumentError(
-                "params",
-                f"a tensor of shape {tuple(seen.shape)} and strides {seen.stride()}",
-                "tensors whose elements do not share memory",
-            )
-        self.theta = self.of(parameter)  # shares the memory of the parameter
-        self.offset = sharding.first_element(parameter)  # real numbers in the shards before this one
-
-    @property
-    def changes_nothing(self) -> bool:
-        """Whether the kernels see the tensors as they are."""
-        return not (self.sharded or self.complex or self.order)
+    sharded: bool = False
+    complex: bool = False
+    order: tuple[int, ...] | None = None
+    """The order of dimensions in memory; None where it is their own."""
 
     def of(self, tensor: Tensor) -> Tensor:
         """A tensor of the parameter's shape as the kernels see it."""
@@ -56,9 +40,59 @@ class View:
         return tensor.permute(self.order) if self.order else tensor
 
 
+AS_IT_IS = View()
+"""How the kernels see nearly all parameters."""
+
+
+def view_of(parameter: Tensor) -> View:
+    """How the kernels see a parameter.
+
+    Raises:
+        ArgumentError: elements of it share memory.
+    """
+    sharded, complex_ = isinstance(parameter, DTensor), parameter.is_complex()
+    if not sharded and not complex_ and parameter.is_contiguous():
+        return AS_IT_IS
+    view = View(sharded, complex_)
+    seen = view.of(parameter)
+    if seen.is_contiguous():
+        return view
+    if any(stride == 0 and size > 1 for size, stride in zip(seen.shape, seen.stride(), strict=True)):
+        raise ArgumentError(
+            "params",
+            f"a tensor of shape {tuple(seen.shape)} and strides {seen.stride()}",
+            "tensors whose elements do not share memory",
+        )
+    # transposed, or channels last
+    return view._replace(order=tuple(sorted(range(seen.dim()), key=lambda dimension: -seen.stride(dimension))))
+
+
+class Keys(NamedTuple):
+    """What the entries of a parameter's state are called."""
+
+    moments: tuple[str, ...]
+    """By stage."""
+    ages: tuple[str, ...]
+    """By later stage: these may begin in mid-run."""
+    references: tuple[str, ...]
+    """By stage, where there are any."""
+    tensors: Callable[[dict[str, Any]], tuple[Tensor, ...]]
+    """From a state to all of its tensors, which a step uses: their memory must stay where it is."""
+
+
+@cache
+def keys_of(stages: int, referenced: bool) -> Keys:
+    """The keys of a state with so many stages, with references or without."""
+    ends = suffixes(stages)
+    moments = tuple(key + suffix for suffix in ends for key in ("exp_avg", "exp_avg_sq"))
+    ages = tuple(key + suffix for suffix in ends[1:] for key in ("born_exp_avg", "born_exp_avg_sq"))
+    references = tuple("reference" + suffix for suffix in ends if referenced)
+    return Keys(moments, ages, references, itemgetter("step", *moments, *references))
+
+
 def prepare_state(
     state: dict[str, Any], parameter: Tensor, view: View, group: dict[str, Any], count_device: torch.device
-) -> list[str]:
+) -> Keys:
     """Fill the state of a parameter at its first gradient, and convert what does not fit the parameter any more.
 
     Args:
@@ -69,21 +103,43 @@ def prepare_state(
         count_device: where its kernel counts steps.
 
     Returns:
-        The keys of all tensors that a step uses: the step count, the moments by stage, the references by stage.
+        The keys of the state.
 
     Raises:
         StateDictError: moments of another shape or on another device than the parameter.
     """
-    ends, dtype = suffixes(group["stages"]), _moment_dtype(parameter, group["state_dtype"])
-    moments = [key + suffix for suffix in ends for key in ("exp_avg", "exp_avg_sq")]
-    references = ["reference" + suffix for suffix in ends] if group["reference"] != "none" else []
-    if not state:
-        state["step"] = torch.zeros((), dtype=torch.float32, device=count_device)
-        for key in moments:
-            state[key] = torch.zeros_like(parameter, dtype=dtype, memory_format=torch.preserve_format, requires_grad=False)
-    if state["step"].device != count_device:
-        state["step"] = state["step"].to(count_device)
-    for key in moments:
+    keys = keys_of(group["stages"], group["reference"] != "none")
+    dtype = _moment_dtype(parameter.dtype, group["state_dtype"])
+    if state:
+        _convert_state(state, parameter, view, keys, dtype, count_device)
+    else:
+        state["step"] = torch.zeros_like(_no_steps(count_device))  # half as long as to say all that makes it
+        for key in keys.moments:
+            state[key] = torch.zeros_like(parameter, dtype=dtype)
+    for key in keys.ages:  # distributed checkpoints load what a fresh state has, no more
+        state.setdefault(key, 0)
+    for key in keys.references:
+        precision = _moment_dtype(parameter.dtype, None).to_real()
+        kept = state.get(key)
+        if kept is None or kept.dtype != precision:
+            state[key] = torch.zeros(rules.REFERENCE_STEPS, dtype=precision, device=parameter.device)
+            if kept is not None:
+                state[key].copy_(kept)
+    return keys
+
+
+@cache
+def _no_steps(device: torch.device) -> Tensor:
+    return torch.zeros((), dtype=torch.float64, device=device)
+
+
+def _convert_state(
+    state: dict[str, Any], parameter: Tensor, view: View, keys: Keys, dtype: torch.dtype, count_device: torch.device
+) -> None:
+    """Convert what does not fit the parameter any more, or came from another optimizer."""
+    shape = view.of(parameter).shape
+    state["step"] = state["step"].to(count_device, torch.float64)
+    for key in keys.moments:
         kept = state[key]
         if kept.shape != parameter.shape or kept.device != parameter.device:
             raise StateDictError(
@@ -92,26 +148,18 @@ def prepare_state(
             )
         _refuse_other_distribution(key, kept, parameter)
         seen = view.of(kept)
-        if kept.dtype != dtype or seen.shape != view.theta.shape or not seen.is_contiguous():  # the parameter was converted
+        if kept.dtype != dtype or seen.shape != shape or not seen.is_contiguous():  # the parameter was converted
             state[key] = torch.empty_like(parameter, dtype=dtype, requires_grad=False).copy_(kept)
-    for suffix in ends[1:]:  # a later stage may begin in mid-run; distributed checkpoints load what a fresh state has, no more
-        for key in ("born_exp_avg", "born_exp_avg_sq"):
-            state.setdefault(key + suffix, 0)
-    for key in references:
-        precision = _moment_dtype(parameter, None).to_real()
-        kept = state.get(key)
-        if kept is None or kept.dtype != precision:
-            state[key] = torch.zeros(rules.REFERENCE_STEPS, dtype=precision, device=parameter.device)
-            if kept is not None:
-                state[key].copy_(kept)
-    return ["step", *moments, *references]
 
 
-def make_slot(state: dict[str, Tensor], view: View, group: dict[str, Any], number: int, position: int) -> Slot:
-    """What a kernel works on: views of the parameter and of its state, no copies.
+def make_slot(
+    state: dict[str, Tensor], parameter: Tensor, view: View, group: dict[str, Any], number: int, position: int
+) -> Slot:
+    """What a kernel works on: views of the parameter and of its state; of a parameter whose memory has gaps a copy.
 
     Args:
         state: the parameter's, as :func:`prepare_state` leaves it.
+        parameter: whose memory the slot shares.
         view: of the parameter.
         group: the parameter group that holds it.
         number: which of the groups that is.
@@ -128,7 +176,9 @@ def make_slot(state: dict[str, Tensor], view: View, group: dict[str, Any], numbe
         )
         for suffix in suffixes(group["stages"])
     ]
-    return Slot(view.theta, memories, state["step"], number, position, view.offset, referenced and view.whole)
+    memory_without_gaps = view.of(parameter).contiguous()
+    places = number, position, sharding.first_element(parameter)
+    return Slot(memory_without_gaps, memories, state["step"], *places, referenced and sharding.is_whole(parameter))
 
 
 def as_real(tensor: Tensor) -> Tensor:
@@ -138,8 +188,10 @@ def as_real(tensor: Tensor) -> Tensor:
 
 def refuse_other_stages(state: dict[str, Any], stages: int) -> None:
     """Refuse a state, unless it is empty, that was made with another number of stages."""
+    if not state:
+        return
     have = sum(key.startswith("exp_avg_sq") for key in state)
-    if state and have != stages:
+    if have != stages:
         raise StateDictError(f"the state has {have} stage(s) and the parameter group {stages}: they must agree")
 
 
@@ -201,13 +253,13 @@ def copied_value(key: str, value: Any, parameter: Tensor, state_dtype: torch.dty
         StateDictError: a moment has another shape than its parameter, or is sharded where the parameter is not.
     """
     if key == "step":
-        return torch.tensor(float(value), dtype=torch.float32)
+        return torch.tensor(float(value), dtype=torch.float64)
     if not isinstance(value, Tensor):
         return value
     if key.startswith("reference"):
         if value.shape not in ((), (rules.REFERENCE_STEPS,)):
             raise StateDictError(f"{key} has shape {tuple(value.shape)}: it must be {(rules.REFERENCE_STEPS,)}")
-        precision = _moment_dtype(parameter, None).to_real()
+        precision = _moment_dtype(parameter.dtype, None).to_real()
         # One number, as earlier versions kept it, is what all the steps to come would have had.
         return torch.empty(rules.REFERENCE_STEPS, dtype=precision, device=parameter.device).copy_(value)
     if value.shape != parameter.shape:
@@ -216,7 +268,7 @@ def copied_value(key: str, value: Any, parameter: Tensor, state_dtype: torch.dty
             " dict is of another model, or of its parameters in another order"
         )
     _refuse_other_distribution(key, value, parameter)
-    dtype = _moment_dtype(parameter, state_dtype)
+    dtype = _moment_dtype(parameter.dtype, state_dtype)
     return torch.empty_like(parameter, dtype=dtype, requires_grad=False).copy_(value)  # laid out as the parameter
 
 
@@ -228,9 +280,10 @@ def _refuse_other_distribution(key: str, value: Tensor, parameter: Tensor) -> No
         )
 
 
-def _moment_dtype(parameter: Tensor, state_dtype: torch.dtype | None) -> torch.dtype:
+@cache
+def _moment_dtype(dtype: torch.dtype, state_dtype: torch.dtype | None) -> torch.dtype:
     """The dtype that the group asks for, else float32, or float64 for parameters in double (complex for complex)."""
-    return state_dtype or torch.promote_types(parameter.dtype, torch.float32)
+    return state_dtype or torch.promote_types(dtype, torch.float32)
 
 
 @cache

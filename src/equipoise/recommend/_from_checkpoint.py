@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.optim import SGD, RMSprop
 
 from equipoise import rules
 from equipoise.errors import UnusableInputError
 from equipoise.hyperparameters import Pair, parse_betas
 from equipoise.migrate._checkpoint import read_optimizer
-from equipoise.migrate._group_values import new_group
-from equipoise.migrate._kinds import kind_of
+from equipoise.migrate._group_values import Values, new_group
+from equipoise.migrate._kinds import FAMILY, OptimizerKind
 from equipoise.optim._optimizer import Equipoise
 from equipoise.optim._state import as_real
 from equipoise.recommend._evidence import (
@@ -56,7 +55,7 @@ def from_checkpoint(path: str | Path, reference: rules.Reference = "initial") ->
     Raises:
         UnusableInputError: the file cannot be read, does not hold exactly one optimizer, or its optimizer remembers no
             gradients.
-        StateDictError: the optimizer is of another kind.
+        StateDictError: the optimizer is of another kind, or something in its state is missing or cannot be.
 
     Example:
         >>> import tempfile, torch
@@ -71,23 +70,22 @@ def from_checkpoint(path: str | Path, reference: rules.Reference = "initial") ->
         (1, 0.5)
     """
     path = Path(path)
-    state_dict = read_optimizer(path).state_dict
-    kind = kind_of(state_dict)
-    remembering = kind.state_keys[-1]
+    saved = read_optimizer(path).saved
+    remembering = saved.kind.state_keys[-1]
     groups: list[GroupSettings] = []
     layers: list[LayerGradients] = []
     steps = 0
-    for number, group in enumerate(state_dict["param_groups"]):
-        betas = _betas(group)
-        lr, degree = _lr_of_adam(group)
+    for number, group in enumerate(saved.groups):
+        betas = _betas(saved.kind, group.values)
+        lr, degree = _lr_of_adam(saved.kind, group.values)
         members: list[LayerGradients] = []
-        for name, state in _states(state_dict, group):
-            if state.get(remembering) is None:
+        for _, name, state in group.parameters:
+            if not state:
                 continue
             squares, age = _mean_squares(state, remembering, betas)
             mean = float(squares.mean()) if squares.size else 0.0
-            if not math.isfinite(mean):
-                raise UnusableInputError(f"{path}: the state of {name} is not finite")
+            if not math.isfinite(mean) or (squares < 0).any():
+                raise UnusableInputError(f"{path}: the state of {name} has squares that are negative or not finite")
             if mean == 0:
                 continue  # it never had a gradient
             shape, against = tuple(state[remembering].shape), _reference(state, reference)
@@ -97,49 +95,46 @@ def from_checkpoint(path: str | Path, reference: rules.Reference = "initial") ->
         groups.append(GroupSettings(betas, lr * typical_scale(members) ** degree if members else lr))
         layers += members
     if not layers:
-        raise UnusableInputError(f"{path}: its optimizer ({kind.label}) remembers no gradients")
-    source = f"{path}: the state of {kind.label}" + (f" after {steps:,} steps" if steps else "")
+        raise UnusableInputError(f"{path}: its optimizer ({saved.kind.label}) remembers no gradients")
+    source = f"{path}: the state of {saved.kind.label}" + (f" after {steps:,} steps" if steps else "")
     snapshot = Snapshot(steps, compared(layers), (None,) * len(groups))
     rough = ROUGH_FROM_MOMENTUM if remembering == MOMENTUM else {}
     return Evidence(source, steps or None, reference, tuple(groups), (snapshot,), UNSEEN, rough)
 
 
-def _betas(group: dict[str, Any]) -> Pair:
+def _betas(kind: OptimizerKind, group: Values) -> Pair:
     """The betas of the first stage; an average that torch's optimizer does not have gets beta1 = 0 or the default beta2."""
-    if "betas" in group:
-        return parse_betas(group["betas"], group.get("stages", 1))[0]
-    return (0.0, group["alpha"]) if "alpha" in group else (group["momentum"], new_group(Equipoise)["betas"][1])
+    if RMSprop in kind.classes:
+        return 0.0, group["alpha"]
+    if SGD in kind.classes:
+        return group["momentum"], new_group(Equipoise)["betas"][1]
+    return parse_betas(group["betas"], group["stages"] if kind is FAMILY else 1)[0]
 
 
-def _lr_of_adam(group: dict[str, Any]) -> tuple[float, float]:
+def _lr_of_adam(kind: OptimizerKind, group: Values) -> tuple[float, float]:
     """The learning rate at which Adam's updates are as large as those of the run, if gradients have scale 1; and its degree.
 
     For gradients of another scale it is that learning rate times scale^degree.
     """
     lr = float(group.get("initial_lr", group["lr"]))
-    if "exponent" in group:
+    if kind is FAMILY:
         return lr, scale_degree(group["exponent"], group["stages"]) if group["reference"] == "none" else 0.0
-    if "momentum" in group and "alpha" not in group:  # SGD
+    if SGD in kind.classes:
         return lr * (1 - group["dampening"]) / (1 - group["momentum"]), 1.0
     return lr, 0.0
 
 
-def _states(state_dict: dict[str, Any], group: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The name and the state of every parameter of a group; the state of a parameter that never had a gradient is empty."""
-    for identifier, name in zip(group["params"], group.get("param_names", group["params"]), strict=True):
-        yield str(name), state_dict["state"].get(identifier, {})
-
-
-def _mean_squares(state: dict[str, Any], key: str, betas: Pair) -> tuple[NDArray[np.float64], int]:
+def _mean_squares(state: Values, key: str, betas: Pair) -> tuple[NDArray[np.float64], int]:
     """The mean square of the gradients per coordinate, and over how many steps it was taken; 0 where that is not known."""
     values = as_real(state[key]).double().numpy()
-    if key == MOMENTUM:
-        return values**2, 0
-    age = int(state["step"]) - state.get("born_exp_avg_sq", 0)
-    return (values / rules.correction(betas[1], age), age) if age > 0 else (values, 0)
+    age = 0 if key == MOMENTUM else max(0, int(state["step"]) - state.get("born_exp_avg_sq", 0))
+    with np.errstate(over="ignore"):  # what is not finite is refused
+        squares = values**2 if key == MOMENTUM else values / rules.correction(betas[1], age) if age else values
+    return squares, age
 
 
-def _reference(state: dict[str, Any], reference: rules.Reference) -> float | None:
+def _reference(state: Values, reference: rules.Reference) -> float | None:
+    """The root of the reference scale that a parameter had, if it had one."""
     if reference == "none":
         return 1.0
-    return math.sqrt(float(rules.reference(state["reference"]))) if "reference" in state else None
+    return math.sqrt(float(rules.reference(state["reference"]))) or None if "reference" in state else None

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from equipoise._json import plain
+from equipoise._words import printable
 from equipoise.recommend._evidence import Evidence, LayerGradients
 from equipoise.recommend._recommendation import Recommendation, UpdateSizes
 from equipoise.theory._exponent import signal_loss
@@ -33,7 +34,7 @@ MEANING = (
 def as_text(evidence: Evidence, recommendations: Sequence[Recommendation]) -> str:
     """Recommendations for people, at most 80 columns wide unless a name is longer."""
     head = [f"RECOMMENDED for {OPTIMIZERS[evidence.reference]}"]
-    head += textwrap.wrap(f"from {evidence.source}", WIDTH, initial_indent="  ", subsequent_indent="  ")
+    head += textwrap.wrap(f"from {printable(evidence.source, 1000)}", WIDTH, initial_indent="  ", subsequent_indent="  ")
     blocks = ["\n".join(_block(evidence, each)) for each in recommendations]
     return "\n\n".join(["\n".join(head), *blocks, textwrap.fill(MEANING, WIDTH)])
 
@@ -109,9 +110,11 @@ def _rows(evidence: Evidence, found: Recommendation) -> Iterator[tuple[str, str]
     elif numbers.between is None:
         yield "between layers", NOT_SEEN
     widest, rarest = _name(numbers.widest), _name(numbers.rarest)
-    yield "within a layer", _seen(numbers.within, f"80 % of the coordinates of {widest} lie within {{:.2f}} decades")
-    share = None if numbers.density is None else 100 * numbers.density
-    yield "rare gradients", _seen(share, f"the rarest, in {rarest}, come in {{:.3g}} % of the steps")
+    within, density = numbers.within, numbers.density
+    spread = NOT_SEEN if within is None else f"80 % of the coordinates of {widest} lie within {within:.2f} decades"
+    share = NOT_SEEN if density is None else f"the rarest, in {rarest}, come in {100 * density:.3g} % of the steps"
+    yield "within a layer", spread
+    yield "rare gradients", share
     lost = None if numbers.noise is None else signal_loss(numbers.noise, 0.5)
     yield "signal and noise", _seen(lost, "exponent 0.5 would lose {:.2f} decades of their ratio")
     yield "stable", f"up to exponent {found.highest:.3g} with betas {found.betas}"
@@ -167,7 +170,7 @@ def _label(layer: LayerGradients) -> str:
 
 def _name(layer: str) -> str:
     """A layer's name; where an optimizer was given no names, a checkpoint has the parameter's number."""
-    return f"parameter {layer}" if layer.isdigit() else layer
+    return f"parameter {layer}" if layer.isdigit() else printable(layer)
 
 
 def _seen(value: float | None, text: str) -> str:

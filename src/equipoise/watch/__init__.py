@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from equipoise._lazy import imported_on_first_use
 
 if TYPE_CHECKING:
-    from equipoise.watch._records import records
+    from equipoise.watch._file.line_file import records
     from equipoise.watch._run import Run
     from equipoise.watch._summary import summary
     from equipoise.watch._terminal import follow, show
@@ -23,7 +23,7 @@ __getattr__, __dir__ = imported_on_first_use(
     {
         "Run": "_run",
         "follow": "_terminal",
-        "records": "_records",
+        "records": "_file.line_file",
         "serve": "_web",
         "show": "_terminal",
         "summary": "_summary",

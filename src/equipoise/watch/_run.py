@@ -1,57 +1,44 @@
-"""A run on disk, followed while it is written.
-
-What was understood of a long file is kept beside it, in an index, ``watch.npz``, so that the next look at the run starts there.
-The index may be deleted at any time.
-"""
+"""A run on disk, followed while it is written."""
 
 from __future__ import annotations
 
-import copy
-import io
-import json
-import logging
 import time
-import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
-from equipoise._files import replace_file
 from equipoise.errors import UnusableInputError
-from equipoise.monitor._measuring.readings import Reading
-from equipoise.monitor._recording.run_file import FILE, RunInfo, header_of, reading_of, series_names, series_values
-from equipoise.watch._line_file import ENOUGH_FOR_A_LINE, LineFile
-from equipoise.watch._overview import Overview
-from equipoise.watch._records import checked_header
+from equipoise.monitor._recording.run_file import FILE, LINE_BYTES, READING_BEGINS
+from equipoise.watch._file.index import read_index, write_index
+from equipoise.watch._file.line_file import ENOUGH_FOR_A_LINE, LineFile
+from equipoise.watch._file.lines import too_long
+from equipoise.watch._overview import NEVER
+from equipoise.watch._story import Story
 
-INDEX = "watch.npz"
 PART_BYTES = 1 << 18
 """So many bytes are taken in at a time, and so many from the end of the file belong to a sample."""
 SAMPLE_PLACES = 512
 """So many places of a file that is too long to wait for are sampled."""
+SAMPLE_BYTES = 8 << 20
+"""After so many bytes a sample is large enough: of long lines, there are fewer places."""
+_SPREAD = sorted(range(SAMPLE_PLACES), key=lambda number: f"{number:09b}"[::-1])
+"""The places in an order in which the first few of them are already spread over the whole file."""
 WINDOW_BYTES = 8 << 20
 """So many bytes at most are read for a closer look at some steps."""
 SAMPLE_SECONDS = 15.0
 """A sample is taken again after so many seconds."""
 INDEX_BYTES = 64 << 20
 """After so many bytes the index is written again. To read fewer takes a second or two."""
-EVENTS_KEPT = 500
-"""So many different verdicts and actions are remembered."""
-
-READING_KEYS = {"step", "time", "made", "metrics", "groups", "tensors"}
-"""What the line of a reading has at least."""
-
-_log = logging.getLogger("equipoise")
+LINES_WITHOUT_HEADER = 1000
+"""After so many lines without a header the file is taken to be none of a run."""
 
 
-class Run:
+class Run(Story):
     """A run that is followed while it is written.
 
-    :meth:`read` takes in what is new, a part at a time. Use it as a context manager, which closes the file at the end. Where
-    the run was started again in the same folder, the newest start is shown.
+    :meth:`read` takes in what is new, a part at a time. What was understood of a long file is kept beside it, in an index.
 
     Args:
         folder: the folder of the run.
@@ -61,78 +48,86 @@ class Run:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        self._path = self.folder / FILE
-        self.generation = 0
-        """How often the run began: with another file, or again in the same one."""
-        self._start()
-        self._read_index()
+        super().__init__(Path(folder))
+        self._begin_file()
+        with LineFile(self.folder) as file:
+            self.size = file.size
+            self._read_index(file)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        """Nothing is open between two looks at the file."""
 
-    def _start(self) -> None:
-        self._file = LineFile(self._path)
-        self.size = self._file.size
+    def _begin_file(self) -> None:
+        self.size = 0
+        """How many bytes the file had at the last look."""
         self.position = 0
         """How many bytes of the file were taken in."""
-        self._indexed = 0
-        self.unreadable = 0
-        """How many lines do not belong to a run."""
-        self.header: RunInfo | None = None
-        self._header_is_new = False
-        """Whether no reading has followed the header yet."""
-        self.overview = Overview()
-        self._last: dict[str, Any] | None = None
-        self.events: dict[str, dict[str, Any]] = {}
-        """Verdicts and actions as they stand in the file. Of a verdict that lasts, only the newest line."""
-        self._sample: tuple[float, Run] | None = None
+        self._fingerprint = ""
+        """What tells the file up to there from any other."""
+        self._in_long_line = False
+        """Whether the position is inside of a line that is too long."""
+        self._indexed = self._index_size = 0
+        self.unavailable = ""
+        """Why the file cannot be read now; empty where it can."""
+        self._sample: tuple[float, Story] | None = None
         self.samples = 0
         """How many samples were taken."""
-        self.generation += 1
-
-    @property
-    def name(self) -> str:
-        """The name of the run, or of its folder as long as there is no header."""
-        return self.header.name if self.header else self.folder.resolve().name
-
-    @property
-    def last(self) -> Reading | None:
-        """The newest reading."""
-        return reading_of(self._last, self.header.tensors) if self._last and self.header else None
-
-    @property
-    def verdicts(self) -> list[dict[str, Any]]:
-        """The verdicts on the newest reading, as they stand in the file."""
-        step = self._last["step"] if self._last else None
-        return [event for event in self.events.values() if event["kind"] == "verdict" and event["step"] == step]
 
     def read(self) -> bool:
-        """Take in the next part of the file, about ``PART_BYTES`` bytes.
+        """Take in the next part of the file, about ``PART_BYTES`` bytes. If it cannot be read, :attr:`unavailable` says why.
 
         Returns:
             Whether there was anything new.
         """
-        self.size = self._file.size
-        if self.size < self.position or (self.size == self.position and self._file.replaced):
-            self._file.close()
-            self._start()
-        _, part = self._file.whole_lines(self.position, PART_BYTES)
-        self.position += len(part)
-        self._take(part.splitlines())
-        if self.position - self._indexed > INDEX_BYTES:
+        before = self.unavailable
+        try:
+            with LineFile(self.folder) as file:
+                self.unavailable = ""
+                return self._read(file) or bool(before)
+        except UnusableInputError as error:
+            self.unavailable = str(error)
+            return self.unavailable != before
+
+    def _read(self, file: LineFile) -> bool:
+        self.size = file.size
+        if self.position and (self.size < self.position or file.fingerprint(self.position) != self._fingerprint):
+            self._begin()
+            self._begin_file()
+            self.size = file.size
+        lines = file.whole_lines(self.position, PART_BYTES)
+        if lines:
+            self.take(lines)
+            self.position, self._in_long_line = lines[-1][0] + len(lines[-1][1]), False
+        elif self.size - self.position > LINE_BYTES:
+            self._pass_over()
+        else:
+            return False
+        self._fingerprint = file.fingerprint(self.position)
+        if self.position - self._indexed > max(INDEX_BYTES, 4 * self._index_size):
             self._write_index()
-        return bool(part)
+        return True
+
+    def _pass_over(self) -> None:
+        """Go on inside of a line that is too long to be one of a run: what is left of it is never looked at."""
+        if not self._in_long_line:
+            self.lines += 1
+            self.refuse(too_long())
+        self.position, self._in_long_line = self.position + LINE_BYTES, True
+
+    @property
+    def is_no_run(self) -> bool:
+        """Whether so much was read without a header that none will come."""
+        return self.header is None and (self.lines > LINES_WITHOUT_HEADER or self.position > LINE_BYTES)
 
     @property
     def behind(self) -> bool:
         """Whether so much has not been taken in yet that a sample helps."""
         return self.size - self.position > INDEX_BYTES
 
-    def to_show(self) -> Run:
+    def to_show(self) -> Story:
         """What can be shown now: this run, or, while it is far behind, a sample of it."""
         if not self.behind:
             self._sample = None
@@ -141,133 +136,91 @@ class Run:
             self.samples += 1
         return self._sample[1] if self._sample else self
 
-    def sample(self) -> Run:
-        """The run as some of its readings show it, from ``SAMPLE_PLACES`` places all over the file and from its end.
+    def sample(self) -> Story:
+        """The run as some of its readings show it, from up to ``SAMPLE_PLACES`` places all over the file and from its end.
 
-        It takes milliseconds where :meth:`read` takes minutes, and can miss a spike. Show it, but do not read on with it.
+        It takes a second at most where :meth:`read` takes minutes, and can miss a spike.
         """
-        seen = copy.copy(self)
-        seen.overview, seen.events, seen._last = Overview(), {}, None
-        newest = max(0, self.size - PART_BYTES)
-        places = np.linspace(0, newest, SAMPLE_PLACES).astype(int).tolist()
-        lines = [line for place in places for line in self._file.whole_lines(place, ENOUGH_FOR_A_LINE)[1].splitlines()[:1]]
-        seen._take(lines + self._file.whole_lines(newest, PART_BYTES)[1].splitlines())
+        seen = Story(self.folder, self.header)
+        try:
+            with LineFile(self.folder) as file:
+                newest = file.newest_lines(PART_BYTES)
+                end = newest[0][0] if newest else self.size
+                lines: dict[int, bytes] = {}
+                for number in _SPREAD:
+                    # Two lines of each place, for one may be a header or a verdict.
+                    lines.update(file.whole_lines(number * end // SAMPLE_PLACES, ENOUGH_FOR_A_LINE)[:2])
+                    if sum(map(len, lines.values())) > SAMPLE_BYTES:
+                        break
+                lines.update(newest)
+            seen.take(sorted(lines.items()))
+        except UnusableInputError as error:
+            self.unavailable = str(error)
         return seen
 
-    def window(self, first: int, last: int) -> Overview | None:
-        """Every reading from one step to another, or None where they take more than ``WINDOW_BYTES`` bytes.
+    def window(self, first: int, last: int) -> Story | None:
+        """The readings between two steps, and some around them, those of abandoned attempts too; None where one would have to
+        read more than ``WINDOW_BYTES`` bytes to find them.
 
-        The places are found by bisection, which may miss a step that a rollback repeated far from there.
+        Raises:
+            UnusableInputError: the file cannot be read.
         """
-        begin, end = self._file.place_of(first), self._file.place_of(last + 1)
-        if end - begin > WINDOW_BYTES:
+        shown = self.to_show()
+        whole = shown.overview
+        begins = whole.steps[0, : whole.used]
+        ends = np.maximum(whole.steps[1, : whole.used], np.append(begins[1:], NEVER))  # of a sample, what lies between too
+        places = np.append(whole.places[: whole.used], self.size)
+        wanted = np.flatnonzero((begins <= last) & (ends >= first))
+        if (places[wanted + 1] - places[wanted]).sum() > WINDOW_BYTES:
             return None
-        seen = copy.copy(self)
-        seen.overview, seen.events = Overview(), {}
-        seen._take(self._file.whole_lines(begin, end - begin)[1].splitlines() if end > begin else [])
-        return seen.overview
-
-    def _take(self, lines: list[bytes]) -> None:
-        waiting: list[dict[str, Any]] = []
-        for line in lines:
-            try:
-                parsed = json.loads(line)
-                kind = parsed["kind"]
-                if kind == "reading":
-                    if not parsed.keys() >= READING_KEYS:
-                        raise KeyError
-                    self._begin_anew_if_started_again(parsed["step"])
-                    waiting.append(parsed)
-                elif kind == "run":
-                    self._add(waiting)
-                    self.header, self._header_is_new = checked_header(parsed), True
-                    waiting = []
-                else:
-                    self._remember(parsed)
-            except (ValueError, LookupError, TypeError):
-                self.unreadable += 1
-        self._add(waiting)
-
-    def _begin_anew_if_started_again(self, step: int) -> None:
-        """Forget what was before a header if the first reading after it has the first step of all: that is another start."""
-        if self._header_is_new and self.overview.count and step <= self.overview.steps[0, 0]:
-            self.overview, self.events = Overview(), {}
-            self.generation += 1
-        self._header_is_new = False
-
-    def _remember(self, event: dict[str, Any]) -> None:
-        same = [event.get(name) for name in ("kind", event["kind"], "where", "since")]
-        key = json.dumps(same if event["kind"] == "verdict" else [*same, event["step"]])
-        self.events.pop(key, None)
-        self.events[key] = event
-        if len(self.events) > EVENTS_KEPT:
-            del self.events[next(iter(self.events))]
-
-    def _add(self, readings: list[dict[str, Any]]) -> None:
-        """Add readings to the overview, in as few pieces as there are different sets of tensors and groups."""
-        if not readings or self.header is None:
-            return
-        metrics = list(dict.fromkeys(name for reading in readings for name in reading["metrics"]))
-        begin = 0
-        for end in range(1, len(readings) + 1):
-            if end == len(readings) or _tensors_and_stages(readings[end]) != _tensors_and_stages(readings[begin]):
-                some = readings[begin:end]
-                tensors = self.header.tensors if some[0]["tensors"] else ()
-                names = series_names(metrics, [len(group["exponent"]) for group in some[0]["groups"]], tensors)
-                for reading in some:
-                    found = reading["metrics"]
-                    reading["metrics"] = {name: found.get(name) for name in metrics}
-                try:
-                    self.overview.add([one["step"] for one in some], names, [series_values(one) for one in some])
-                except (ValueError, LookupError, TypeError):
-                    self.unreadable += len(some)
-                begin = end
-        last = readings[-1]
-        last["metrics"] = {name: value for name, value in last["metrics"].items() if value is not None}
-        self._last = last
+        seen = Story(self.folder, shown.header)
+        with LineFile(self.folder) as file:
+            for begin, end in zip(places[wanted].tolist(), places[wanted + 1].tolist(), strict=True):
+                lines = file.whole_lines(begin, end - begin)
+                seen.take((place, line) for place, line in lines if line.startswith(READING_BEGINS))
+        return seen
 
     def _write_index(self) -> None:
         """Keep what was understood of the file so far."""
-        state = {
-            "position": self.position,
-            "fingerprint": self._file.fingerprint(self.position),
-            "unreadable": self.unreadable,
-            "last": self._last,
-            "events": list(self.events.items()),
-            "header": asdict(self.header) if self.header else None,
-            "header_is_new": self._header_is_new,
-        }
-        content = io.BytesIO()
-        arrays = {"state": np.frombuffer(json.dumps(state).encode(), np.uint8), **self.overview.to_arrays()}
-        np.savez(content, allow_pickle=False, **arrays)
+        state = {"position": self.position, "fingerprint": self._fingerprint, **self.state()}
+        self._index_size = write_index(self.folder, state, {"overview": self.overview, "tensors": self.tensors})
         self._indexed = self.position
-        try:
-            replace_file(self.folder / INDEX, content.getvalue())
-        except UnusableInputError as error:
-            _log.info("the index is not kept: %s", error)
 
-    def _read_index(self) -> None:
+    def _read_index(self, file: LineFile) -> None:
         """Go on where the index of this very file ends, if there is one."""
-        try:
-            with (self.folder / INDEX).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                state = json.loads(arrays["state"].tobytes())
-                if state["position"] > self.size or state["fingerprint"] != self._file.fingerprint(state["position"]):
-                    return
-                header, overview = header_of(state["header"]), Overview.from_arrays(arrays)
-                header_is_new = bool(state["header_is_new"])
-        except (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile):
+        found = read_index(self.folder)
+        if found is None:
             return
-        self.header, self._header_is_new, self.overview = header, header_is_new, overview
-        self.position = self._indexed = state["position"]
-        self.unreadable, self._last, self.events = state["unreadable"], state["last"], dict(state["events"])
+        state, overviews = found
+        try:
+            position, fingerprint = int(state["position"]), str(state["fingerprint"])
+            if position <= file.size and fingerprint == file.fingerprint(position):
+                self.restore(state, overviews["overview"], overviews["tensors"], file.line_at)
+                self.position = self._indexed = position
+                self._fingerprint = fingerprint
+        except (ValueError, LookupError, TypeError, OverflowError):
+            self._begin()
 
 
 def read_to_the_end(runs: Sequence[Run]) -> Sequence[Run]:
-    """Take in everything that the runs have written."""
-    while sum(run.read() for run in runs):
-        pass
+    """Take in everything that the runs have written.
+
+    Raises:
+        UnusableInputError: none of their files holds a run.
+    """
+    for run in runs:
+        while not run.is_no_run and run.read():
+            pass
+    if not any(run.header for run in runs):
+        raise UnusableInputError(_nothing_in(runs[0]))
     return runs
 
 
-def _tensors_and_stages(reading: Mapping[str, Any]) -> tuple[bool, list[int]]:
-    return bool(reading["tensors"]), [len(group["exponent"]) for group in reading["groups"]]
+def _nothing_in(run: Run) -> str:
+    path = run.folder / FILE
+    if run.unavailable:
+        return run.unavailable
+    if not run.refusals:
+        return f"{path} holds no run yet: it has no whole line"
+    number, why = run.refusals[0]
+    return f"{path} holds no run: line {number}: {why}"

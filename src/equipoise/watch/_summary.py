@@ -13,8 +13,9 @@ def summary(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Everything that is known of runs now, as what JSON has; a number that is not finite is a string, as in the file.
 
     Returns:
-        For each run its ``folder`` and ``name``, the number of ``readings`` and of ``unreadable_lines``, the ``last`` reading,
-        the ``verdicts`` on it, and the ``actions`` of the guard.
+        For each run its ``folder`` and ``name``, the number of ``readings`` and of ``unreadable_lines``, what is wrong
+        with the first of those (``refusals``: the number of the line, and why), the ``last`` reading, the ``verdicts`` on it,
+        and the ``actions`` of the guard.
 
     Example:
         >>> import tempfile
@@ -35,9 +36,10 @@ def summary(runs: Sequence[Run]) -> list[dict[str, Any]]:
             "name": run.name,
             "readings": run.overview.count,
             "unreadable_lines": run.unreadable,
+            "refusals": [{"line": number, "why": why} for number, why in run.refusals],
             "last": plain(run.last),
-            "verdicts": run.verdicts,
-            "actions": [event for event in run.events.values() if event["kind"] == "action"],
+            "verdicts": plain(run.verdicts),
+            "actions": plain([event for event in run.events if event["kind"] == "action"]),
         }
         for run in read_to_the_end(runs)
     ]

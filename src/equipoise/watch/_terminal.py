@@ -6,14 +6,19 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from datetime import datetime
+from itertools import cycle
 
 import numpy as np
 
-from equipoise._words import listed
+from equipoise._words import listed, printable
 from equipoise.errors import MissingExtraError
 from equipoise.monitor._measuring.readings import Reading, TensorReading
+from equipoise.monitor._recording.run_file import FILE
+from equipoise.watch._naming import COLUMNS, folder_names
 from equipoise.watch._overview import Overview
 from equipoise.watch._run import Run, read_to_the_end
+from equipoise.watch._story import Story
 
 try:
     from rich.console import Console, Group, RenderableType
@@ -24,30 +29,17 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtraError("watching a run", "watch") from error
 
-COLUMNS = {
-    "gradient_rms": "gradient\nRMS",
-    "update_ratio": "relative\nstep",
-    "largest_update": "largest\nupdate",
-    "nonfinite_fraction": "not\nfinite",
-    "zero_fraction": "\nzeros",
-    "bound": "update\nbound",
-    "update_rms": "update\nRMS",
-    "parameter_rms": "weight\nRMS",
-    "second_moment": "second\nmoment",
-    "norm_ratio": "norm /\nexpected",
-}
-"""The headings of what was measured of a tensor. What matters most comes first: a narrow terminal shows only the first ones."""
-LEGEND = {
-    "update_ratio": "relative step: |lr * update| / |weight|",
-    "bound": "update bound: the largest update that any gradients can cause",
-    "norm_ratio": "norm / expected: |weight| / the norm that its updates predict, for scale-invariant weights",
-}
-"""What a heading of two words cannot say."""
 SPARKS = "▁▂▃▄▅▆▇█"
 EVERY = 0.5
 """Seconds between two looks at the runs."""
+TEXT = 1000
+"""So many characters of a message are printed, at most."""
+ROWS_BESIDE_LEGEND = 40
+"""So many rows each run must have beside the lines that say what the columns mean."""
+FEWEST_ROWS = 8
+"""A run gets so many rows at least. Of more runs than there is room for, the first are shown."""
 ROWS = 1_000_000
-"""More rows than there will ever be: what is printed once is not cut."""
+"""More rows than a run will ever fill: what is printed once is not cut."""
 
 
 def follow(runs: Sequence[Run], console: Console | None = None) -> None:
@@ -60,11 +52,13 @@ def follow(runs: Sequence[Run], console: Console | None = None) -> None:
     console = console or Console()
     with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
         try:
+            turns = cycle(runs)
             while True:
                 until = time.monotonic() + EVERY
-                # A long file is taken in between two looks, part by part.
-                while sum(run.read() for run in runs) and time.monotonic() < until:
-                    pass
+                # Long files are taken in between two looks, part by part. What the turn ends with comes first in the next one.
+                idle = 0
+                while idle < len(runs) and time.monotonic() < until:
+                    idle = 0 if next(turns).read() else idle + 1
                 live.update(view(runs, console.width, console.height), refresh=True)
                 time.sleep(max(0.0, until - time.monotonic()))
         except KeyboardInterrupt:
@@ -79,34 +73,47 @@ def show(runs: Sequence[Run], console: Console | None = None) -> None:
         console: where to print it; None is standard output.
     """
     console = console or Console()
-    console.print(view(read_to_the_end(runs), console.width, ROWS))
+    console.print(view(read_to_the_end(runs), console.width, ROWS * (len(runs) + 1)))
 
 
 def view(runs: Sequence[Run], width: int, height: int) -> RenderableType:
     """Runs one below the other, in that many columns and at most that many rows."""
-    each = max(8, height // len(runs))
-    return Group(*(part for run in runs for part in _run_view(run, width, each)))
+    shown = runs[: max(1, height // FEWEST_ROWS)]
+    legend = [Text(f"{COLUMNS[name].heading}: {COLUMNS[name].meaning}", style="dim") for name in _columns(width)]
+    rest = height - sum(_height(line, width) for line in legend)
+    if rest < ROWS_BESIDE_LEGEND * len(shown):
+        legend, rest = [], height
+    each = max(FEWEST_ROWS, rest // len(shown) - (len(shown) < len(runs)))
+    folders = folder_names([run.folder for run in runs])
+    parts = [part for run, folder in zip(shown, folders, strict=False) for part in _run_view(run, folder, width, each)]
+    more = [Text(f"and {len(runs) - len(shown):,} more runs", style="dim")] if len(shown) < len(runs) else []
+    return Group(*parts, *more, *legend)
 
 
-def _run_view(run: Run, width: int, height: int) -> list[RenderableType]:
+def _run_view(run: Run, folder: str, width: int, height: int) -> list[RenderableType]:
     shown = run.to_show()
     last = shown.last
-    parts: list[RenderableType] = [Rule(_title(run, shown, last), align="left", style="dim", characters="─")]
+    brief = height < ROWS
+    parts: list[RenderableType] = [
+        Rule(_title(run, folder, shown, last), align="left", style="dim", characters="─"),
+        *_what_cannot_be_read(run, brief=brief),
+    ]
     if last is None:
         return [*parts, Text("no readings yet", style="dim")]
-    events = _verdicts_and_actions(shown, brief=height < ROWS)
-    curves = _curves(shown.overview, last, width)
-    room = max(0, height - 3 - sum(_height(part, width) for part in events) - len(curves))
+    events = _verdicts_and_actions(shown, brief=brief)
+    curves = _curves(shown.overview, last, width, height // 3)
+    room = max(0, height - 2 - len(parts) - sum(_height(part, width) for part in events) - len(curves))
     parts += events + curves
     if last.tensors and room > 3:
         parts.append(_tensor_table(last, shown, width, room - 2))
-        if height >= ROWS:
-            parts.append(Text("; ".join(LEGEND[name] for name in _columns(width) if name in LEGEND), style="dim"))
     return parts
 
 
-def _title(run: Run, shown: Run, last: Reading | None) -> Text:
-    title = Text(_printable(run.name), style="bold")
+def _title(run: Run, folder: str, shown: Story, last: Reading | None) -> Text:
+    title = Text(printable(run.name, 60), style="bold")
+    title.append(f"  {printable(folder, 60)}", style="not bold")
+    if run.header is not None:
+        title.append(f", started {datetime.fromtimestamp(run.header.started):%Y-%m-%d %H:%M}", style="not bold")
     if last is not None:
         age = max(0.0, time.time() - last.time)
         title.append(f"  step {last.step:,}", style="not bold")
@@ -115,30 +122,39 @@ def _title(run: Run, shown: Run, last: Reading | None) -> Text:
             title.append("  the optimizer made no step", style="not bold yellow")
     if shown is not run:
         title.append(f"  a sample; {run.position / run.size:.0%} read", style="not bold yellow")
-    if run.unreadable:
-        title.append(f"  {run.unreadable} lines cannot be read", style="not bold red")
     return title
 
 
-def _verdicts_and_actions(run: Run, *, brief: bool) -> list[Text]:
-    found = [Text("no trouble at the last reading", style="green")] if not run.verdicts else []
-    for verdict in run.verdicts:
-        style = "bold red" if verdict["severity"] == "trouble" else "yellow"
-        text = Text.assemble((_printable(verdict["verdict"]), style), f" since step {verdict['since']:,}")
-        if where := verdict["where"]:
-            text.append(f" in {_printable(listed(where, 3))}")
-        text.append(f", {verdict['confidence']:.0%} sure: {_printable(verdict['message'])}")
-        found.append(text.append(f" {_printable(verdict['advice'])}", style="dim"))
-    actions = [event for event in run.events.values() if event["kind"] == "action"]
-    for action in actions[-2:] if brief else actions:
-        what = f"{_printable(action['action'])} at step {action['step']:,}"
-        found.append(Text.assemble((what, "bold magenta"), f": {_printable(action['message'])}"))
+def _what_cannot_be_read(run: Run, *, brief: bool) -> list[Text]:
+    found = [Text(printable(run.unavailable, TEXT), style="red")] if run.unavailable else []
+    if run.unreadable:
+        lines = "1 line" if run.unreadable == 1 else f"{run.unreadable:,} lines"
+        reasons = [f"line {number:,}: {why}" for number, why in run.refusals[: 1 if brief else None]]
+        more = f"; and {run.unreadable - len(reasons):,} more" if len(reasons) < run.unreadable else ""
+        found.append(Text(f"{lines} of {FILE} cannot be read: {printable('; '.join(reasons), TEXT)}{more}", style="red"))
     return found
 
 
-def _curves(overview: Overview, last: Reading, width: int) -> list[Text]:
-    """A line per metric and for the least margin: name, curve, last value."""
-    metrics = {series: series.removeprefix("metrics/") for series in overview.row if series.startswith("metrics/")}
+def _verdicts_and_actions(run: Story, *, brief: bool) -> list[Text]:
+    found = [Text("no trouble at the last reading", style="green")] if not run.verdicts else []
+    for verdict in run.verdicts:
+        style = "bold red" if verdict["severity"] == "trouble" else "yellow"
+        text = Text.assemble((printable(verdict["verdict"]), style), f" since step {verdict['since']:,}")
+        if where := verdict["where"]:
+            text.append(f" in {printable(listed(where, 3))}")
+        text.append(f", {verdict['confidence']:.0%} sure: {printable(verdict['message'])}")
+        found.append(text.append(f" {printable(verdict['advice'])}", style="dim"))
+    actions = [event for event in run.events if event["kind"] == "action"]
+    for action in actions[-2:] if brief else actions:
+        what = f"{printable(action['action'])} at step {action['step']:,}"
+        found.append(Text.assemble((what, "bold magenta"), f": {printable(action['message'])}"))
+    return found
+
+
+def _curves(overview: Overview, last: Reading, width: int, most: int) -> list[Text]:
+    """A line for each metric, or for the first of them, and for the least margin: name, curve, last value."""
+    given = [series for series in overview.place_of if series.startswith("metrics/")]
+    metrics = {series: series.removeprefix("metrics/") for series in given[:most]}
     shown = {series: (name, _number(last.metrics.get(name, overview.newest(series)))) for series, name in metrics.items()}
     if last.groups:
         number, group = min(enumerate(last.groups), key=lambda numbered: numbered[1].margin_ahead)
@@ -149,50 +165,53 @@ def _curves(overview: Overview, last: Reading, width: int) -> list[Text]:
     label = min(28, max((len(name) for name, _ in shown.values()), default=0))
     lines = list[Text]()
     for series, (name, value) in shown.items():
-        line = Text(f"{_shortened(name, label):<{label}} ", no_wrap=True)
+        line = Text(f"{printable(name, label):<{label}} ", no_wrap=True)
         line.append_text(sparkline(overview, series, width - label - 14))
         lines.append(line.append_text(value))
+    if len(metrics) < len(given):
+        lines.append(Text(f"and {len(given) - len(metrics):,} more metrics", style="dim"))
     return lines
 
 
 def sparkline(overview: Overview, series: str, width: int) -> Text:
-    """A series as one line of blocks, which shows the highest value of each column, of margins the lowest. The blocks tell
-    apart all but the outermost 2 % of the columns, so that a spike does not flatten the rest. Red ✗: a value that was not
-    finite."""
+    """A series as one line of blocks, without the attempts that were abandoned. It shows the highest value of each column, of
+    margins the lowest. The blocks tell apart all but the outermost 2 % of the columns, so that a spike does not flatten the
+    rest. Red ✗: a value that was not finite."""
     lowest = series.rpartition("/")[2].startswith("margin")
-    row, used = overview.row[series], overview.used
-    values, nonfinite = (overview.low if lowest else overview.high)[row, :used], overview.nonfinite[row, :used]
-    there = ~np.isnan(values) | (nonfinite > 0)
+    lows, highs, marks = overview.curve(series)
+    line = ~overview.abandoned_buckets
+    values, nonfinite = (lows if lowest else highs)[line], marks[line]
+    there = ~np.isnan(values) | nonfinite
     values, nonfinite = values[there], nonfinite[there]
     edges = np.unique(np.linspace(0, len(values), min(width, len(values)) + 1).astype(int))[:-1]
-    line = Text(no_wrap=True)
+    blocks = Text(no_wrap=True)
     if len(edges):
-        values, nonfinite = (np.fmin if lowest else np.fmax).reduceat(values, edges), np.add.reduceat(nonfinite, edges)
+        values, nonfinite = (np.fmin if lowest else np.fmax).reduceat(values, edges), np.logical_or.reduceat(nonfinite, edges)
         finite = values[~np.isnan(values)]
         low, high = np.quantile(finite, (0.02, 0.98)) if finite.size else (0.0, 0.0)
-        for value, count in zip(values.tolist(), nonfinite.tolist(), strict=True):
-            if math.isnan(value) or (count and not lowest):
-                line.append("∞" if lowest else "✗", style="dim" if lowest else "red")
+        for value, wrong in zip(values.tolist(), nonfinite.tolist(), strict=True):
+            if math.isnan(value) or (wrong and not lowest):
+                blocks.append("∞" if lowest else "✗", style="dim" if lowest else "red")
             else:
                 place = min(1.0, max(0.0, (value - low) / (high - low))) if high > low else 0.5
-                line.append(SPARKS[min(len(SPARKS) - 1, int(place * len(SPARKS)))], style="cyan")
-    return line.append(" " * (1 + width - len(edges)))
+                blocks.append(SPARKS[min(len(SPARKS) - 1, int(place * len(SPARKS)))], style="cyan")
+    return blocks.append(" " * (1 + width - len(edges)))
 
 
-def _tensor_table(reading: Reading, run: Run, width: int, rows: int) -> Table:
+def _tensor_table(reading: Reading, run: Story, width: int, rows: int) -> Table:
     """The tensors of a reading, as many as there are rows for. Those that a verdict names come first."""
     columns = _columns(width)
-    named = [name for verdict in run.verdicts for name in verdict["where"] if name in reading.tensors]
+    named = {name: True for verdict in run.verdicts for name in verdict["where"] if name in reading.tensors}
     names = list(dict.fromkeys([*named, *reading.tensors]))
     shown = names if len(names) <= rows else names[: max(0, rows - 1)]
     prefix = os.path.commonprefix(names).rpartition(".")[0] if len(names) > 1 else ""  # noqa: RUF071
     room = width - 9 * len(columns)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    table.add_column(Text(f"\n{_shortened(f'tensor of {prefix}' if prefix else 'tensor', room)}"), no_wrap=True)
+    table.add_column(Text(f"\n{printable(f'tensor of {prefix}' if prefix else 'tensor', room)}"), no_wrap=True)
     for name in columns:
-        table.add_column(COLUMNS[name], justify="right", no_wrap=True, min_width=8)
+        table.add_column("\n".join(COLUMNS[name].heading.rsplit(" ", 1)), justify="right", no_wrap=True, min_width=8)
     for name in shown:
-        short = _shortened(name[len(prefix) + 1 if prefix else 0 :], room)
+        short = printable(name[len(prefix) + 1 if prefix else 0 :], room)
         cells = (_cell(reading.tensors[name], column) for column in columns)
         table.add_row(Text(short, style="red" if name in named else ""), *cells)
     if len(shown) < len(names):
@@ -224,20 +243,6 @@ def _number(value: float, style: str = "", *, expected: bool = False) -> Text:
         return Text(f"{value:.4g}" if 1e-3 <= abs(value) < 1e5 or value == 0 else f"{value:.2e}", style=style)
     shown = "nan" if math.isnan(value) else "∞" if value > 0 else "-∞"
     return Text(shown, style="dim" if expected and value > 0 else "bold red")
-
-
-def _shortened(name: str, length: int) -> str:
-    """The beginning and the end of a name. The end tells layers apart better, so more of it is kept."""
-    name = _printable(name)
-    if len(name) <= length:
-        return name
-    head = max(1, length // 3)
-    return f"{name[:head]}…{name[len(name) - max(1, length - head - 1) :]}"
-
-
-def _printable(text: str) -> str:
-    """Text without characters that could steer the terminal: it comes from a file."""
-    return "".join(character if character.isprintable() else "�" for character in text)
 
 
 def _duration(seconds: float) -> str:

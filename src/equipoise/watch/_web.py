@@ -12,13 +12,15 @@ the page's policy lets it load nothing, run no script but its own, and connect t
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import socket
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from equipoise._html import render
 from equipoise.errors import MissingExtraError, UnusableInputError
+from equipoise.watch._naming import COLUMNS
 from equipoise.watch._page_data import Selection, ServedRuns
 from equipoise.watch._run import Run
 
@@ -28,7 +30,7 @@ try:
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.requests import Request
-    from starlette.responses import JSONResponse, Response, StreamingResponse
+    from starlette.responses import Response, StreamingResponse
     from starlette.routing import Route
 except ModuleNotFoundError as error:
     raise MissingExtraError("the page of a run", "watch") from error
@@ -36,8 +38,13 @@ except ModuleNotFoundError as error:
 HOST = "127.0.0.1"
 
 
-def application(served: ServedRuns) -> Starlette:
-    """The page, the stream of its updates, and its closer looks."""
+def application(served: ServedRuns, when_done: Callable[[asyncio.Task[None]], None]) -> Starlette:
+    """The page, the stream of its updates, and its closer looks.
+
+    Args:
+        served: the runs.
+        when_done: what to do when nobody reads them any more.
+    """
 
     async def page(_: Request) -> Response:
         once = secrets.token_urlsafe(16)
@@ -46,12 +53,12 @@ def application(served: ServedRuns) -> Starlette:
             " form-action 'none'; frame-ancestors 'none'"
         )
         headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-        content = render("equipoise.watch", "page.html", nonce=once)
+        content = render("equipoise.watch", "page/page.html", nonce=once, columns=COLUMNS)
         return Response(content, media_type="text/html", headers=headers | {"X-Content-Type-Options": "nosniff"})
 
     async def updates(request: Request) -> Response:
         try:
-            selection = Selection.parse(request.query_params)
+            selection = Selection.parse(request.query_params.get("show", "{}"))
         except ValueError as error:
             return Response(str(error), 400)
         stream = served.updates(selection, request.headers.get("last-event-id", ""))
@@ -61,18 +68,17 @@ def application(served: ServedRuns) -> Starlette:
         asked = request.query_params
         try:
             number, first, last = (int(asked[name]) for name in ("of", "first", "last"))
-            found = await served.call(served.window, number, Selection.parse(request.query_params), first, last)
+            found = await served.call(served.window, number, Selection.parse(asked.get("show", "{}")), first, last)
         except (ValueError, LookupError) as error:
             return Response(str(error), 400)
-        return JSONResponse(found, headers={"Cache-Control": "no-store"})
+        return Response(json.dumps(found), media_type="application/json", headers={"Cache-Control": "no-store"})
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         following = asyncio.create_task(served.follow())
+        following.add_done_callback(when_done)
         yield
         following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
         served.close()
 
     return Starlette(
@@ -92,6 +98,14 @@ def serve(runs: Sequence[Run], port: int = 0) -> None:
     Raises:
         UnusableInputError: the port is taken.
     """
+    failures = list[BaseException]()
+
+    def stop(following: asyncio.Task[None]) -> None:
+        """End the server: no page may look as if the runs were still read."""
+        server.should_exit = True
+        if not following.cancelled() and (error := following.exception()):
+            failures.append(error)
+
     with socket.socket() as here, suppress(KeyboardInterrupt):
         here.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -100,6 +114,8 @@ def serve(runs: Sequence[Run], port: int = 0) -> None:
             raise UnusableInputError(f"port {port} cannot be used: {error.strerror}") from None
         here.listen()  # from now on a browser waits rather than fails
         served = ServedRuns(runs, lambda: server.should_exit)
-        server = uvicorn.Server(uvicorn.Config(application(served), log_level="warning", timeout_graceful_shutdown=2))
+        server = uvicorn.Server(uvicorn.Config(application(served, stop), log_level="warning", timeout_graceful_shutdown=2))
         print(f"http://{HOST}:{here.getsockname()[1]}/  (Ctrl-C ends)", flush=True)
         server.run(sockets=[here])
+    if failures:
+        raise failures[0]

@@ -10,6 +10,7 @@ import itertools
 import math
 from dataclasses import replace
 
+import hypothesis
 import pytest
 import torch
 from torch.nn import Parameter
@@ -20,7 +21,7 @@ from equipoise.optim._kernels import gpu
 from equipoise.optim._telemetry import Telemetry
 from tests.conformance.table import KERNEL_ROWS
 
-from . import test_kernels
+from . import test_kernels, test_powers
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::equipoise.StabilityWarning"),
@@ -38,12 +39,24 @@ REFERENCES = {f"golden-reference-{name}" for name in ("silent-start", "2-stages"
 GOLDEN = [case for case in test_kernels.GOLDEN if COMPILED or case["name"] in REFERENCES]
 
 
-def prepare_copies(slots):
+SETTINGS = hypothesis.settings(
+    max_examples=1000 if COMPILED else 15,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+
+
+def prepare(slots):
+    """Steps on slots on the device."""
+    return gpu.prepare(slots[0].theta.device, list(map(gpu.row, slots)))
+
+
+def prepare_copies(_, slots):
     """Steps on copies of the slots on the device."""
     everything = [(slot.theta, slot.steps, *(part for memory in slot.memories for part in memory)) for slot in slots]
     pairs = [(own, own.to(DEVICE, copy=True)) for parts in everything for own in parts if isinstance(own, torch.Tensor)]
     twin = {id(own): copied for own, copied in pairs}
-    batch = gpu.prepare(
+    batch = prepare(
         [
             slot._replace(
                 theta=twin[id(slot.theta)],
@@ -69,7 +82,8 @@ def prepare_copies(slots):
 
 @pytest.fixture(autouse=True)
 def gpu_kernel_for_parameters_on_the_cpu(monkeypatch):
-    monkeypatch.setitem(kernels.FUSED, "cpu", kernels.Kernel(lambda device, dtype: gpu.refusal(DEVICE, dtype), prepare_copies))
+    fused = kernels.Kernel(lambda device, dtype: gpu.refusal(DEVICE, dtype), lambda slot: slot, prepare_copies)
+    monkeypatch.setitem(kernels.FUSED, "cpu", fused)
     if not COMPILED:
         monkeypatch.setattr(test_kernels, "SIZES", (0, 1, gpu.BLOCK + 1))
 
@@ -89,6 +103,17 @@ def test_the_golden_trajectories_are_met_in_float32(case):
 @pytest.mark.parametrize("reference", ["none", "initial"])
 def test_every_average_is_corrected_by_its_own_age(reference):
     test_kernels.test_every_average_is_corrected_by_its_own_age("fused", reference)
+
+
+def test_steps_count_on_where_float32_stands_still():
+    test_kernels.test_steps_count_on_where_float32_stands_still("fused")
+
+
+@pytest.mark.parametrize(("dtype", "relative"), [(torch.float32, 5e-7), (torch.float64, 1e-14)])
+@SETTINGS
+@hypothesis.given(case=test_powers.CASES)
+def test_every_quotient_that_can_be_represented_is_right(dtype, relative, case):
+    test_powers.check("fused", dtype, relative, case)
 
 
 @pytest.mark.parametrize("exponent", [0.25, 0.0, 0.3, -0.1])
@@ -192,7 +217,7 @@ def slots_of(params, steps=0.0):
         kernels.Slot(
             tensor.to(DEVICE, copy=True),
             [rules.Memory(torch.zeros_like(tensor, device=DEVICE), torch.zeros_like(tensor, device=DEVICE))],
-            torch.tensor(steps, device=DEVICE),
+            torch.tensor(steps, dtype=torch.float64, device=DEVICE),
             group=0,
             position=place,
         )
@@ -204,11 +229,11 @@ def adam(lr, betas=(0.9, 0.999)):
     return [kernels.Group(rules.Step(0, lr, [rules.Stage(*betas, 0.5)]), stochastic=False, seed=0)]
 
 
-@pytest.mark.parametrize("number", [1, 2, 1000, 2**24 - 1])
+@pytest.mark.parametrize("number", [1, 2, 1000, 2**24 - 1, 2**24 + 1])
 def test_bias_corrections_are_right_to_the_last_digits_at_every_step(number):
     (slot,) = slots_of([torch.zeros(1, dtype=torch.float64)], steps=number - 1.0)
     gradient = torch.full((1,), 3.0, dtype=torch.float64, device=DEVICE)
-    gpu.prepare([slot])([gradient], adam(1.0, (0.9, 0.9999)), None)
+    prepare([slot])([gradient], adam(1.0, (0.9, 0.9999)), None)
     corrections = [-math.expm1(number * math.log1p(beta - 1)) for beta in (0.9, 0.9999)]
     m_hat, v_hat = ((1 - beta) / correction for beta, correction in zip((0.9, 0.9999), corrections, strict=True))
     assert slot.theta.item() == pytest.approx(-3 * m_hat / (3 * math.sqrt(v_hat) + 1e-8), rel=2e-15)
@@ -218,7 +243,7 @@ def test_bias_corrections_are_right_to_the_last_digits_at_every_step(number):
 def test_a_learning_rate_on_the_device_is_read_there():
     gradients = [torch.ones(5, device=DEVICE)]
     (slot,) = slots_of([torch.zeros(5)])
-    batch, lr = gpu.prepare([slot]), torch.tensor(0.25, device=DEVICE)
+    batch, lr = prepare([slot]), torch.tensor(0.25, device=DEVICE)
     batch(gradients, adam(lr), None)
     lr.fill_(0.5)
     batch(gradients, adam(lr), None)
@@ -237,7 +262,7 @@ def test_what_changes_between_steps_is_sent_anew_and_the_rest_is_not(monkeypatch
     monkeypatch.setattr(code, "put", Put())
     params = [torch.zeros(3) for _ in range(40)]
     gradients = [torch.ones(3, device=DEVICE) for _ in params]
-    batch = gpu.prepare(slots_of(params))
+    batch = prepare(slots_of(params))
     counts = []
     for lr in (0.25, 0.25, 0.5):
         batch(gradients, adam(lr), None)
@@ -250,7 +275,7 @@ def test_what_changes_between_steps_is_sent_anew_and_the_rest_is_not(monkeypatch
 def test_a_graph_has_a_copy_of_what_changes(monkeypatch):
     """Captured as by a graph, with other gradients and another rate; the steps after it know nothing of that."""
     slots = slots_of([torch.zeros(3)])
-    batch = gpu.prepare(slots)
+    batch = prepare(slots)
     gradient, other = torch.ones(3, device=DEVICE), -torch.ones(3, device=DEVICE)
     batch([gradient], adam(0.25), None)
     with monkeypatch.context() as inside:
@@ -258,7 +283,7 @@ def test_a_graph_has_a_copy_of_what_changes(monkeypatch):
         batch([other], adam(0.5), None)
     batch([gradient], adam(0.25), None)
     expected = slots_of([torch.zeros(3)])
-    separate = gpu.prepare(expected)
+    separate = prepare(expected)
     for given, lr in ((gradient, 0.25), (other, 0.5), (gradient, 0.25)):
         separate([given], adam(lr), None)
     assert torch.equal(slots[0].theta, expected[0].theta)
@@ -267,7 +292,7 @@ def test_a_graph_has_a_copy_of_what_changes(monkeypatch):
 def test_the_first_step_cannot_be_captured(monkeypatch):
     monkeypatch.setattr(gpu, "capturing", lambda device: True)
     with pytest.raises(errors.CaptureError, match="take one before"):
-        gpu.prepare(slots_of([torch.zeros(3)]))
+        prepare(slots_of([torch.zeros(3)]))
 
 
 @pytest.mark.skipif(not COMPILED, reason="there is no GPU")

@@ -23,6 +23,7 @@ int main(void)
 {
     const int64_t counts[] = {0, 1, 5, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 3};
     const double exponents[] = {0.5, 0.25, 0.125, 0.0, 0.3, 1.5, -0.25, -40.0};
+    const Power kinds[] = {HALF, QUARTER, EIGHTH, ZERO, BETWEEN, ANY, ANY, ANY};
     const double values[] = {1.0, 0.0, 1e-30, 1e30, INFINITY, NAN};
     const Type types[][3] = {{FLOAT32, FLOAT32, FLOAT32}, {BFLOAT16, FLOAT32, BFLOAT16}, {FLOAT16, FLOAT16, FLOAT32},
                              {FLOAT64, FLOAT64, FLOAT64}};
@@ -37,7 +38,7 @@ int main(void)
                 const Type *type = types[i / SIZES];
                 Type precision = type[0] == FLOAT64 ? FLOAT64 : FLOAT32;
                 tensors[i] = (Tensor){
-                    .theta = filled(count, type[0], 1), .gradient = filled(count, type[1], values[g]), .step = filled(1, FLOAT32, 0),
+                    .theta = filled(count, type[0], 1), .gradient = filled(count, type[1], values[g]), .step = filled(1, FLOAT64, 0),
                     .theta_type = type[0], .gradient_type = type[1], .moments_type = type[2], .count = count,
                     .first_chunk = chunks, .first_memory = i * STAGES, .group = i % 2, .position = i, .offset = 7,
                     .remembers = 1,
@@ -46,7 +47,8 @@ int main(void)
                 for (int64_t s = 0; s < STAGES; s++)
                     memories[i * STAGES + s] = (Memory){filled(count, type[2], 0), filled(count, type[2], 0), filled(REFERENCE_STEPS, precision, 0)};
             }
-            Stage stages[2 * STAGES] = {{0.9, 0.999, exponents[e]}, {0.9, 0.99, exponents[e]}, {0.5, 0.9, exponents[e]}, {0, 0, 0.5}};
+            Stage stages[2 * STAGES] = {{0.9, 0.999, exponents[e], kinds[e]}, {0.9, 0.99, exponents[e], kinds[e]},
+                                        {0.5, 0.9, exponents[e], kinds[e]}, {0, 0, 0.5, HALF}};
             Group groups[2] = {{.lr = 1e-3, .eps = 1e-8, .weight_decay = 0.1, .stages = STAGES, .maximize = 1},
                                {.lr = 1e-3, .stages = STAGES, .first_stage = STAGES, .stochastic = 1, .seed = INT64_MAX}};
             Sums *sums = malloc((size_t)(chunks * STAGES) * sizeof *sums), *telemetry = malloc(TENSORS * sizeof *telemetry);

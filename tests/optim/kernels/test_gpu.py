@@ -93,14 +93,17 @@ def compile_step(theta, gradient, moments, exponents, reference, stochastic, mea
 
     slots = [
         kernels.Slot(
-            torch.zeros(size, dtype=theta), [memory(size) for _ in exponents], torch.tensor(0.0), 0, place, remembers=referenced
+            *(torch.zeros(size, dtype=theta), [memory(size) for _ in exponents], torch.zeros((), dtype=torch.float64)),
+            *(0, place),
+            remembers=referenced,
         )
         for place, size in enumerate((3, 5000))
     ]
     stages = [rules.Stage(0.9, 0.999, exponent) for exponent in exponents]
     group = kernels.Group(rules.Step(0, 0.01, stages), stochastic, seed=0)
     measures = torch.empty(2, len(kernels.MEASURES), dtype=torch.float64) if measured else None
-    gpu.prepare(slots)([torch.zeros(slot.theta.shape, dtype=gradient) for slot in slots], [group], measures)
+    gradients = [torch.zeros(slot.theta.shape, dtype=gradient) for slot in slots]
+    gpu.prepare(torch.device("cpu"), list(map(gpu.row, slots)))(gradients, [group], measures)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -138,8 +141,10 @@ def test_other_hyperparameters_and_other_numbers_of_steps_compile_nothing_anew(c
 
     compiled(GPUTarget("cuda", 90, 32))
     kernel = gpu.device_code().step
-    slots = [kernels.Slot(torch.zeros(3), [rules.Memory(torch.zeros(3), torch.zeros(3))], torch.tensor(0.0), 0, 0)]
-    batch = gpu.prepare(slots)
+    slots = [
+        kernels.Slot(torch.zeros(3), [rules.Memory(torch.zeros(3), torch.zeros(3))], torch.zeros((), dtype=torch.float64), 0, 0)
+    ]
+    batch = gpu.prepare(torch.device("cpu"), list(map(gpu.row, slots)))
     counts = []
     for lr, betas, exponent, seed in ((0.01, (0.9, 0.999), 0.3, 0), (1, (0.0, 0.5), 0.4, 16), (0.0, (0.5, 0.5), 0.499, 2**40)):
         step = rules.Step(0, lr, [rules.Stage(*betas, exponent)], weight_decay=lr)

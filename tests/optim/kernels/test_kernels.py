@@ -132,6 +132,32 @@ def test_every_average_is_corrected_by_its_own_age(kernel, reference):
             torch.testing.assert_close(optimizer.state[parameter][key].double(), memory.squares, rtol=1e-5, atol=0)
 
 
+@every_kernel
+def test_steps_count_on_where_float32_stands_still(kernel):
+    """From 2^24 - 2 on, with averages that began there: every step has its own bias correction and its own random numbers."""
+    start = 2**24 - 2
+    parameter = torch.nn.Parameter(torch.ones(3))
+    rounded = torch.nn.Parameter(torch.ones(64, dtype=torch.bfloat16))
+    optimizer = Equipoise([parameter, rounded], lr=2**-9, kernel=kernel, rounding="stochastic")
+    for each in (parameter, rounded):
+        zeros = {key: torch.zeros(each.shape) for key in ("exp_avg", "exp_avg_sq")}
+        born = dict.fromkeys(("born_exp_avg", "born_exp_avg_sq"), start)
+        optimizer.state[each] |= {"step": torch.tensor(float(start)), **zeros, **born}  # float32, as torch and we counted once
+    exact, memories = torch.ones(3, dtype=torch.float64), [rules.Memory(0.0, 0.0, None, start, start)]
+    patterns = set()
+    for number in range(start + 1, start + 7):
+        parameter.grad = torch.tensor([1.0, -2.0, 0.5]) * (number - start)
+        rounded.grad = torch.ones(64, dtype=torch.bfloat16)  # half of the way to the next number
+        step = rules.Step(number, 2**-9, [rules.Stage(0.9, 0.999, 0.5)])
+        exact, memories = rules.update(exact, parameter.grad.double(), memories, step)
+        optimizer.step()
+        torch.testing.assert_close(parameter.detach().double(), exact, rtol=2e-7, atol=0)
+        patterns.add(tuple(rounded.tolist()))
+        rounded.data.fill_(1.0)
+    assert len(patterns) == 6
+    assert [state["step"].item() for state in optimizer.state.values()] == [start + 6] * 2
+
+
 @every_kernel_row
 def test_the_parameter_ascends_with_maximize(row):
     follow(row, 5, lr=0.01, maximize=True, stages=2)

@@ -12,17 +12,19 @@ import hashlib
 import json
 import logging
 import os
-import pickle
+import re
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import torch
 import torch.distributed as dist
 
-from equipoise._files import replace_file, replacing
+from equipoise._files import CONFIGURATION_BYTES, open_regular, parse_json, read_regular, replace_file, replacing
 from equipoise.errors import ArgumentError, UnusableInputError
+from equipoise.migrate._checkpoint import ObjectsInCheckpointError, read_checkpoint
+from equipoise.monitor._guarding.random_state import is_random_state
 from equipoise.monitor._processes import from_every_process
 from equipoise.optim import _sharding as sharding
 
@@ -62,7 +64,7 @@ class Archive:
 
     def steps(self) -> list[int]:
         """The steps of the snapshots that have a manifest, oldest first."""
-        return sorted(int(path.name.partition(".")[0]) for path in self.folder.glob(f"*.rank{self._rank}.{MANIFEST}"))
+        return sorted(step for step, paths in self._ours().items() if self._path(step, MANIFEST) in paths)
 
     def write(self, snapshot: Snapshot) -> None:
         """Write a snapshot, and then remove those that are too old. Where the disk fails, the log says so, and the others are
@@ -143,40 +145,73 @@ class Archive:
         """Read the first snapshot back: what the disk cannot give back should be known when training begins."""
         if not self._proven:
             try:
-                self._read(snapshot.step)
-            except pickle.UnpicklingError as error:
+                self._load(snapshot.step)
+            except ObjectsInCheckpointError as error:
                 accepted = f"such that their state dicts hold nothing but tensors and plain values ({error})"
                 raise ArgumentError("objects", list(snapshot.objects), accepted) from None
+            except (OSError, UnusableInputError) as error:
+                self._set_damaged_aside(snapshot.step, error)
             self._proven = True
 
     def _read(self, step: int) -> Snapshot | None:
-        """The snapshot of a step, or None where it is damaged, which its new name and the log then say."""
-        data, manifest = self._path(step, DATA), self._path(step, MANIFEST)
+        """The snapshot of a step, or None where it is damaged, which its new name and the log then say.
+
+        Raises:
+            UnusableInputError: it is of another number of processes.
+        """
         try:
-            expected = json.loads(manifest.read_bytes())["sha256"]
-            with data.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != expected:
-                    raise ValueError("its SHA-256 is not that of its manifest")
-                file.seek(0)
-                content = torch.load(file, weights_only=True)  # pyright: ignore[reportUnknownMemberType]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            _log.error("the snapshot %s is damaged and is not used: %s", data, error)
-            for path in (manifest, data):
-                if path.exists():
-                    path.replace(path.with_name(f"{path.name}.damaged"))
+            snapshot, processes = self._load(step)
+        except (OSError, UnusableInputError) as error:
+            self._set_damaged_aside(step, error)
             return None
-        if content["processes"] != self._processes:
+        if processes != self._processes:
             raise UnusableInputError(
-                f"{data} is one of {content['processes']} snapshots, one per process, and here are {self._processes} processes"
+                f"{self._path(step, DATA)} is one of {processes} snapshots, one per process, and here are {self._processes}"
+                " processes"
             )
-        return Snapshot(content["step"], content["remedies"], content["objects"], content["random"])
+        return snapshot
+
+    def _load(self, step: int) -> tuple[Snapshot, int]:
+        """The snapshot of a step, and the number of processes that wrote one each.
+
+        Raises:
+            ObjectsInCheckpointError: it is as it was written, and holds more than tensors and plain values.
+            UnusableInputError: it is damaged.
+            OSError: the disk does not give it.
+        """
+        data, manifest = self._path(step, DATA), self._path(step, MANIFEST)
+        written = parse_json(read_regular(manifest, CONFIGURATION_BYTES), manifest)
+        with open_regular(data) as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if not isinstance(written, dict) or written.get("sha256") != found:  # pyright: ignore[reportUnknownMemberType]
+            raise UnusableInputError("its SHA-256 is not that of its manifest")
+        content = read_checkpoint(data, map_location=None)
+        if not isinstance(content, dict):
+            raise UnusableInputError("it is no snapshot")
+        fields = cast("dict[Any, Any]", content)
+        types = {"format": int, "processes": int, "step": int, "remedies": int, "objects": dict, "random": dict}
+        wrong = [name for name, of in types.items() if not isinstance(fields.get(name), of)]
+        if wrong:
+            raise UnusableInputError(f"it has no {wrong[0]}")
+        if fields["format"] != FORMAT or fields["step"] != step or not is_random_state(fields["random"]):
+            raise UnusableInputError(f"it is not of step {step}, in format {FORMAT}, with states of random number generators")
+        return Snapshot(step, fields["remedies"], fields["objects"], fields["random"]), fields["processes"]
+
+    def _set_damaged_aside(self, step: int, reason: Exception) -> None:
+        data, manifest = self._path(step, DATA), self._path(step, MANIFEST)
+        _log.error("the snapshot %s is damaged and is not used: %s", data, reason)
+        for path in (manifest, data):
+            if path.exists():
+                path.replace(path.with_name(f"{path.name}.damaged"))
 
     def _ours(self) -> dict[int, list[Path]]:
         """All files of this process by step, also those that a crash has left half written, but not those that are damaged."""
         found: dict[int, list[Path]] = {}
         for path in self.folder.glob(f"*.rank{self._rank}.*"):
-            if path.suffix != ".damaged":
-                found.setdefault(int(path.name.partition(".")[0]), []).append(path)
+            number = path.name.partition(".")[0]
+            # Files of other names are not ours.
+            if re.fullmatch(r"\d{9,18}", number) and number == f"{int(number):09d}" and path.suffix != ".damaged":
+                found.setdefault(int(number), []).append(path)
         return found
 
     def _remove(self, steps: set[int]) -> None:

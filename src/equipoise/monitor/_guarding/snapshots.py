@@ -8,18 +8,16 @@ the device none. What is restored is a copy again, so that training never writes
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from equipoise.errors import ArgumentError, UnusableInputError
 from equipoise.hyperparameters import whole_number
 from equipoise.monitor._guarding.archive import Archive, Snapshot
+from equipoise.monitor._guarding.random_state import random_state, set_random_state
 
 
 class Stateful(Protocol):
@@ -116,7 +114,7 @@ class Snapshots:
         if not self.steps and self._archive is not None:
             self._archive.set_earlier_run_aside(step)
         states = {name: copied(each.state_dict()) for name, each in self.objects.items()}
-        snapshot = Snapshot(step, self.remedies, states, _random_state())
+        snapshot = Snapshot(step, self.remedies, states, random_state())
         self._held = [*self._held, snapshot][-self.keep :]
         if self._archive is not None:
             self._archive.write(snapshot)
@@ -150,7 +148,7 @@ class Snapshots:
             self._archive.forget_after(snapshot.step)
         for name, each in self.objects.items():
             each.load_state_dict(copied(snapshot.objects[name]))  # torch's own optimizers keep what they are given
-        _set_random_state(snapshot.random)
+        set_random_state(snapshot.random)
         self.remedies = snapshot.remedies
         return snapshot
 
@@ -171,20 +169,3 @@ def copied(value: Any) -> Any:
     if type(value) in (list, tuple):
         return type(value)(map(copied, value))
     return copy.deepcopy(value)
-
-
-def _random_state() -> dict[str, Any]:
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 (the global numbers are what models and data sets draw from)
-    return {
-        "python": random.getstate(),
-        "numpy": (kind, np.asarray(keys).tolist(), *rest),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
-    }
-
-
-def _set_random_state(state: Mapping[str, Any]) -> None:
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])  # noqa: NPY002
-    torch.set_rng_state(state["torch"])
-    torch.cuda.set_rng_state_all(state["cuda"])

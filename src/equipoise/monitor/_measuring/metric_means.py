@@ -11,6 +11,7 @@ from torch import Tensor
 
 from equipoise.errors import ArgumentError
 from equipoise.monitor._measuring.gathering import fetched
+from equipoise.monitor._measuring.readings import NAME_LENGTH
 
 
 class MetricMeans:
@@ -24,9 +25,11 @@ class MetricMeans:
         """Add one more number for each name.
 
         Raises:
-            ArgumentError: it is neither a number nor a tensor of one element.
+            ArgumentError: it is neither a number nor a tensor of one element, or its name is too long.
         """
         for name, value in metrics.items():
+            if len(name) > NAME_LENGTH:
+                raise ArgumentError("a metric's name", name, f"text of up to {NAME_LENGTH:,} characters")
             if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
                 number = value.detach().reshape(()).to(torch.float64, copy=True)  # its memory may be used again
             elif isinstance(value, Real):

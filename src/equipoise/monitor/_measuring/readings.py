@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+NAME_LENGTH = 1000
+"""So many characters the name of a run, a metric or a tensor may have."""
+
 
 @dataclass(frozen=True, slots=True)
 class TensorReading:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import logging
 import mmap
 import os
+import stat
 import sys
 from pathlib import Path
 
-from equipoise.monitor._measuring.readings import Reading
-from equipoise.monitor._recording.run_file import FILE, Event, RunInfo, event_line, header_line, reading_line
+from equipoise.monitor._measuring.readings import NAME_LENGTH, Reading
+from equipoise.monitor._recording.run_file import FILE, LINE_BYTES, Event, RunInfo, event_line, header_line, reading_line
 
 if sys.platform != "win32":
     import fcntl
@@ -42,11 +43,16 @@ class JsonLines:
         """Append the header, after removing half a line that a crash may have left.
 
         Raises:
-            OSError: the folder cannot be written to, or another process writes to it.
+            OSError: the folder cannot be written to, another process writes to it, or what is there is no regular file.
+            ValueError: a name, or the whole header, is longer than what is read again.
         """
+        if (longest := max(map(len, (run.name, *run.tensors)))) > NAME_LENGTH:
+            raise ValueError(f"a name of {longest:,} characters: only those of up to {NAME_LENGTH:,} are read again")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._file = open(self.folder / FILE, "a+b", buffering=0)  # noqa: SIM115 (open as long as the run)
         try:
+            if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
+                raise OSError(f"{self._file.name} is a pipe or a device, which may keep training waiting")
             if sys.platform != "win32":
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._remove_torn_line()
@@ -62,6 +68,7 @@ class JsonLines:
 
         Raises:
             OSError: it could not be written; the file ends with the line before it, and is closed.
+            ValueError: it is longer than what is read again; the file is closed.
         """
         if isinstance(record, Reading):
             self._append(reading_line(record, self._tensors))
@@ -76,6 +83,9 @@ class JsonLines:
             os.fsync(self._file.fileno())
 
     def _append(self, line: str) -> None:
+        if len(line) >= LINE_BYTES:
+            self._file.close()
+            raise ValueError(f"a line of {len(line):,} bytes: only shorter ones than {LINE_BYTES:,} are read again")
         end = os.fstat(self._file.fileno()).st_size
         rest = memoryview(line.encode() + b"\n")
         try:

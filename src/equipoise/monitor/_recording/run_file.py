@@ -1,4 +1,4 @@
-"""The lines of a run's file, written and read.
+"""The lines of a run's file, as they are written. They are read by ``equipoise.watch``.
 
 A run on disk is a folder with ``readings.jsonl``, to which lines are only ever appended. Each is one JSON object. The first,
 and another whenever the run is resumed, is of kind ``run`` and says which tensors there are; those that follow are of kind
@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from equipoise._json import plain
-from equipoise.monitor._measuring.readings import GroupReading, Reading, TensorReading
+from equipoise.monitor._measuring.readings import Reading, TensorReading
 
 FILE = "readings.jsonl"
 FORMAT = 1
+LINE_BYTES = 16 << 20
+"""So many bytes a line may have. A reading of 100,000 tensors has 13 million."""
 READING_BEGINS = b'{"kind": "reading"'
 """How the line of a reading begins, and no other."""
 INDICATORS = tuple(field.name for field in fields(TensorReading))
@@ -126,54 +128,6 @@ def series_names(metrics: Iterable[str], stages: Iterable[int], tensors: Sequenc
         for stage in range(1, count + 1):
             names += [f"group {number}/{name} of stage {stage}" for name in ("exponent", "beta1", "beta2")]
     return names + [f"{indicator}/{name}" for indicator in INDICATORS for name in tensors]
-
-
-def series_values(line: Mapping[str, Any]) -> list[Any]:
-    """The numbers of a parsed line of a reading in the order of :func:`series_names`: None where a tensor had no gradient,
-    strings where JSON has no number."""
-    values = list(line["metrics"].values())
-    for group in line["groups"]:
-        values += [group[name] for name in GROUP_INDICATORS]
-        for exponent, (beta1, beta2) in zip(group["exponent"], group["betas"], strict=True):
-            values += (exponent, beta1, beta2)
-    for column in line["tensors"].values():
-        values += column
-    return values
-
-
-def header_of(line: Mapping[str, Any]) -> RunInfo:
-    """The header in a parsed line."""
-    return RunInfo(
-        line["name"],
-        float(line["started"]),
-        dict(line["versions"]),
-        tuple(line["tensors"]),
-        tuple(map(tuple, line["shapes"])),
-        tuple(line["group_of"]),
-    )
-
-
-def reading_of(line: Mapping[str, Any], names: Sequence[str]) -> Reading:
-    """The reading in a parsed line.
-
-    Example:
-        >>> reading = Reading(7, 0.0, True, {"loss": math.inf}, (), {"w": TensorReading(*range(9), math.nan)})
-        >>> found = reading_of(json.loads(reading_line(reading, ["v", "w"])), ["v", "w"])
-        >>> found.metrics, found.tensors["w"].update_rms, found.tensors["w"].norm_ratio
-        ({'loss': inf}, 1.0, nan)
-    """
-    groups = [
-        GroupReading(
-            exponent=tuple(map(float, group["exponent"])),
-            betas=tuple((float(beta1), float(beta2)) for beta1, beta2 in group["betas"]),
-            **{name: float(group[name]) for name in GROUP_INDICATORS},
-        )
-        for group in line["groups"]
-    ]
-    rows = zip(*(line["tensors"][name] for name in INDICATORS), strict=True) if line["tensors"] else ()
-    tensors = {name: TensorReading(*map(float, row)) for name, row in zip(names, rows, strict=False) if row[0] is not None}
-    metrics = {name: float(value) for name, value in line["metrics"].items()}
-    return Reading(line["step"], float(line["time"]), line["made"], metrics, tuple(groups), tensors)
 
 
 def _digits(value: float) -> str:

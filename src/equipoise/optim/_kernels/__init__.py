@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
+from typing import Any
 
 import torch
 
@@ -22,13 +23,15 @@ class Kernel:
 
     refusal: Callable[[torch.device, torch.dtype], str | None]
     """Why it cannot update parameters of that kind; None if it can."""
-    prepare: Callable[[Sequence[Slot]], Batch]
-    """Steps on these slots, all on one device, to be taken as long as none of their tensors moves."""
+    row: Callable[[Slot], Any]
+    """What is the same in every step of a slot: found once, while none of its tensors moves."""
+    prepare: Callable[[torch.device, Sequence[Any]], Batch]
+    """Steps on the slots of these rows, all on that device."""
     counts_on_device: bool = False
     """Whether it counts steps where the parameter is; else on the CPU."""
 
 
-FUSED = {"cpu": Kernel(cpu.refusal, cpu.prepare), "cuda": Kernel(gpu.refusal, gpu.prepare)}
+FUSED = {"cpu": Kernel(cpu.refusal, cpu.row, cpu.prepare), "cuda": Kernel(gpu.refusal, gpu.row, gpu.prepare)}
 """The fused kernels by type of device."""
 
 
@@ -37,15 +40,19 @@ def _fused_refusal(device: torch.device, dtype: torch.dtype) -> str | None:
     return "it runs on the CPU and on GPUs" if kernel is None else kernel.refusal(device, dtype)
 
 
-def _prepare_fused(slots: Sequence[Slot]) -> Batch:
-    return FUSED[slots[0].theta.device.type].prepare(slots)
+def _fused_row(slot: Slot) -> Any:
+    return FUSED[slot.theta.device.type].row(slot)
+
+
+def _prepare_fused(device: torch.device, rows: Sequence[Any]) -> Batch:
+    return FUSED[device.type].prepare(device, rows)
 
 
 KERNELS: Mapping[str, Kernel] = MappingProxyType(
     {
-        "fused": Kernel(_fused_refusal, _prepare_fused, counts_on_device=True),
-        "eager": Kernel(eager.refusal, eager.prepare),
-        "compiled": Kernel(compiled.refusal, compiled.prepare),
+        "fused": Kernel(_fused_refusal, _fused_row, _prepare_fused, counts_on_device=True),
+        "eager": Kernel(eager.refusal, eager.row, eager.prepare),
+        "compiled": Kernel(compiled.refusal, compiled.row, compiled.prepare),
     }
 )
 """Every kernel by the name that a user asks for it with, the fastest first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,42 +19,44 @@ def refusal(*_: object) -> None:
     """It takes every parameter; where torch cannot compile, it says so at the first step."""
 
 
-def prepare(slots: Sequence[Slot]) -> Batch:
-    """Steps on these slots."""
-    # Parameters and moments as (elements,), in the same memory wherever it has no gaps.
-    remembering = [index for index, slot in enumerate(slots) if slot.remembers]
-    return partial(
-        _execute, slots, remembering, [_flat(slot.theta) for slot in slots], [_flat_memories(slot) for slot in slots]
-    )
+class Row(NamedTuple):
+    """A slot and its tensors as the graph takes them: (elements,), in the same memory."""
+
+    slot: Slot
+    theta: Tensor
+    memories: list[rules.Memory]
+
+
+def row(slot: Slot) -> Row:
+    """What is the same in every step of a slot."""
+    return Row(slot, _flat(slot.theta), _flat_memories(slot))
+
+
+def prepare(_: torch.device, rows: Sequence[Row]) -> Batch:
+    """Steps on the slots of these rows."""
+    return partial(_execute, rows, [index for index, row in enumerate(rows) if row.slot.remembers])
 
 
 def _execute(
-    slots: Sequence[Slot],
+    rows: Sequence[Row],
     remembering: Sequence[int],
-    thetas: Sequence[Tensor],
-    memories: Sequence[Sequence[rules.Memory]],
     gradients: Sequence[Tensor],
     groups: Sequence[Group],
     measures: Tensor | None,
 ) -> None:
-    eager.remember([slots[index] for index in remembering], [gradients[index] for index in remembering], groups)
-    for index, (slot, theta, gradient) in enumerate(zip(slots, thetas, gradients, strict=True)):
+    eager.remember([rows[index].slot for index in remembering], [gradients[index] for index in remembering], groups)
+    for index, ((slot, theta, memories), gradient) in enumerate(zip(rows, gradients, strict=True)):
         slot.steps.add_(1)
         if not slot.theta.numel():
             if measures is not None:
                 measures[index] = 0
             continue
-        if not slot.theta.is_contiguous():
-            theta.copy_(slot.theta.reshape(-1))
-        step, keys = eager.numbered(slot, groups[slot.group])
+        step, keys = eager.numbered(slot._replace(theta=theta), groups[slot.group])
         found = compiled_apply()(
-            theta, _flat(gradient), memories[index], _as_tensors(step), _keys(keys, theta.device), measures is not None
+            theta, _flat(gradient), memories, _as_tensors(step), _keys(keys, theta.device), measures is not None
         )
         if measures is not None and found is not None:
             measures[index] = found
-        if not slot.theta.is_contiguous():
-            slot.theta.copy_(theta.view(slot.theta.shape))
-    torch.autograd.graph.increment_version([slot.theta for slot in slots])  # autograd did not see all of them change
 
 
 def _flat(tensor: Tensor) -> Tensor:

@@ -24,7 +24,7 @@
 
 typedef enum { FLOAT32, BFLOAT16, FLOAT16, FLOAT64 } Type;
 
-typedef enum { HALF, QUARTER, EIGHTH, ZERO, MODERATE, MODERATE_NEGATIVE, LARGE, LARGE_NEGATIVE } Power;
+typedef enum { HALF, QUARTER, EIGHTH, ZERO, BETWEEN, ANY } Power; /* power_kind of slot.py says which is which */
 
 /* All memory belongs to the caller: torch's tensors, and the tables of cpu.py, which repeats these structures field by field.
    Nothing is allocated here. No tensor overlaps another. */
@@ -32,7 +32,7 @@ typedef enum { HALF, QUARTER, EIGHTH, ZERO, MODERATE, MODERATE_NEGATIVE, LARGE, 
 typedef struct {
     void *theta;                                     /* [count], contiguous, of theta_type; written */
     const void *gradient;                            /* [count], contiguous, of gradient_type; only read */
-    float *step;                                     /* [1]: t of the step before; incremented here */
+    double *step;                                    /* [1]: t of the step before; incremented here */
     int64_t theta_type, gradient_type, moments_type; /* Type; all or none FLOAT64 */
     int64_t count;                                   /* elements */
     int64_t first_chunk;                             /* chunks of all tensors before this one */
@@ -50,6 +50,7 @@ typedef struct {
 
 typedef struct {
     double beta1, beta2, exponent;
+    int64_t power; /* Power */
 } Stage;
 
 typedef struct {
@@ -82,38 +83,69 @@ INLINE uint32_t bits_of(float value)
     return bits;
 }
 
+INLINE double double_of(uint64_t bits)
+{
+    double value;
+    memcpy(&value, &bits, 8);
+    return value;
+}
+
+INLINE uint64_t bits_of_double(double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, 8);
+    return bits;
+}
+
 /* 15 significant bits. */
 static float leading_bits(float value) { return float_of(bits_of(value) & 0xfffffe00); }
 
-/* v^(high + low) for v >= 0 and a positive exponent: 2^(p log2 v), the product split so that nothing is lost to large logarithms.
-   With a moderate exponent, of at most 0.8, every power but those of 0 and infinity is a normal number. */
-INLINE float power_of(float v, float high, float low, int moderate)
+/* log2 v for v > 0, as a whole number and a fraction, to 4.2e-8. */
+INLINE float log2_of(float v, float *fraction)
 {
     int denormal = v < 0x1p-126f;
     int32_t bits = (int32_t)bits_of(v);
     bits = denormal ? (int32_t)bits_of((float)bits) : bits; /* v 2^149 */
     int32_t whole = (bits - 0x3f3504f3) >> 23;              /* mantissa in [sqrt(1/2), sqrt(2)) */
     float f = float_of((uint32_t)bits - ((uint32_t)whole << 23)) - 1.0f;
-    /* log2(1 + f) to 4.2e-8, minimax */
-    float fraction = f * (1.4426949f + f * (-0.721358061f + f * (0.480936259f + f * (-0.360067189f + f * (0.286683083f
-                   + f * (-0.250118077f + f * (0.237375423f + f * -0.146595865f)))))));
-    float e = (float)(denormal ? whole - 149 : whole);
+    /* log2(1 + f), minimax */
+    *fraction = f * (1.4426949f + f * (-0.721358061f + f * (0.480936259f + f * (-0.360067189f + f * (0.286683083f
+              + f * (-0.250118077f + f * (0.237375423f + f * -0.146595865f)))))));
+    return (float)(denormal ? whole - 149 : whole);
+}
+
+/* 2^r on [-1/2, 1/2] to 5.9e-8, minimax. */
+INLINE float exp2_of(float r)
+{
+    return 1.0f + r * (0.693146944f + r * (0.24022156f + r * (0.0555077717f + r * (0.00967431441f + r * 0.0013261243f))));
+}
+
+/* v^(high + low) for v >= 0 and an exponent BETWEEN: 2^(p log2 v), the product split so that nothing is lost to large logarithms.
+   Every power but those of 0 and infinity is a normal number. */
+INLINE float power_of(float v, float high, float low)
+{
+    float fraction, e = log2_of(v, &fraction);
     float large = high * e;
     float small = low * e + (high + low) * fraction;
     float shifted = large + small + 0x1.8p23f, n = shifted - 0x1.8p23f; /* to the nearest whole number */
-    n = moderate ? n : n > -252.0f ? n : -252.0f;                       /* also for NaN */
-    n = moderate ? n : n < 254.0f ? n : 254.0f;
-    float r = (large - n) + small;
-    /* 2^r on [-1/2, 1/2] to 5.9e-8, minimax */
-    float y = 1.0f + r * (0.693146944f + r * (0.24022156f + r * (0.0555077717f + r * (0.00967431441f + r * 0.0013261243f))));
-    if (moderate) {
-        y = float_of(bits_of(y) + (bits_of(shifted) << 23));
-    } else {
-        int32_t shift = (int32_t)n, first = shift / 2, second = shift - first;
-        y = y * float_of((uint32_t)(first + 127) << 23) * float_of((uint32_t)(second + 127) << 23);
-    }
+    float y = exp2_of((large - n) + small);
+    y = float_of(bits_of(y) + (bits_of(shifted) << 23));
     y = v < INFINITY ? y : v; /* also for NaN */
     return v == 0.0f ? 0.0f : y;
+}
+
+/* S v^p for v >= 0 and ANY exponent but 0: 2^(p log2 v + log2 S), in double, where it is a normal number unless what it divides
+   becomes 0 or infinity in float. */
+INLINE double wide_power(float v, double exponent, double log_scale)
+{
+    float fraction, e = log2_of(v, &fraction);
+    double exact = exponent * ((double)e + (double)fraction) + log_scale;
+    exact = exact < 1022.0 ? exact : 1022.0; /* also for NaN */
+    exact = exact > -1022.0 ? exact : -1022.0;
+    double shifted = exact + 0x1.8p52, n = shifted - 0x1.8p52;
+    double y = (double)exp2_of((float)(exact - n)) * double_of((bits_of_double(shifted) + 1023) << 52);
+    double special = exponent > 0 ? (double)v : 1 / (double)v; /* of 0, infinity and NaN */
+    return v > 0 && v < INFINITY ? y : special;
 }
 
 #define REAL float
@@ -121,6 +153,7 @@ INLINE float power_of(float v, float high, float low, int moderate)
 #define SQRT sqrtf
 #define ABS fabsf
 #define POWER power_of
+#define SCALED_POWER(v, p) wide_power(v, (p)->exponent, (p)->log_scale)
 #define LARGEST FLT_MAX
 #include "stage.h"
 #undef REAL
@@ -128,13 +161,15 @@ INLINE float power_of(float v, float high, float low, int moderate)
 #undef SQRT
 #undef ABS
 #undef POWER
+#undef SCALED_POWER
 #undef LARGEST
 
 #define REAL double
 #define NAME(name) name##_double
 #define SQRT sqrt
 #define ABS fabs
-#define POWER(v, high, low, moderate) pow(v, high + low)
+#define POWER(v, high, low) pow(v, high + low)
+#define SCALED_POWER(v, p) ((v) == 0 ? ((p)->exponent > 0 ? 0 : INFINITY) : pow(v, (p)->exponent) * (p)->scale)
 #define LARGEST DBL_MAX
 #include "stage.h"
 

@@ -1,24 +1,26 @@
 """The fused CPU kernel: ``cpu.c``, compiled when the package is installed, called on raw pointers.
 
 The C code checks nothing. Everything that it relies on is checked, or made so, here: tensors on the CPU, contiguous, of a
-dtype that it reads, alive during the call. What is checked of the slots is checked once, when they are prepared: whoever keeps
-the batch must prepare another when a tensor of theirs has moved. Gradients are checked in every step.
+dtype that it reads, alive during the call. What is checked of a slot is checked once, when its row is made: whoever keeps the
+row must make another when a tensor of the slot has moved. Gradients are checked in every step.
 """
 
 from __future__ import annotations
 
 import ctypes
 import logging
+import struct
 from collections.abc import Sequence
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from equipoise.optim._kernels.slot import MEASURES, Batch, Group, Slot
+from equipoise.optim._kernels.slot import MEASURES, Batch, Group, Slot, power_kind
 
 CHUNK = 2048
 """How many elements a thread takes at a time, as in cpu.c."""
@@ -32,11 +34,14 @@ TENSOR = np.dtype(
     + [(name, np.int64) for name in ("first_chunk", "first_memory", "group", "position", "offset", "remembers")]
 )
 MEMORY = np.dtype([(name, np.int64) for name in ("m", "v", "squares", "m_born", "v_born")])
-STAGE = np.dtype([(name, np.float64) for name in ("beta1", "beta2", "exponent")])
+STAGE = np.dtype([*((name, np.float64) for name in ("beta1", "beta2", "exponent")), ("power", np.int64)])
 GROUP = np.dtype(
     [(name, np.float64) for name in ("lr", "eps", "weight_decay")]
     + [(name, np.int64) for name in ("stages", "first_stage", "maximize", "stochastic", "seed")]
 )
+
+
+_TENSOR_ROW, _MEMORY_ROW = (struct.Struct(f"{row.itemsize // 8}q") for row in (TENSOR, MEMORY))
 
 
 @cache
@@ -76,76 +81,73 @@ def refusal(device: torch.device, dtype: torch.dtype) -> str | None:
     return None
 
 
-def prepare(slots: Sequence[Slot]) -> Batch:
-    """Steps on these slots: each one parallel loop over all of them."""
-    return _Batch(slots).execute
+Row: TypeAlias = tuple[bytes, bytes]
+"""A slot as the C code sees it: a row of TENSOR, which says nothing yet of the gradient and of its place in a batch; and a row
+of MEMORY for each stage."""
+
+
+def row(slot: Slot) -> Row:
+    """What is the same in every step of a slot. Its addresses are valid while nobody moves the memory of the tensors."""
+    theta, memories, steps, group, position, offset, remembers = slot
+    types = TYPES[theta.dtype], 0, TYPES[memories[0].m.dtype]
+    tensor = _TENSOR_ROW.pack(
+        theta.data_ptr(), 0, steps.data_ptr(), *types, theta.numel(), 0, 0, group, position, offset, remembers
+    )  # fmt: skip
+    packed = [
+        _MEMORY_ROW.pack(m.data_ptr(), v.data_ptr(), 0 if squares is None else squares.data_ptr(), m_born, v_born)
+        for m, v, squares, m_born, v_born in memories
+    ]
+    return tensor, b"".join(packed)
+
+
+def prepare(_: torch.device, rows: Sequence[Row]) -> Batch:
+    """Steps on the slots of these rows: each one parallel loop over all of them."""
+    return _Batch(rows).execute
 
 
 class _Batch:
-    """The slots as the C code sees them, and what has to be done beside it."""
+    """The slots as the C code sees them."""
 
-    def __init__(self, slots: Sequence[Slot]) -> None:
-        self.slots = slots
-        self.thetas = [slot.theta.contiguous() for slot in slots]  # copies of those with gaps in their memory
-        self.gappy = [index for index, slot in enumerate(slots) if self.thetas[index] is not slot.theta]
-        self.changed = [slot.theta for slot in slots]
-        self.dtypes = [theta.dtype for theta in self.thetas]
-        self.most = max(len(slot.memories) for slot in slots)
-        self.remembers = any(slot.remembers for slot in slots)
-
-        # Addresses stay valid while `slots` and `thetas`, kept here, hold the tensors, and while nobody moves their memory.
-        counts = np.array([theta.numel() for theta in self.thetas])  # (slots,), as are chunks and stages
-        chunks = -(-counts // CHUNK)
-        stages = np.array([len(slot.memories) for slot in slots])
-        self.chunks = int(chunks.sum())
-        self.tensors = np.empty(len(slots), TENSOR)
-        self.tensors["theta"] = [theta.data_ptr() for theta in self.thetas]
-        self.tensors["step"] = [slot.steps.data_ptr() for slot in slots]
-        self.types = np.array([TYPES[dtype] for dtype in self.dtypes])
-        self.tensors["theta_type"] = self.types
-        self.tensors["moments_type"] = [TYPES[slot.memories[0].m.dtype] for slot in slots]
-        self.tensors["count"] = counts
+    def __init__(self, rows: Sequence[Row]) -> None:
+        tensors, memories = zip(*rows, strict=True)
+        self.tensors = np.frombuffer(b"".join(tensors), TENSOR).copy()
+        self.memories = np.frombuffer(
+            b"".join(memories), MEMORY
+        ).copy()  # the stages of the first slot, then of the second, ...
+        stages = np.array(list(map(len, memories))) // MEMORY.itemsize  # (slots,), as are chunks
+        chunks = -(-self.tensors["count"] // CHUNK)
         self.tensors["first_chunk"] = np.cumsum(chunks) - chunks
         self.tensors["first_memory"] = np.cumsum(stages) - stages
-        for name in ("group", "position", "offset", "remembers"):
-            self.tensors[name] = [getattr(slot, name) for slot in slots]
-        self.memories = np.zeros(stages.sum(), MEMORY)  # the stages of the first slot, then those of the second, ...
-        kept = [memory for slot in slots for memory in slot.memories]
-        for name in ("m", "v"):
-            self.memories[name] = [getattr(memory, name).data_ptr() for memory in kept]
-        self.memories["squares"] = [0 if memory.squares is None else memory.squares.data_ptr() for memory in kept]
-        for name in ("m_born", "v_born"):
-            self.memories[name] = [getattr(memory, name) for memory in kept]
+        self.chunks, self.most = int(chunks.sum()), int(stages.max())
+        self.types = self.tensors["theta_type"].copy()
+        dtypes = list(TYPES)
+        self.dtypes = [dtypes[code] for code in map(int, self.types)]
+        self.remembers = bool(self.tensors["remembers"].any())
 
     def execute(self, gradients: Sequence[Tensor], groups: Sequence[Group], measures: Tensor | None) -> None:
         """One step; the arguments are those of :data:`~equipoise.optim._kernels.slot.Batch`."""
         gradients = self._readable(gradients)  # keeps copies alive until the C code has returned
-        for index in self.gappy:
-            self.thetas[index].copy_(self.slots[index].theta)
         self.tensors["gradient"] = np.fromiter(map(Tensor.data_ptr, gradients), np.int64, len(gradients))
-        stages = np.array([stage for group in groups for stage in group.step.stages], STAGE)
+        stages = np.array([(*stage, power_kind(stage.exponent)) for group in groups for stage in group.step.stages], STAGE)
         given = np.zeros(len(groups), GROUP)
         first = 0
-        for row, (step, stochastic, seed) in zip(given, groups, strict=True):
+        for each, (step, stochastic, seed) in zip(given, groups, strict=True):
             count = len(step.stages)
-            row["lr"], row["eps"], row["weight_decay"] = step.lr, step.eps, step.weight_decay
-            row["stages"], row["first_stage"], row["maximize"] = count, first, step.maximize
-            row["stochastic"], row["seed"] = stochastic, seed
+            each["lr"], each["eps"], each["weight_decay"] = step.lr, step.eps, step.weight_decay
+            each["stages"], each["first_stage"], each["maximize"] = count, first, step.maximize
+            each["stochastic"], each["seed"] = stochastic, seed
             first += count
 
         compiled = library()
         assert compiled is not None  # refusal() said so before
         tables = [table.ctypes.data for table in (self.tensors, self.memories, stages, given)]
-        sizes = len(self.slots), self.chunks, self.most, torch.get_num_threads()
-        if self.remembers and compiled.equipoise_moving(tables[0], tables[1], tables[3], len(self.slots)):
+        sizes = len(self.tensors), self.chunks, self.most, torch.get_num_threads()
+        if self.remembers and compiled.equipoise_moving(tables[0], tables[1], tables[3], len(self.tensors)):
             found = np.empty((self.chunks, 2))  # float64; cpu.c fills all that it reads, as of sums
             compiled.equipoise_remember(*tables, *sizes, found.ctypes.data)
         sums = None if measures is None else np.empty((self.chunks, self.most, len(MEASURES)))
         addresses = (None, None) if sums is None or measures is None else (sums.ctypes.data, measures.data_ptr())
         compiled.equipoise_step(*tables, *sizes, *addresses)
-        for index in self.gappy:
-            self.slots[index].theta.copy_(self.thetas[index])
-        torch.autograd.graph.increment_version(self.changed)  # autograd did not see them change
 
     def _readable(self, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
         """The gradients as the C code can read them; almost always they are so already."""
@@ -157,9 +159,9 @@ class _Batch:
         ):
             return gradients
         readable: list[Tensor] = []
-        for index, (theta, gradient) in enumerate(zip(self.thetas, gradients, strict=True)):
-            double, known = theta.dtype is torch.float64, gradient.dtype in TYPES
-            dtype = theta.dtype if double or not known or gradient.dtype is torch.float64 else gradient.dtype
+        for index, (own, gradient) in enumerate(zip(self.dtypes, gradients, strict=True)):
+            double, known = own is torch.float64, gradient.dtype in TYPES
+            dtype = own if double or not known or gradient.dtype is torch.float64 else gradient.dtype
             readable.append(gradient.to(dtype=dtype).resolve_neg().contiguous())
             self.tensors["gradient_type"][index] = TYPES[dtype]
         return readable

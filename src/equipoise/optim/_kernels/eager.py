@@ -10,7 +10,7 @@ from torch import Tensor
 
 from equipoise import rules
 from equipoise.optim._kernels.rounding import Key, make_key, random_bits, stochastic
-from equipoise.optim._kernels.slot import Batch, Group, Slot
+from equipoise.optim._kernels.slot import ANY, Batch, Group, Slot, power_kind
 
 BLOCK = 1 << 16
 """Elements that go through all operations before the next ones do: their temporaries stay in cache."""
@@ -23,7 +23,12 @@ def refusal(*_: object) -> None:
     """It takes every parameter."""
 
 
-def prepare(slots: Sequence[Slot]) -> Batch:
+def row(slot: Slot) -> Slot:
+    """Nothing but the slot is needed."""
+    return slot
+
+
+def prepare(_: torch.device, slots: Sequence[Slot]) -> Batch:
     """Steps on these slots."""
     return partial(_execute, slots, [index for index, slot in enumerate(slots) if slot.remembers])
 
@@ -54,6 +59,7 @@ def apply(
     kept: list[rules.Memory] = []
     for memory, stage in zip(memories, step.stages, strict=True):
         u, new = rules.apply_stage(u, _exact(memory, precision), stage, step)
+        u = u.to(precision)
         kept.append(new)
     moved = rules.move(theta.to(precision), u, step)
     _write(theta, moved, keys[0])
@@ -75,11 +81,25 @@ def _exact(memory: rules.Memory, precision: torch.dtype) -> rules.Memory:
     return memory._replace(m=memory.m.to(precision), v=memory.v.to(precision))
 
 
+def _step_of(slot: Slot, group: Group, number: int) -> rules.Step:
+    """The step of a slot with this number, whose powers are computed in double where float32 does not hold all of them."""
+    return group.step._replace(number=number, stages=[_widened(stage, slot.theta) for stage in group.step.stages])
+
+
+def _widened(stage: rules.Stage, theta: Tensor) -> rules.Stage:
+    """With an exponent that makes torch compute powers of the parameter's shape in double, if it is ANY."""
+    if power_kind(stage.exponent) != ANY:
+        return stage
+    # A number, or a tensor without dimensions, would be cast to the dtype of one that has some.
+    exponent = torch.full((1,) * theta.dim(), stage.exponent, dtype=torch.float64, device=theta.device)
+    return stage._replace(exponent=exponent)
+
+
 def numbered(slot: Slot, group: Group) -> tuple[rules.Step, list[Key | None]]:
     """The step of a slot, after its count was raised, and the keys to its random numbers."""
     number = int(slot.steps.item())
     keys = [make_key(group.seed, slot.position, number, stream, slot.offset) for stream in range(len(slot.memories) + 1)]
-    return group.step._replace(number=number), [keys[0] if group.stochastic else None, *keys[1:]]
+    return _step_of(slot, group, number), [keys[0] if group.stochastic else None, *keys[1:]]
 
 
 def remember(
@@ -112,15 +132,14 @@ def remember(
 
 def _squares(slot: Slot, gradient: Tensor, group: Group, stage: int) -> Tensor:
     """The sum of the finite squares of what a stage gets in the coming step, and how many they are: (2,), float64."""
-    step = group.step._replace(number=int(slot.steps.item()) + 1)
+    step = _step_of(slot, group, int(slot.steps.item()) + 1)
     precision = slot.memories[0].squares.dtype
     found = torch.zeros(2, dtype=torch.float64, device=gradient.device)
-    for block, piece in _blocks(
-        slot._replace(theta=slot.memories[0].m), gradient, SUMMED
-    ):  # m has no gaps, and theta is not read
+    for block, piece in _blocks(slot, gradient, SUMMED):
         x = _input(piece, precision, step)
         for memory, before in zip(block.memories[:stage], step.stages, strict=False):
             x, _ = rules.apply_stage(x, _exact(memory, precision), before, step)
+            x = x.to(precision)
         found += torch.stack([each.double() for each in rules.finite_squares(x)])
     return found
 
@@ -141,20 +160,17 @@ def _execute(
 
 
 def _step(slot: Slot, gradient: Tensor, group: Group, measures: Tensor | None) -> None:
-    seen = slot._replace(theta=slot.theta.contiguous())  # a copy where memory has gaps
-    for block, piece in _blocks(seen, gradient, BLOCK):
+    for block, piece in _blocks(slot, gradient, BLOCK):
         step, keys = numbered(block, group)
         part = apply(block.theta, piece, block.memories, step, keys, measures is not None)
         if measures is not None and part is not None:
             largest = torch.maximum(measures[4], part[4])
             measures += part
             measures[4] = largest
-    if seen.theta is not slot.theta:
-        slot.theta.copy_(seen.theta)
 
 
 def _blocks(slot: Slot, gradient: Tensor, size: int) -> Iterator[tuple[Slot, Tensor]]:
-    """Cut a slot, whose memory has no gaps, and its gradient into views of so many elements."""
+    """Cut a slot and its gradient into views of so many elements."""
     if slot.theta.numel() <= size:
         yield slot, gradient
         return
@@ -167,7 +183,7 @@ def _blocks(slot: Slot, gradient: Tensor, size: int) -> Iterator[tuple[Slot, Ten
 
 
 def _write(target: Tensor, value: Tensor, key: Key | None, shift: int = 0) -> None:
-    if key is not None and target.dtype != value.dtype:
+    if key is not None and target.dtype in (torch.bfloat16, torch.float16):
         bits = random_bits(key, value.numel(), value.device) >> shift
-        value = stochastic(value, target.dtype, bits.view(value.shape))
+        value = stochastic(value.float(), target.dtype, bits.view(value.shape))
     target.copy_(value)

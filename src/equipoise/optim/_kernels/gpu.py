@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from equipoise.errors import CaptureError
-from equipoise.optim._kernels.slot import MEASURES, Batch, Group, Slot
+from equipoise.optim._kernels.slot import MEASURES, Batch, Group, Slot, power_kind
 
 BLOCK = 1024
 """Elements that one program updates."""
@@ -40,7 +41,7 @@ TENSOR = np.dtype(
     + [(name, np.int64) for name in ("remembers", "measures")]
 )
 MEMORY = np.dtype([(name, np.int64) for name in ("m", "v", "squares", "m_born", "v_born")])
-GROUP, STAGE, NUMBERS, STAGE_NUMBERS = 5, 3, 3, 10
+GROUP, STAGE, NUMBERS, STAGE_NUMBERS = 5, 3, 3, 12
 
 _of_graphs: list[Tensor] = []
 """The tables that CUDA graphs were captured with: nothing tells when the last of those graphs is gone."""
@@ -60,13 +61,29 @@ def refusal(device: torch.device, dtype: torch.dtype) -> str | None:
     return None
 
 
-def prepare(slots: Sequence[Slot]) -> Batch:
-    """Steps on these slots, one launch after the other on the present stream.
+Row: TypeAlias = tuple[tuple[int, torch.dtype, torch.dtype, int, bool], bytes]
+"""A slot as the device code sees it: group, dtypes of parameter and moments, stages and whether there are references, which are
+the same in one launch; and a row of TENSOR, which says nothing yet of its place in the launch, with one of MEMORY per stage."""
+
+
+def row(slot: Slot) -> Row:
+    """What is the same in every step of a slot. Its addresses are valid while nobody moves the memory of the tensors."""
+    theta, memories = slot.theta, slot.memories
+    blocks = -(-theta.numel() // BLOCK)
+    table = [theta.data_ptr(), slot.steps.data_ptr(), theta.numel(), blocks, 0, slot.position, slot.offset, slot.remembers, 0]
+    for m, v, squares, m_born, v_born in memories:
+        table += [m.data_ptr(), v.data_ptr(), 0 if squares is None else squares.data_ptr(), m_born, v_born]
+    kind = slot.group, theta.dtype, memories[0].m.dtype, len(memories), memories[0].squares is not None
+    return kind, struct.pack(f"{len(table)}q", *table)
+
+
+def prepare(device: torch.device, rows: Sequence[Row]) -> Batch:
+    """Steps on the slots of these rows, one launch after the other on the present stream.
 
     Raises:
         CaptureError: in a step, a CUDA graph is being captured, and no such step was taken before.
     """
-    return _Batch(slots).execute
+    return _Batch(device, rows).execute
 
 
 @cache
@@ -81,77 +98,56 @@ def capturing(device: torch.device) -> bool:
 
 
 class _Batch:
-    """The slots by launch, and those whose memory has gaps, which the kernel sees as copies."""
+    """The slots by launch."""
 
-    def __init__(self, slots: Sequence[Slot]) -> None:
-        if capturing(slots[0].theta.device):
+    def __init__(self, device: torch.device, rows: Sequence[Row]) -> None:
+        if capturing(device):
             raise CaptureError("a CUDA graph captures the first step on these parameters: take one before, as torch asks for")
-        thetas = [slot.theta.contiguous() for slot in slots]
-        self.gappy = [(slot.theta, seen) for slot, seen in zip(slots, thetas, strict=True) if seen is not slot.theta]
-        self.changed = [slot.theta for slot in slots]
         kinds: dict[Any, list[int]] = {}
-        for index, slot in enumerate(slots):
-            kind = slot.group, slot.theta.device, slot.theta.dtype, slot.memories[0].m.dtype
+        for index, (kind, _) in enumerate(rows):
             kinds.setdefault(kind, []).append(index)
-        self.launches = [
-            _Launch(indices, [slots[index]._replace(theta=thetas[index]) for index in indices]) for indices in kinds.values()
-        ]
+        self.launches = [_Launch(device, indices, [rows[index] for index in indices]) for indices in kinds.values()]
 
     def execute(self, gradients: Sequence[Tensor], groups: Sequence[Group], measures: Tensor | None) -> None:
         """One step."""
-        for theta, seen in self.gappy:
-            seen.copy_(theta)
         for launch in self.launches:
             with torch.cuda.device_of(launch.given):
                 launch.execute([gradients[index] for index in launch.indices], groups[launch.group], measures)
-        for theta, seen in self.gappy:
-            theta.copy_(seen)
-        torch.autograd.graph.increment_version(self.changed)  # autograd did not see them change
 
 
 class _Launch:
     """Parameters of one group, device and dtype, and the tables by which the device code finds them."""
 
-    def __init__(self, indices: Sequence[int], slots: Sequence[Slot]) -> None:
-        first = slots[0]
-        self.indices, self.slots, self.group = indices, slots, first.group
-        self.device, self.dtype, self.stages = first.theta.device, first.theta.dtype, len(first.memories)
+    def __init__(self, device: torch.device, indices: Sequence[int], rows: Sequence[Row]) -> None:
+        self.device, self.indices = device, indices
+        self.group, self.dtype, moments_dtype, self.stages, self.referenced = rows[0][0]
+        self.moments_type = TYPES[moments_dtype]
         self.precision = torch.float64 if self.dtype is torch.float64 else torch.float32
-        self.referenced = first.memories[0].squares is not None
-        self.remembers = any(slot.remembers for slot in slots)
 
-        rows = np.zeros(len(slots), [("tensor", TENSOR), ("memories", MEMORY, (self.stages,))])
-        counts = np.array([slot.theta.numel() for slot in slots])
-        blocks = -(-counts // BLOCK)
+        layout = np.dtype([("tensor", TENSOR), ("memories", MEMORY, (self.stages,))])
+        table = np.frombuffer(b"".join([table for _, table in rows]), layout).copy()
+        tensors, memories = table["tensor"], table["memories"]
+        blocks = tensors["blocks"]
         self.blocks = int(blocks.sum())
-        tensors, memories = rows["tensor"], rows["memories"]
-        tensors["theta"] = [slot.theta.data_ptr() for slot in slots]
-        tensors["step"] = [slot.steps.data_ptr() for slot in slots]
-        tensors["count"], tensors["blocks"], tensors["first_block"] = counts, blocks, np.cumsum(blocks) - blocks
-        tensors["position"] = [slot.position for slot in slots]
-        tensors["offset"] = [slot.offset for slot in slots]
-        tensors["remembers"] = [slot.remembers for slot in slots]
-        tensors["measures"] = [index * len(MEASURES) for index in indices]
-        for name in ("m", "v", "squares") if self.referenced else ("m", "v"):
-            memories[name] = [[getattr(memory, name).data_ptr() for memory in slot.memories] for slot in slots]
-        for name in ("m_born", "v_born"):
-            memories[name] = [[getattr(memory, name) for memory in slot.memories] for slot in slots]
+        self.remembers = bool(tensors["remembers"].any())
+        tensors["first_block"] = np.cumsum(blocks) - blocks
+        tensors["measures"] = np.array(indices) * len(MEASURES)
         self.aligned = not any((addresses % 16).any() for addresses in (tensors["theta"], memories["m"], memories["v"]))
 
-        size = -(-(len(slots) + GROUP + STAGE * self.stages) // PUT) * PUT
+        size = -(-(len(rows) + GROUP + STAGE * self.stages) // PUT) * PUT
         # The tables on the device, which this object owns; their rows are laid out in gpu_device.py.
         self.known: list[int] = []
         """What `given` holds, on the host."""
         self.given = torch.empty(size, dtype=torch.int64, device=self.device)  # (slots + group + stages, padded,)
-        self.tensors = torch.tensor(rows.view(np.int64), device=self.device)  # flat: a row of TENSOR and MEMORY per slot
-        self.owners = torch.tensor(np.repeat(np.arange(len(slots), dtype=np.int32), blocks), device=self.device)  # (blocks,)
-        self.keys = torch.empty(len(slots), self.stages + 1, dtype=torch.int64, device=self.device)
+        self.tensors = torch.tensor(table.view(np.int64), device=self.device)  # flat: a row of TENSOR and MEMORY per slot
+        self.owners = torch.tensor(np.repeat(np.arange(len(rows), dtype=np.int32), blocks), device=self.device)  # (blocks,)
+        self.keys = torch.empty(len(rows), self.stages + 1, dtype=torch.int64, device=self.device)
         width = NUMBERS + STAGE_NUMBERS * self.stages
-        self.numbers = torch.empty(len(slots), width, dtype=self.precision, device=self.device)
+        self.numbers = torch.empty(len(rows), width, dtype=self.precision, device=self.device)
 
     def execute(self, gradients: Sequence[Tensor], group: Group, measures: Tensor | None) -> None:
         """One step."""
-        code, count = device_code(), len(self.slots)
+        code, count = device_code(), len(self.indices)
         gradients = self._readable(gradients)
         addresses = [gradient.data_ptr() for gradient in gradients]
         given = self._give(addresses, group)
@@ -163,11 +159,11 @@ class _Launch:
         if not self.blocks:
             return
 
-        powers = sum(_power(stage.exponent) << (3 * number) for number, stage in enumerate(group.step.stages))
+        powers = sum(power_kind(stage.exponent) << (3 * number) for number, stage in enumerate(group.step.stages))
         types: dict[str, Any] = {
             "POWERS": powers,
             "GRADIENT_TYPE": TYPES[gradients[0].dtype],
-            "MOMENTS_TYPE": TYPES[self.slots[0].memories[0].m.dtype],
+            "MOMENTS_TYPE": self.moments_type,
             "ALIGNED": self.aligned and not any(address % 16 for address in addresses),
         }
         if self.remembers:
@@ -219,8 +215,3 @@ class _Launch:
             return gradients
         dtype = dtype or self.precision
         return [gradient.to(dtype).resolve_neg().contiguous() for gradient in gradients]
-
-
-def _power(exponent: float) -> int:
-    """The kind of an exponent, as in gpu_device.py."""
-    return {0.5: 0, 0.25: 1, 0.125: 2, 0.0: 3}.get(exponent, 4 if exponent > 0 else 5)

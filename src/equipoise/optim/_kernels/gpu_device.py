@@ -25,9 +25,11 @@ from equipoise.optim._kernels.gpu_stage import (
     EPSILON,
     HIGH,
     LOW,
+    MANTISSA,
     R1,
     R2,
     SCALE,
+    SHIFT,
     STAGE_NUMBERS,
     advance,
     mix64,
@@ -86,6 +88,15 @@ def scale_of(squares, mask, exponent):
     return tl.exp2((0.5 - exponent) * tl.log2(base))
 
 
+@triton.jit
+def store_scale(place, scale, mask):
+    """Put a scale, given in double, among the numbers of a stage, which may be floats."""
+    bits = scale.to(tl.int64, bitcast=True)
+    tl.store(place + SCALE, scale, mask=mask)
+    tl.store(place + SHIFT, ((bits >> 52) - 1023).to(tl.float64), mask=mask)
+    tl.store(place + MANTISSA, ((bits & 0xFFFFFFFFFFFFF) | (1023 << 52)).to(tl.float64, bitcast=True), mask=mask)
+
+
 @triton.jit(do_not_specialize=["count"])
 def begin(
     tensors, given, numbers, keys, count,
@@ -96,7 +107,7 @@ def begin(
     mask = index < count
     row = tensors + index * (TENSOR + STAGES * MEMORY)
     group = given + count
-    steps = tl.load(row + STEP, mask=mask, other=0).to(tl.pointer_type(tl.float32))
+    steps = tl.load(row + STEP, mask=mask, other=0).to(tl.pointer_type(tl.float64))
     t = tl.load(steps, mask=mask, other=0.0) + 1.0
     tl.store(steps, t, mask=mask)
     number = t.to(tl.int64)
@@ -122,12 +133,12 @@ def begin(
         # c = 1 - beta^t from t = 0 on by doubling t, c (2 - c), and adding 1, beta c + 1 - beta: neither cancels digits.
         c1 = tl.zeros([TENSORS], tl.float64)
         c2 = tl.zeros([TENSORS], tl.float64)
-        for bit in range(25):
-            if (most >> (24 - bit)) > 0:
+        for bit in range(53):
+            if (most >> (52 - bit)) > 0:
                 c1 = c1 * (2.0 - c1)
                 c2 = c2 * (2.0 - c2)
-                c1 = tl.where(((age1 >> (24 - bit)) & 1) == 1, beta1 * c1 + (1.0 - beta1), c1)
-                c2 = tl.where(((age2 >> (24 - bit)) & 1) == 1, beta2 * c2 + (1.0 - beta2), c2)
+                c1 = tl.where(((age1 >> (52 - bit)) & 1) == 1, beta1 * c1 + (1.0 - beta1), c1)
+                c2 = tl.where(((age2 >> (52 - bit)) & 1) == 1, beta2 * c2 + (1.0 - beta2), c2)
         place = out + NUMBERS + s * STAGE_NUMBERS
         tl.store(place + B1, beta1, mask=mask)
         tl.store(place + R1, 1.0 - beta1, mask=mask)
@@ -136,15 +147,14 @@ def begin(
         tl.store(place + R2, 1.0 - beta2, mask=mask)
         tl.store(place + C2, 1.0 / c2, mask=mask)
         tl.store(place + EPSILON, double(group + EPS), mask=mask)
-        size = tl.abs(exponent)
-        high = (size.to(tl.float32).to(tl.uint32, bitcast=True) & 0xFFFFFE00).to(tl.float32, bitcast=True).to(tl.float64)
+        high = (exponent.to(tl.float32).to(tl.uint32, bitcast=True) & 0xFFFFFE00).to(tl.float32, bitcast=True).to(tl.float64)
         tl.store(place + HIGH, high, mask=mask)
-        tl.store(place + LOW, size - high, mask=mask)
+        tl.store(place + LOW, exponent - high, mask=mask)
         if REFERENCED:
             squares = tl.load(row + TENSOR + s * MEMORY + SQUARES, mask=mask, other=0).to(tl.pointer_type(REAL))
-            tl.store(place + SCALE, scale_of(squares, mask, exponent), mask=mask)
+            store_scale(place, scale_of(squares, mask, exponent), mask)
         else:
-            tl.store(place + SCALE, 1.0, mask=mask)
+            store_scale(place, tl.full([TENSORS], 1.0, tl.float64), mask)
 
 
 @triton.jit(do_not_specialize=["count"])
@@ -187,7 +197,7 @@ def remember(
             tl.store(squares + places, tl.where(above < mean, above, tl.where(kept > mean, kept, mean)), mask=there)
             tl.debug_barrier()
             exponent = double(given + count + GROUP + (THROUGH - 1) * STAGE + EXPONENT)
-            tl.store(out + NUMBERS + (THROUGH - 1) * STAGE_NUMBERS + SCALE, scale_of(squares, True, exponent))
+            store_scale(out + NUMBERS + (THROUGH - 1) * STAGE_NUMBERS, scale_of(squares, True, exponent), True)
 
 
 @triton.jit

@@ -9,12 +9,12 @@ import triton.language as tl
 FLOAT32, BFLOAT16, FLOAT16, FLOAT64 = (tl.constexpr(code) for code in range(4))
 """The types of tensors, numbered as in gpu.py."""
 
-HALF, QUARTER, EIGHTH, ZERO, POSITIVE, NEGATIVE = (tl.constexpr(code) for code in range(6))
-"""The kinds of exponents, numbered as in gpu.py."""
+HALF, QUARTER, EIGHTH, ZERO, BETWEEN, ANY = (tl.constexpr(code) for code in range(6))
+"""The kinds of exponents, numbered as by power_kind of slot.py."""
 
-B1, R1, B2, R2, C1, C2, SCALE, EPSILON, HIGH, LOW, STAGE_NUMBERS = (tl.constexpr(place) for place in range(11))
-"""The numbers of a stage: b, 1 - b and 1 / (1 - b^t) of both moments, the scale, eps, and |exponent| = high + low, where high
-times a whole number up to 149 is exact in float."""
+B1, R1, B2, R2, C1, C2, SCALE, EPSILON, HIGH, LOW, SHIFT, MANTISSA, STAGE_NUMBERS = (tl.constexpr(place) for place in range(13))
+"""The numbers of a stage: b, 1 - b and 1 / (1 - b^t) of both moments, the scale, eps, and exponent = high + low, where high
+times a whole number up to 149 is exact in float. The scale is also 2^shift mantissa, which float always holds."""
 
 
 @triton.jit
@@ -120,8 +120,8 @@ def quotient(x, y):
 
 
 @triton.jit
-def power_of(v, high, low):
-    """v^(high + low) for v >= 0 and a positive exponent: 2^(p log2 v), as power_of of cpu.c, which says more."""
+def log2_of(v):
+    """log2 v for v > 0, as a whole number and a fraction."""
     if v.dtype == tl.float64:
         small = v < 2.2250738585072014e-308
         bits = tl.where(small, v * 18014398509481984.0, v).to(tl.int64, bitcast=True)
@@ -137,24 +137,57 @@ def power_of(v, high, low):
         q = s * s
         log = s * (2.88539008 + q * (0.961796694 + q * (0.577078016 + q * (0.412198583 + q * 0.320598898))))
         e = whole.to(tl.float32) - tl.where(small, 32.0, 0.0)
+    return e, log
+
+
+@triton.jit
+def exp2_of(r):
+    """2^r on [-1/2, 1/2]."""
+    if r.dtype == tl.float64:
+        return tl.exp2(r)
+    else:
+        y = r * (0.00961812911 + r * (0.00133335581 + r * (0.000154035304 + r * 1.52527338e-5)))
+        return 1.0 + r * (0.693147181 + r * (0.240226507 + r * (0.0555041087 + y)))
+
+
+@triton.jit
+def power_of_two(n):
+    """2^n in double, for whole numbers of that type; 2^-1022 and 2^1022 beyond these."""
+    n = tl.where(n > -1022.0, tl.where(n < 1022.0, n, 1022.0), -1022.0)  # also for NaN
+    return ((n.to(tl.int64) + 1023) << 52).to(tl.float64, bitcast=True)
+
+
+@triton.jit
+def power_of(v, high, low):
+    """v^(high + low) for v >= 0: 2^(p log2 v), as power_of of cpu.c, which says more. It is a normal number."""
+    e, log = log2_of(v)
     exact = high * e
     rest = low * e + (high + low) * log
     n = tl.floor(exact + rest + 0.5)
-    r = (exact - n) + rest
-    if v.dtype == tl.float64:
-        shift = tl.where(n > -2040.0, tl.where(n < 2046.0, n, 2046.0), -2040.0).to(tl.int64)  # also for NaN
-        half = shift >> 1
-        y = tl.exp2(r) * ((half + 1023) << 52).to(tl.float64, bitcast=True)
-        y = y * ((shift - half + 1023) << 52).to(tl.float64, bitcast=True)
-    else:
-        shift = tl.where(n > -252.0, tl.where(n < 254.0, n, 254.0), -252.0).to(tl.int32)
-        half = shift >> 1
-        y = r * (0.00961812911 + r * (0.00133335581 + r * (0.000154035304 + r * 1.52527338e-5)))
-        y = 1.0 + r * (0.693147181 + r * (0.240226507 + r * (0.0555041087 + y)))
-        y = y * ((half + 127) << 23).to(tl.float32, bitcast=True)
-        y = y * ((shift - half + 127) << 23).to(tl.float32, bitcast=True)
+    y = exp2_of((exact - n) + rest) * power_of_two(n.to(tl.float64)).to(v.dtype)
     y = tl.where(v == 0.0, 0.0, y)
     return tl.where(v < float("inf"), y, v)  # infinity and NaN are their own powers
+
+
+@triton.jit
+def scaled_power(v, numbers):
+    """S v^p for v >= 0 and ANY exponent but 0, in double, as scaled_power_float of cpu.c, which says more."""
+    high, low = tl.load(numbers + HIGH), tl.load(numbers + LOW)
+    scale = tl.load(numbers + MANTISSA).to(tl.float64)
+    e, log = log2_of(v)
+    if v.dtype == tl.float64:
+        exact = high * e
+        rest = low * e + (high + low) * log
+        n = tl.floor(exact + rest + 0.5)
+        r = (exact - n) + rest
+    else:
+        exact = (high.to(tl.float64) + low.to(tl.float64)) * (e.to(tl.float64) + log.to(tl.float64))
+        n = tl.floor(exact + 0.5)
+        r = (exact - n).to(tl.float32)
+    y = exp2_of(r).to(tl.float64) * scale * power_of_two(n + tl.load(numbers + SHIFT).to(tl.float64))
+    wide = v.to(tl.float64)
+    special = tl.where(high > 0.0, wide, 1.0 / wide)  # of 0, infinity and NaN
+    return tl.where((v > 0.0) & (v < float("inf")), y, special)
 
 
 @triton.jit
@@ -174,10 +207,13 @@ def advance(x, m, v, numbers, POWER: tl.constexpr):
         w = root(root(root(v_hat)))
     elif POWER == ZERO:
         w = tl.full(v_hat.shape, 1.0, v_hat.dtype)
-    else:
+    elif POWER == BETWEEN:
         w = power_of(v_hat, tl.load(numbers + HIGH), tl.load(numbers + LOW))
-    if POWER == NEGATIVE:
-        u = quotient(m_hat * w, scale + eps * w)
+    else:
+        w = scaled_power(v_hat, numbers)
+    if POWER == ANY:
+        denominator = w + eps.to(tl.float64)
+        u = quotient(m_hat.to(tl.float64), tl.where(denominator == 0.0, 1.0, denominator)).to(v_hat.dtype)
     else:
         denominator = scale * w + eps
         u = quotient(m_hat, tl.where(denominator == 0.0, 1.0, denominator))

@@ -14,7 +14,7 @@ class Slot(NamedTuple):
     """One parameter's part in a step.
 
     All tensors are views: a kernel writes into the model's parameter and the optimizer's state. Parameter, moments and gradient
-    are real and of one shape, with the dimensions in the order in which they lie in memory.
+    are real and of one shape; parameter and moments are contiguous.
     """
 
     theta: Tensor
@@ -22,7 +22,7 @@ class Slot(NamedTuple):
     memories: list[rules.Memory]
     """One per stage. m and v: the shape of theta, all of one dtype; squares: of the dtype that the slot is computed in."""
     steps: Tensor
-    """Steps so far: (), float32; a kernel adds 1."""
+    """Steps so far: (), float64, which counts on where float32 stands still, at 2^24; a kernel adds 1."""
     group: int
     """The index of its group in those of the step."""
     position: int
@@ -45,12 +45,25 @@ class Group(NamedTuple):
     """It begins the random numbers for rounding."""
 
 
+ROOTS = {0.5: 0, 0.25: 1, 0.125: 2, 0.0: 3}
+BETWEEN, ANY = 4, 5
+
+
+def power_kind(exponent: float) -> int:
+    """How v^p is computed, as cpu.c and gpu_device.py number the kinds: by ROOTS, by logarithms in float32, or in double.
+
+    BETWEEN 0 and 2/3 R^(1/2 - p) v^p is a normal float32 for all R and v that float32 has: these go from 2^-149 to 2^128, and
+    149 (p + |1/2 - p|) is at most 124.2. With ANY other exponent it may overflow, or lose digits, and is computed in double.
+    """
+    return ROOTS.get(exponent, BETWEEN if 0 < exponent <= 2 / 3 else ANY)
+
+
 MEASURES = ("gradient", "update", "parameter", "second_moment", "largest_update", "zeros", "nonfinite")
 """What is measured of every slot in a step: sums of the squares of the gradient, of the update and of the parameter after it;
 the sum of the first stage's second moment after it; max |update|; how many gradients are 0, and how many are not finite."""
 
 Batch: TypeAlias = Callable[[Sequence[Tensor], Sequence[Group], Tensor | None], None]
-"""One step, in place, on the slots that a kernel prepared it for.
+"""One step, in place, on the slots that a kernel prepared it for, as long as none of their tensors moves.
 
 Arguments: the gradients, one per slot, of its shape, any dtype, only read; the groups of the step; and None or a tensor for the
 measures: (slots, MEASURES), float64, on the device of the slots."""

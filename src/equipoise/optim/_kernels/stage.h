@@ -6,7 +6,8 @@ typedef struct {
     REAL beta1, rest1, beta2, rest2;
     REAL correction1, correction2; /* 1 / (1 - beta^t) */
     REAL scale, eps;
-    REAL high, low; /* |exponent| = high + low; high times a whole number up to 149 is exact in float */
+    REAL high, low; /* exponent = high + low; high times a whole number up to 149 is exact in float */
+    double exponent, log_scale, wide_eps; /* log2 of the scale */
     REAL sign;      /* of the input: -1 to ascend, in the first stage */
     REAL keep, lr;  /* theta <- keep theta - lr x, after the last stage */
     Power power;
@@ -25,10 +26,12 @@ INLINE REAL NAME(one_element)(REAL x, REAL *m, REAL *v, const NAME(Pass) *p, Pow
     case QUARTER: w = SQRT(SQRT(v_hat)); break;
     case EIGHTH: w = SQRT(SQRT(SQRT(v_hat))); break;
     case ZERO: w = 1; break;
-    default: w = POWER(v_hat, p->high, p->low, power == MODERATE || power == MODERATE_NEGATIVE);
+    case BETWEEN: w = POWER(v_hat, p->high, p->low); break;
+    default: {
+        double wide = SCALED_POWER(v_hat, p) + p->wide_eps;
+        return (REAL)((double)m_hat / (wide + (double)(wide == 0)));
     }
-    if (power == MODERATE_NEGATIVE || power == LARGE_NEGATIVE)
-        return m_hat * w / (p->scale + p->eps * w);
+    }
     REAL denominator = p->scale * w + p->eps;
     return m_hat / (denominator + (REAL)(denominator == 0));
 }
@@ -83,7 +86,7 @@ INLINE void NAME(run)(const REAL *from, REAL *to, REAL *m, REAL *v, int64_t coun
         break;
     switch (pass->power) {
         CASE(HALF) CASE(QUARTER) CASE(EIGHTH) CASE(ZERO)
-        CASE(MODERATE) CASE(MODERATE_NEGATIVE) CASE(LARGE) CASE(LARGE_NEGATIVE)
+        CASE(BETWEEN) CASE(ANY)
     }
 #undef CASE
 #undef VARIANT
@@ -126,19 +129,19 @@ static double NAME(reference)(const REAL *squares)
 
 static NAME(Pass) NAME(make_pass)(const Stage *stage, const Memory *memory, double t, const Group *group, int64_t index)
 {
-    double p = stage->exponent, size = fabs(p), R = memory->squares ? NAME(reference)(memory->squares) : 1;
+    double p = stage->exponent, R = memory->squares ? NAME(reference)(memory->squares) : 1;
     double m_age = t - (double)memory->m_born, v_age = t - (double)memory->v_born;
-    float high = leading_bits((float)size);
+    R = R == 0 ? 1 : R; /* no gradient was seen: every m is 0 */
+    float high = leading_bits((float)p);
     return (NAME(Pass)){
         .beta1 = (REAL)stage->beta1, .rest1 = (REAL)(1 - stage->beta1),
         .beta2 = (REAL)stage->beta2, .rest2 = (REAL)(1 - stage->beta2),
         .correction1 = (REAL)(1 / (1 - pow(stage->beta1, m_age))), .correction2 = (REAL)(1 / (1 - pow(stage->beta2, v_age))),
-        .scale = R == 0 ? 1 : (REAL)pow(R, 0.5 - p), /* no gradient was seen: every m is 0 */
-        .eps = (REAL)group->eps, .high = (REAL)high, .low = (REAL)(size - high),
+        .scale = (REAL)pow(R, 0.5 - p), .eps = (REAL)group->eps, .high = (REAL)high, .low = (REAL)(p - high),
+        .exponent = p, .log_scale = (0.5 - p) * log2(R), .wide_eps = group->eps,
         .sign = group->maximize && index == 0 ? -1 : 1,
         .keep = (REAL)(1 - group->lr * group->weight_decay), .lr = (REAL)group->lr,
-        .power = p == 0.5 ? HALF : p == 0.25 ? QUARTER : p == 0.125 ? EIGHTH : p == 0 ? ZERO
-               : p > 0.8 ? LARGE : p > 0 ? MODERATE : p < -0.8 ? LARGE_NEGATIVE : MODERATE_NEGATIVE,
+        .power = (Power)stage->power,
         .last = index == group->stages - 1,
     };
 }
