@@ -12,7 +12,7 @@ and exponent p::
     x     <- m_hat / (S v_hat^p + eps),     m_hat = m / (1 - b1^t),  v_hat = v / (1 - b2^t)
     theta <- theta (1 - lr wd) - lr x       with the x that left the last stage
 
-Reference scale, S: 1 without a reference, else R^(1/2 - p), where R is the lower median, over the first 20 steps with a
+Reference scale, S: 1 without a reference, else R^(1/2 - p), where R is the upper quartile, over the first 20 steps with a
 gradient, this one included, of the mean of x^2 over the elements whose square is finite; from then on R stays what it is.
 
 Sources: Kingma and Ba, arXiv 1412.6980 (Adam); Zhang and Liu, arXiv 2405.18498 (the exponent); Gould and Tanaka,
@@ -153,8 +153,11 @@ def remembered(squares: Number, square: Number) -> Number:
 
 
 def reference(squares: Number) -> Number:
-    """R of the reference scale: the lower median of the squares that are not 0; 0 while no gradient was seen."""
-    return (squares * (_places(squares) == REFERENCE_STEPS - (squares > 0).sum() // 2)).sum()
+    """R of the reference scale: the largest of the squares that is left without their largest quarter, which is at least one
+    of two or three; 0 while no gradient was seen."""
+    seen = (squares > 0).sum()
+    left_out = seen // 4 + (seen > 1) * (seen < 4)
+    return (squares * (_places(squares) == REFERENCE_STEPS - left_out)).sum()
 
 
 def _places(squares: Number) -> Number:

@@ -52,7 +52,7 @@ class Equipoise(torch.optim.Optimizer):
         exponent: p, or one per stage. 0 is SGD with an exponential moving average of gradients, 1/2 is Adam.
         stages: k, how many times the update is normalized.
         reference: the scale R that the second moment is measured against, S = R^(1/2 - p): "none" (S = 1) or "initial" (the
-            lower median of the mean squared gradient of a tensor over its first 20 steps with a gradient, kept from then on;
+            upper quartile of the mean squared gradient of a tensor over its first 20 steps with a gradient, kept from then on;
             elements whose square is not finite count nowhere).
         maximize: ascend instead of descend.
         kernel: how the rule is executed; "auto" picks the fastest that supports the parameters.

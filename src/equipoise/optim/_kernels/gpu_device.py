@@ -78,11 +78,12 @@ def double(place):
 
 @triton.jit
 def scale_of(squares, mask, exponent):
-    """R^(1/2 - p), given where the squares of tensors begin: R is the lower median of those that are not 0."""
+    """R^(1/2 - p), given where the squares of tensors begin: R is the largest without their largest quarter, as in rules.py."""
     seen = tl.where(tl.load(squares, mask=mask, other=0.0) > 0.0, 1, 0)
     for place in tl.static_range(1, REFERENCE_STEPS):
         seen += tl.where(tl.load(squares + place, mask=mask, other=0.0) > 0.0, 1, 0)
-    reference = tl.load(squares + (REFERENCE_STEPS - 1 - seen // 2), mask=mask, other=1.0)
+    left_out = seen // 4 + tl.where((seen > 1) & (seen < 4), 1, 0)
+    reference = tl.load(squares + (REFERENCE_STEPS - 1 - left_out), mask=mask, other=1.0)
     # 1 while R is 0: no gradient was seen, and every m is 0.
     base = tl.where(exponent == 0.5, 1.0, tl.where(reference == 0.0, 1.0, reference.to(tl.float64)))
     return tl.exp2((0.5 - exponent) * tl.log2(base))
