@@ -12,8 +12,9 @@ and exponent p::
     x     <- m_hat / (S v_hat^p + eps),     m_hat = m / (1 - b1^t),  v_hat = v / (1 - b2^t)
     theta <- theta (1 - lr wd) - lr x       with the x that left the last stage
 
-Reference scale, S: 1 without a reference, else R^(1/2 - p), where R is the upper quartile, over the first 20 steps with a
-gradient, this one included, of the mean of x^2 over the elements whose square is finite; from then on R stays what it is.
+Reference scale, S: 1 without a reference, else R^(1/2 - p). R is a mean over the first 20 steps with a gradient, this one
+included and the largest quarter left out: of the mean of x^2 over the elements whose square is finite. From then on R stays
+what it is.
 
 Sources: Kingma and Ba, arXiv 1412.6980 (Adam); Zhang and Liu, arXiv 2405.18498 (the exponent); Gould and Tanaka,
 arXiv 2411.05746 (stages). Where we deviate: the second moment is bias-corrected inside of the power, (1 - b2^t)^p,
@@ -153,11 +154,12 @@ def remembered(squares: Number, square: Number) -> Number:
 
 
 def reference(squares: Number) -> Number:
-    """R of the reference scale: the largest of the squares that is left without their largest quarter, which is at least one
-    of two or three; 0 while no gradient was seen."""
+    """R of the reference scale: the mean of the squares that are not 0, without the largest quarter, which is at least one of
+    two or three; 0 while no gradient was seen."""
     seen = (squares > 0).sum()
     left_out = seen // 4 + (seen > 1) * (seen < 4)
-    return (squares * (_places(squares) == REFERENCE_STEPS - left_out)).sum()
+    kept = squares * (_places(squares) <= REFERENCE_STEPS - left_out)
+    return (kept / (seen - left_out + (seen == 0))).sum()
 
 
 def _places(squares: Number) -> Number:

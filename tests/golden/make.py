@@ -24,9 +24,10 @@ def normalized(m_hat: mpf, v_hat: mpf, exponent: mpf, eps: mpf, scale: mpf) -> m
     return m_hat / denominator if denominator else mpf(0)
 
 
-def upper_quartile(values: list[mpf]) -> mpf:
-    """The largest of some numbers without the largest quarter of them, rounded down, but of several at least one."""
-    return sorted(values)[: len(values) - max(len(values) // 4, min(len(values) - 1, 1))][-1]
+def trimmed_mean(values: list[mpf]) -> mpf:
+    """The mean of some numbers without the largest quarter of them, rounded down, but of several at least one."""
+    kept = sorted(values)[: len(values) - max(len(values) // 4, min(len(values) - 1, 1))]
+    return sum(kept) / len(kept)
 
 
 def expected(case: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def expected(case: dict[str, Any]) -> dict[str, Any]:
             moments[stage] = m, v
             scale = mpf(1)
             if case["reference"] == "initial" and squares[stage]:
-                scale = upper_quartile(squares[stage]) ** (mpf(1) / 2 - exponent)
+                scale = trimmed_mean(squares[stage]) ** (mpf(1) / 2 - exponent)
             first, second = 1 - beta1**number, 1 - beta2**number
             x = [normalized(a / first, b / second, exponent, eps, scale) for a, b in zip(m, v, strict=True)]
         theta = [old * (1 - mpf(lr) * decay) - mpf(lr) * u for old, u in zip(theta, x, strict=True)]

@@ -52,8 +52,8 @@ class Equipoise(torch.optim.Optimizer):
         exponent: p, or one per stage. 0 is SGD with an exponential moving average of gradients, 1/2 is Adam.
         stages: k, how many times the update is normalized.
         reference: the scale R that the second moment is measured against, S = R^(1/2 - p): "none" (S = 1) or "initial" (the
-            upper quartile of the mean squared gradient of a tensor over its first 20 steps with a gradient, kept from then on;
-            elements whose square is not finite count nowhere).
+            mean squared gradient of a tensor over its first 20 steps with a gradient, without the largest quarter of them,
+            kept from then on; elements whose square is not finite count nowhere).
         maximize: ascend instead of descend.
         kernel: how the rule is executed; "auto" picks the fastest that supports the parameters.
         rounding: of bfloat16 and float16 parameters: "nearest", or "stochastic" (to one of the two neighbours, at random, so

@@ -78,14 +78,18 @@ def double(place):
 
 @triton.jit
 def scale_of(squares, mask, exponent):
-    """R^(1/2 - p), given where the squares of tensors begin: R is the largest without their largest quarter, as in rules.py."""
+    """R^(1/2 - p), given where the squares of tensors begin: R is their mean without the largest quarter, as in rules.py."""
     seen = tl.where(tl.load(squares, mask=mask, other=0.0) > 0.0, 1, 0)
     for place in tl.static_range(1, REFERENCE_STEPS):
         seen += tl.where(tl.load(squares + place, mask=mask, other=0.0) > 0.0, 1, 0)
     left_out = seen // 4 + tl.where((seen > 1) & (seen < 4), 1, 0)
-    reference = tl.load(squares + (REFERENCE_STEPS - 1 - left_out), mask=mask, other=1.0)
+    count = tl.where(seen == 0, 1, seen - left_out).to(tl.float64)
+    reference = tl.load(squares, mask=mask, other=0.0).to(tl.float64) / count
+    for place in tl.static_range(1, REFERENCE_STEPS):
+        square = tl.load(squares + place, mask=mask, other=0.0).to(tl.float64)
+        reference += tl.where(place < REFERENCE_STEPS - left_out, square, 0.0) / count
     # 1 while R is 0: no gradient was seen, and every m is 0.
-    base = tl.where(exponent == 0.5, 1.0, tl.where(reference == 0.0, 1.0, reference.to(tl.float64)))
+    base = tl.where(exponent == 0.5, 1.0, tl.where(reference == 0.0, 1.0, reference))
     return tl.exp2((0.5 - exponent) * tl.log2(base))
 
 

@@ -118,14 +118,18 @@ static void NAME(remember)(REAL *squares, Squares found)
     squares[place] = mean;
 }
 
-/* R of the reference scale: the largest of the squares that is left without their largest quarter, which is at least one of two
-   or three; 0 while no gradient was seen. */
+/* R of the reference scale: the mean of the squares that are not 0, without the largest quarter, which is at least one of two or
+   three; 0 while no gradient was seen. */
 static double NAME(reference)(const REAL *squares)
 {
     int64_t seen = 0;
     for (int64_t i = 0; i < REFERENCE_STEPS; i++)
         seen += squares[i] > 0;
-    return (double)squares[REFERENCE_STEPS - 1 - (seen < 4 ? seen > 1 : seen / 4)];
+    int64_t left_out = seen < 4 ? seen > 1 : seen / 4;
+    double total = 0;
+    for (int64_t i = REFERENCE_STEPS - seen; i < REFERENCE_STEPS - left_out; i++)
+        total += (double)squares[i] / (double)(seen - left_out);
+    return total;
 }
 
 static NAME(Pass) NAME(make_pass)(const Stage *stage, const Memory *memory, double t, const Group *group, int64_t index)
