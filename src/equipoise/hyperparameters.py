@@ -22,7 +22,7 @@ Betas: TypeAlias = Sequence[float] | Sequence[Pair]
 NUMBER = (int, float, Real)
 """Real covers the scalars of numpy; type checkers do not know that it covers int and float."""
 
-MOST_STAGES = 1000
+MOST_STAGES = 10_000
 """So many are judged in a third of a second; an optimizer keeps 8 bytes per parameter for each."""
 
 Exponent: TypeAlias = float | Sequence[float]
@@ -85,7 +85,7 @@ def parse_betas(betas: Betas, stages: int) -> tuple[Pair, ...]:
     """``betas`` as one pair per stage: a single pair serves every stage.
 
     Raises:
-        ArgumentError: stages outside of 1 to 1,000, or betas that are neither one pair nor `stages` pairs in [0, 1).
+        ArgumentError: stages outside of 1 to 10,000, or betas that are neither one pair nor `stages` pairs in [0, 1).
 
     Example:
         >>> parse_betas((0.9, 0.999), 2)

@@ -177,7 +177,7 @@ def test_with_a_reference_only_what_gradients_moved_apart_since_counts():
     optimizer = SMES(params, betas=(0.9, 0.9))
     controller = SpreadController(optimizer, every=1)
     for number in range(200):
-        for parameter, gradient, factor in zip(params, gradients, (1.0, 0.01 if number > 10 else 1.0), strict=True):
+        for parameter, gradient, factor in zip(params, gradients, (1.0, 0.01 if number >= 20 else 1.0), strict=True):
             parameter.grad = factor * gradient
         optimizer.step()
     readings = [decision.reading for decision in controller.history]

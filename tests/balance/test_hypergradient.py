@@ -205,12 +205,12 @@ def validation_after(optimizer: Equipoise, change: float) -> float:
 
 
 def descend(exponent: float, noise: float, controlled: bool) -> tuple[list[float], float]:
-    """Exponents and the last loss of 300 steps down a quadratic with curvatures over four decades, which noise follows."""
+    """Exponents and the last loss of 400 steps down a quadratic with curvatures over four decades, which noise follows."""
     torch.manual_seed(0)
     weight, curvature = Parameter(torch.ones(50)), torch.logspace(0, -4, 50)
     optimizer = SMES([weight], lr=0.01, exponent=exponent)
     history = HypergradientController(optimizer, every=5).history if controlled else ()
-    for _ in range(300):
+    for _ in range(400):
         weight.grad = curvature * (2 * weight.detach() + noise * torch.randn(50))
         optimizer.step()
     return [decision.after for decision in history], (curvature * weight.square()).sum().item()

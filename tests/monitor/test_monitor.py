@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from equipoise import SMES, Equipoise, KAdam, theory
+from equipoise import SMES, Equipoise, KAdam, rules, theory
 from equipoise.balance import Linear, Scheduler, SpreadController
 from equipoise.errors import ArgumentError, GradientError, RunStoppedError, StateDictError
 from equipoise.monitor import Guard, Monitor, Rollback, Skip, Snapshots, Stop, probe_scale_invariance
@@ -81,7 +81,6 @@ def test_every_number_of_every_tensor_is_what_one_would_compute_beside_it(kernel
         for number in range(1, 10):
             inputs, targets = batch(number)
             before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-            used = {p: optimizer.state.get(p, {}).get("reference", torch.zeros(())).clone() for p in model.parameters()}
             nn.functional.cross_entropy(model(inputs.double()), targets).backward()
             model.get_parameter("3.weight").grad[0] = 0
             gradients = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
@@ -110,7 +109,8 @@ def test_every_number_of_every_tensor_is_what_one_would_compute_beside_it(kernel
                     assert found.nonfinite_fraction == 0
                     assert found.second_moment == pytest.approx(v_hat.mean().item(), **close)
                     assert math.isnan(found.norm_ratio)
-                    scale = 1.0 if reference == "none" else used[parameter].item() ** (0.5 - exponent)
+                    R = 1.0 if reference == "none" else rules.reference(optimizer.state[parameter]["reference"]).item()
+                    scale = R ** (0.5 - exponent)
                     sizes = (v_hat.numel() * v_hat.mean().item()) ** (0.5 - exponent) / scale
                     assert found.bound == pytest.approx(theory.max_update(beta1, beta2, steps=number) * sizes, **close)
                     assert found.largest_update <= found.bound
@@ -453,7 +453,7 @@ def test_a_reading_asks_once_and_passes_over_no_tensor_of_the_model():
         optimizer.step()
         reading = monitor.step(loss=loss)
     assert waits.found == {"numpy": 1}
-    assert sizes.largest <= 4 * 8 + 16  # the measures of four tensors, and a few numbers
+    assert sizes.largest <= 4 * (8 + 20) + 16  # the measures and the squares of four tensors, and a few numbers
     assert reading.tensors["0.weight"].gradient_rms > 0
 
 

@@ -159,7 +159,7 @@ def test_one_pair_and_one_exponent_serve_every_stage():
         (((("0.9", "0.99"),), 0.5, 1), "betas = .* of numbers in"),
         (((0.9, 0.999), math.inf, 1), "exponent = inf"),
         (((0.9, 0.999), (0.5, 0.5), 3), r"exponent = \(0\.5, 0\.5\) .* or 3 of them, one per stage"),
-        (((0.9, 0.999), 0.5, 0), "stages = 0 .* a whole number of at least 1"),
+        (((0.9, 0.999), 0.5, 0), "stages = 0 .* a whole number from 1 to 10000"),
         (((0.9, 0.999), 0.5, True), "stages = True"),
         (((0.9, 0.999), 0.5, 1.5), r"stages = 1\.5"),
     ],

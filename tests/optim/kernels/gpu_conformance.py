@@ -47,7 +47,7 @@ SETTINGS = hypothesis.settings(
 
 
 def prepare(slots):
-    """Steps on slots on the device."""
+    """Steps on slots on the device, as long as these live."""
     return gpu.prepare(slots[0].theta.device, list(map(gpu.row, slots)))
 
 
@@ -262,7 +262,8 @@ def test_what_changes_between_steps_is_sent_anew_and_the_rest_is_not(monkeypatch
     monkeypatch.setattr(code, "put", Put())
     params = [torch.zeros(3) for _ in range(40)]
     gradients = [torch.ones(3, device=DEVICE) for _ in params]
-    batch = prepare(slots_of(params))
+    slots = slots_of(params)  # whose memory the batch does not own
+    batch = prepare(slots)
     counts = []
     for lr in (0.25, 0.25, 0.5):
         batch(gradients, adam(lr), None)

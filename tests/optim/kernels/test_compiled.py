@@ -48,9 +48,9 @@ def test_it_compiles_once_whatever_changes_from_step_to_step_and_from_shape_to_s
     shapes = [(5,), (2, 3), (7, 2, 2), (4096,)]
     arguments = {"reference": "initial", "stages": 2}
     train(optimizers("compiled", shapes, **arguments), 7)
-    assert len(graphs) == 1
+    assert len(graphs) == 2  # one more for exponents below 0, whose powers are computed in double
     train(optimizers("compiled", [(), (1, 1)], **arguments), 3)
-    assert len(graphs) == 2  # one element, which torch specialises
+    assert len(graphs) == 3  # one element, which torch specialises
 
 
 @needs_inductor

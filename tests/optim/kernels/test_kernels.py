@@ -13,6 +13,7 @@ import torch
 from equipoise import Equipoise, rules
 from equipoise.errors import ArgumentError
 from equipoise.optim import _kernels as kernels
+from equipoise.optim import _plan
 from equipoise.optim._kernels import compiled, cpu, eager
 from equipoise.optim._plan import DTYPES
 from tests.conformance.table import KERNEL_ROWS, KernelRow, every_kernel_row
@@ -292,8 +293,9 @@ def test_auto_takes_the_fastest_kernel_that_can():
 
 def test_without_a_compiler_the_eager_kernel_runs(monkeypatch, request):
     monkeypatch.setattr(cpu, "library", lambda: None)
-    kernels.choose_kernel.cache_clear()  # what was chosen before is remembered
-    request.addfinalizer(kernels.choose_kernel.cache_clear)
+    for chosen in (kernels.choose_kernel, _plan.batch_of):  # what was chosen before is remembered
+        chosen.cache_clear()
+        request.addfinalizer(chosen.cache_clear)
     parameter = torch.nn.Parameter(torch.ones(2))
     optimizer = Equipoise([parameter], lr=0.5)
     parameter.grad = torch.ones(2)

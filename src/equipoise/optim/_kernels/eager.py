@@ -78,7 +78,8 @@ def _input(gradient: Tensor, precision: torch.dtype, step: rules.Step) -> Tensor
 
 
 def _exact(memory: rules.Memory, precision: torch.dtype) -> rules.Memory:
-    return memory._replace(m=memory.m.to(precision), v=memory.v.to(precision))
+    squares = None if memory.squares is None else memory.squares.double()  # denormal ones would lose digits when averaged
+    return memory._replace(m=memory.m.to(precision), v=memory.v.to(precision), squares=squares)
 
 
 def _step_of(slot: Slot, group: Group, number: int) -> rules.Step:

@@ -87,7 +87,7 @@ def scale_of(squares, mask, exponent):
     reference = tl.load(squares, mask=mask, other=0.0).to(tl.float64) / count
     for place in tl.static_range(1, REFERENCE_STEPS):
         square = tl.load(squares + place, mask=mask, other=0.0).to(tl.float64)
-        reference += tl.where(place < REFERENCE_STEPS - left_out, square, 0.0) / count
+        reference += tl.where(left_out < REFERENCE_STEPS - place, square, 0.0) / count
     # 1 while R is 0: no gradient was seen, and every m is 0.
     base = tl.where(exponent == 0.5, 1.0, tl.where(reference == 0.0, 1.0, reference))
     return tl.exp2((0.5 - exponent) * tl.log2(base))
