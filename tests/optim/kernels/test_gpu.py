@@ -27,7 +27,7 @@ def test_it_conforms_compiled_where_there_is_a_gpu_and_interpreted_elsewhere():
     environment = {**os.environ, "TRITON_INTERPRET": "0" if torch.cuda.is_available() else "1"}
     command = [sys.executable, "-m", "pytest", "-q", "tests/optim/kernels/gpu_conformance.py"]
     done = subprocess.run(command, env=environment, cwd=Path(__file__).parents[3], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"[3-9]\d passed|\d{3} passed", done.stdout)
 
 
