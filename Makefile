@@ -54,7 +54,7 @@ test: lint
 	$(MAKE) docs
 
 faults: $(DEVELOPMENT)
-	$(RUN) -m pytest -m faults tests/faults
+	$(RUN) -m pytest -m faults tests/faults tests/study
 
 test-large: $(DEVELOPMENT)
 	$(RUN) -m pytest -m large

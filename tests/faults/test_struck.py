@@ -18,7 +18,9 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 
 
-@pytest.mark.parametrize(("struck_by", "end"), [("SIGKILL", "killed"), ("SIGINT", "interrupted")])
+@pytest.mark.parametrize(
+    ("struck_by", "end"), [("SIGKILL", "killed"), pytest.param("SIGINT", "interrupted", marks=pytest.mark.faults)]
+)
 def test_kill_9_and_ctrl_c_at_every_point_of_a_snapshot_and_a_rollback_lose_nothing(tmp_path, struck_by, end):
     arguments = [sys.executable, "-m", "tests.faults.struck", str(tmp_path), str(int(getattr(signal, struck_by)))]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}  # a fork has no threads but its own

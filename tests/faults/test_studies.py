@@ -41,6 +41,7 @@ def undisturbed(folder, like: Struck) -> Struck:
     return whole
 
 
+@pytest.mark.faults
 def test_kill_9_of_runners_and_trials_loses_nothing_and_repeats_nothing(tmp_path):
     struck = Struck(tmp_path / "struck", seeds=3, pause=0.1)
     strike(struck, 3, random.Random(1))
@@ -74,6 +75,7 @@ def test_two_runners_at_once_take_turns_and_train_everything_once(tmp_path):
     assert sum("has been running this study since" in each for each in said) == 1
 
 
+@pytest.mark.faults
 def test_a_full_disk_costs_no_finished_trial(tmp_path, monkeypatch):
     monkeypatch.setattr(patience_module, "PATIENCE", 1.0)
     struck = Struck(tmp_path / "struck", seeds=3, pause=0.0)

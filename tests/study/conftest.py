@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -52,24 +53,29 @@ optimizer = "equipoise.SMES"
 exponent = 0.25
 """
 
-WriteStudy = Callable[..., Path]
 
+@dataclass
+class StudyWriter:
+    """Writes the study above into a folder."""
 
-@pytest.fixture
-def write_study(tmp_path: Path) -> WriteStudy:
-    """Write the study above, with parts of its text replaced, and return the path of its TOML file."""
+    folder: Path
 
-    def write(*replacements: tuple[str, str], task: str = TASK) -> Path:
+    def __call__(self, *replacements: tuple[str, str], task: str = TASK) -> Path:
+        """Write it, with parts of its text replaced, and return the path of its TOML file."""
         text = STUDY
         for old, new in replacements:
             assert old in text
             text = text.replace(old, new)
-        (tmp_path / "task.py").write_text(task)
-        path = tmp_path / "study.toml"
+        (self.folder / "task.py").write_text(task)
+        path = self.folder / "study.toml"
         path.write_text(text)
         return path
 
-    return write
+
+@pytest.fixture
+def write_study(tmp_path: Path) -> StudyWriter:
+    """What writes the study above."""
+    return StudyWriter(tmp_path)
 
 
 @pytest.fixture

@@ -72,6 +72,7 @@ def test_a_trial_that_is_cut_short_in_any_epoch_ends_as_if_it_had_not_been(tmp_p
     assert attempt(tmp_path / "cut") == whole
 
 
+@pytest.mark.faults
 def test_a_study_that_is_killed_goes_on_inside_of_its_trials(write_study, executed, tmp_path):
     path = write_study(ONE_POINT, ("epochs = 3", "epochs = 6"), ("seeds = 3", "seeds = 2"), task=TASK.replace("PAUSE", "0.15"))
     command = [sys.executable, "-m", "equipoise", "study", "run", str(path), "--workers", "1", "--store"]

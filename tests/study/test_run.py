@@ -13,53 +13,59 @@ import pytest
 
 from equipoise.errors import ArgumentError, StabilityWarning, StudyStoppedError, UnusableInputError
 from equipoise.hyperparameters import Hyperparameters
-from equipoise.study import read_study
+from equipoise.study import Analysis, read_study
 from equipoise.study import run as run_study
 from equipoise.study._store import sqlite_url
 
-from .recorder import run
+from .conftest import StudyWriter
+from .recorder import Recorder, run
 
 ALL_TRIALS = 2 * 2 * 2 + 2 * 3  # arms x learning rates x tuning seeds, then arms x seeds
+FEW = ("seeds = 3\ntuning_seeds = 2\nlearning_rates = [0.01, 0.1]", "seeds = 2\ntuning_seeds = 1\nlearning_rates = [0.1]")
+FEW_TRIALS = 2 * 1 * 1 + 2 * 2
 
 
-def test_every_trial_runs_once_and_a_second_run_repeats_none(write_study, executed):
-    path = write_study()
-    first, recorder = run(path)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, Analysis, Recorder]:
+    """A study that one worker has run, for tests that change nothing of it: its file, the outcome, and what was told."""
+    path = StudyWriter(tmp_path_factory.mktemp("finished"))()
+    return path, *run(path, workers=1)
+
+
+def test_every_trial_runs_once_and_a_second_run_repeats_none(finished):
+    path, first, recorder = finished
+    executed = path.with_name("executed.log")
     assert recorder.phases == [("tuning", 8, 0), ("comparison", 6, 0)]
-    assert len(executed()) == ALL_TRIALS
+    assert len(executed.read_text().splitlines()) == ALL_TRIALS
     second, recorder = run(path)
     assert recorder.phases == [("tuning", 8, 8), ("comparison", 6, 6)]
-    assert len(executed()) == ALL_TRIALS
+    assert len(executed.read_text().splitlines()) == ALL_TRIALS
     assert first == second
 
 
-def test_every_arm_meets_the_same_fresh_seeds(write_study):
-    path = write_study()
-    _, recorder = run(path)
-    compared = recorder.cells[8:]
+def test_every_arm_meets_the_same_fresh_seeds(finished):
+    compared = finished[2].cells[8:]
     seeds = {arm: {cell.assignment.seed for cell in compared if cell.arm == arm} for arm in ("adamw", "quarter")}
     assert seeds["adamw"] == seeds["quarter"] == {10_000, 10_001, 10_002}
 
 
-def test_the_learning_rate_with_the_best_tuning_mean_is_compared(write_study):
-    analysis, _ = run(write_study())
+def test_the_learning_rate_with_the_best_tuning_mean_is_compared(finished):
+    _, analysis, _ = finished
     for arm in analysis.arms:
         assert arm.tuned.chosen == arm.tuned.rates[arm.tuned.means.index(min(arm.tuned.means))]
 
 
-def test_the_number_of_workers_does_not_change_the_outcome(write_study, executed):
-    path = write_study()
-    one, _ = run(path, workers=1)
-    path.with_name("store.db").unlink()
-    several, _ = run(path, workers=3)
-    assert len(executed()) == 2 * ALL_TRIALS
+def test_the_number_of_workers_does_not_change_the_outcome(finished, write_study, executed):
+    _, one, _ = finished
+    several, _ = run(write_study(), workers=3)
+    assert len(executed()) == ALL_TRIALS
     assert [arm.values for arm in one.arms] == [arm.values for arm in several.arms]
 
 
 def test_more_seeds_run_only_what_is_new(write_study, executed):
-    run(write_study())
-    run(write_study(("\nseeds = 3", "\nseeds = 5")))
-    assert len(executed()) == ALL_TRIALS + 2 * 2
+    run(write_study(FEW))
+    run(write_study(FEW, ("\nseeds = 2", "\nseeds = 4")))
+    assert len(executed()) == FEW_TRIALS + 2 * 2
 
 
 def test_a_diverged_seed_counts_with_the_worst_value_seen_and_is_said(write_study):
@@ -109,25 +115,25 @@ def test_a_controller_that_cannot_be_made_is_refused_before_any_trial(write_stud
 
 def test_an_arms_controller_moves_its_exponent_and_the_exponents_are_kept(write_study):
     controller = '{ name = "equipoise.balance.HypergradientController", every = 1 }'
-    analysis, _ = run(write_study(("exponent = 0.25", f"exponent = 0.25\ncontroller = {controller}")))
+    analysis, _ = run(write_study(FEW, ("exponent = 0.25", f"exponent = 0.25\ncontroller = {controller}")))
     curves = [result.curves["exponent"] for result in analysis.arms[1].results]
     assert all(curve[1] == 0.25 and curve[3] != 0.25 for curve in curves)
     assert all("exponent" not in result.curves for result in analysis.arms[0].results)
 
 
 def test_an_arm_outside_of_the_stable_region_is_warned_about_once(write_study):
-    _, recorder = run(write_study(("exponent = 0.25", "exponent = 0.5\nbetas = [0.95, 0.7]")))
+    _, recorder = run(write_study(FEW, ("exponent = 0.25", "exponent = 0.5\nbetas = [0.95, 0.7]")))
     [warning] = [each for each in recorder.warnings if "nats" in each]
     assert "arm 'quarter'" in warning
     assert "-0.1270 nats per step" in warning
 
 
-def test_too_few_seeds_are_said_to_be_too_few(write_study):
-    analysis, _ = run(write_study())
+def test_too_few_seeds_are_said_to_be_too_few(finished):
+    _, analysis, _ = finished
     assert analysis.remarks[0].startswith("3 seeds are few for 1 comparison(s): a difference must be 3.3 times")
 
 
-def test_a_killed_run_leaves_no_process_and_the_next_one_continues(write_study, executed):
+def test_a_killed_run_leaves_no_process_and_the_next_one_continues(finished, write_study, executed):
     slow = write_study().with_name("task.py").read_text() + "        import time; time.sleep(0.1)\n"
     path = write_study(task=slow)
     command = [sys.executable, "-m", "equipoise", "study", "run", str(path), "--workers", "2", "--store"]
@@ -146,15 +152,14 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_continues(write_study, 
     assert 0 < already < 8
     # What had finished is not executed again; what was cut short is.
     assert len(executed()) - len(begun) == ALL_TRIALS - already
-    path.with_name("store.db").unlink()
-    uninterrupted, _ = run(path)
+    _, uninterrupted, _ = finished
     assert [arm.values for arm in analysis.arms] == [arm.values for arm in uninterrupted.arms]
 
 
 def test_run_takes_a_path_keeps_the_trials_beside_it_and_writes_a_report_only_if_asked(write_study, tmp_path, capfd):
-    path = write_study()
+    path = write_study(FEW)
     analysis = run_study(str(path))
-    assert [len(arm.values) for arm in analysis.arms] == [3, 3]
+    assert [len(arm.values) for arm in analysis.arms] == [2, 2]
     assert {file.suffix for file in tmp_path.iterdir()} >= {".db", ".logs"}
     assert not list(tmp_path.glob("*.html"))
     assert run_study(path, report=tmp_path / "shown.html") == analysis
@@ -163,12 +168,12 @@ def test_run_takes_a_path_keeps_the_trials_beside_it_and_writes_a_report_only_if
 
 
 def test_run_takes_a_study_and_the_folder_of_its_task(write_study, executed, tmp_path):
-    path = write_study()
+    path = write_study(FEW)
     (tmp_path / "trials").mkdir()
     store = sqlite_url(tmp_path / "trials" / "kept.db")
     first = run_study(read_study(path), folder=tmp_path, store=store)
     assert run_study(path, store=store) == first
-    assert len(executed()) == ALL_TRIALS
+    assert len(executed()) == FEW_TRIALS
     assert {file.name for file in (tmp_path / "trials").iterdir()} == {"kept.db", "kept.logs"}
 
 
@@ -180,11 +185,11 @@ def test_a_number_of_workers_that_is_none_is_refused_before_any_trial(write_stud
 
 def test_run_without_a_terminal_warns_as_python_does(write_study):
     with pytest.warns(StabilityWarning, match=r"arm 'quarter': .*-0\.1270 nats per step"):
-        run_study(write_study(("exponent = 0.25", "exponent = 0.5\nbetas = [0.95, 0.7]")))
+        run_study(write_study(FEW, ("exponent = 0.25", "exponent = 0.5\nbetas = [0.95, 0.7]")))
 
 
 def test_the_hyperparameters_of_the_arms_are_recorded(write_study):
-    changed = ("equipoise.SMES", "equipoise.KAdam"), ("exponent = 0.25", "k = 2\nbetas = [[0.9, 0.99], [0.5, 0.6]]")
+    changed = FEW, ("equipoise.SMES", "equipoise.KAdam"), ("exponent = 0.25", "k = 2\nbetas = [[0.9, 0.99], [0.5, 0.6]]")
     analysis, _ = run(write_study(*changed))
     assert analysis.hyperparameters == {
         "adamw": Hyperparameters.parse((0.9, 0.999)),
@@ -194,7 +199,7 @@ def test_the_hyperparameters_of_the_arms_are_recorded(write_study):
 
 
 def test_an_optimizer_with_another_rule_has_no_hyperparameters(write_study):
-    analysis, _ = run(write_study(("equipoise.SMES", "torch.optim.SGD"), ("exponent = 0.25\n", "")))
+    analysis, _ = run(write_study(FEW, ("equipoise.SMES", "torch.optim.SGD"), ("exponent = 0.25\n", "")))
     assert list(analysis.hyperparameters) == ["adamw"]
 
 

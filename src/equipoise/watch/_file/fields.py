@@ -16,8 +16,8 @@ from equipoise.monitor._measuring.readings import NAME_LENGTH
 
 STEPS = 2**53 - 1
 """The largest step. Beyond it a browser cannot count."""
-TIME = 1e11
-"""The latest time, in seconds since the epoch: in the year 5138."""
+TIMES = -1e10, 1e11
+"""The first and the last time, in seconds since the epoch: in the years 1653 and 5138. A clock that is wrong may be before it."""
 NONFINITE = frozenset({"nan", "inf", "-inf"})
 """What stands for the numbers that JSON does not have."""
 LARGEST = int(sys.float_info.max)
@@ -83,7 +83,7 @@ def whole_number(value: Any, key: str) -> int:
 def time_at(line: Object, key: str) -> float:
     """The time under a key."""
     value = as_number(field(line, key), key)
-    if not 0 <= value <= TIME:
+    if not TIMES[0] <= value <= TIMES[1]:
         raise refused(key, line[key], "seconds since the year 1970")
     return value
 
