@@ -148,9 +148,11 @@ def _settings(readings: Sequence[_Gradients], number: int) -> GroupSettings:
     last = readings[-1].groups[number]
     [betas] = parse_betas(last.betas[0], 1)
     lr = max(reading.groups[number].lr for reading in readings if number < len(reading.groups))
-    if not 0 <= lr < math.inf:
-        raise UnusableInputError(f"the learning rate of group {number} was {lr}, and no optimizer has such a one")
     if last.exponent != (0.5,):  # updates are not of Adam's size
         updates = np.concatenate([reading.updates_of(number) for reading in readings])
-        lr *= float(np.median(updates)) / math.sqrt(noise_update(betas)) if len(updates) else 1.0
+        # The lower median is one of them, which no sum of two can overflow.
+        if len(updates):
+            lr *= float(np.quantile(updates, 0.5, method="inverted_cdf")) / math.sqrt(noise_update(betas))
+    if not 0 <= lr < math.inf:
+        raise UnusableInputError(f"the learning rate of group {number} would be {lr} with Adam: accepted are finite ones")
     return GroupSettings(betas, lr)

@@ -165,7 +165,9 @@ class Study(BaseModel):
                 raise ValueError(f"{where} {reason}; say how many points each arm tries, as points = 12")
             return grid(space)
         if self.points > most:
-            raise ValueError(f"points = {self.points}, but {where} has only {most} to try: {space}")
+            raise ValueError(
+                f"points = {self.points}, but {where} has only {most} to try: {space}; points must be at most that"
+            )
         return list(itertools.islice(quasi_random(axes_of(space), self.search_seed), self.points))
 
     def further_points(self, arm: Arm, tried: Sequence[Point], best: Point, edges: Collection[str]) -> list[Point]:

@@ -17,7 +17,7 @@ from equipoise.monitor._measuring.readings import NAME_LENGTH
 STEPS = 2**53 - 1
 """The largest step. Beyond it a browser cannot count."""
 TIMES = -1e10, 1e11
-"""The first and the last time, in seconds since the epoch: in the years 1653 and 5138. A clock that is wrong may be before it."""
+"""The first and the last time, in seconds since the epoch: in the years 1653 and 5138. A wrong clock may be before it."""
 NONFINITE = frozenset({"nan", "inf", "-inf"})
 """What stands for the numbers that JSON does not have."""
 LARGEST = int(sys.float_info.max)
