@@ -132,6 +132,11 @@ class Cell:
         """The cell in a few words, for progress and messages."""
         return f"{self.arm} {Point(self.assignment.point)} seed={self.assignment.seed}"
 
+    @property
+    def why_missing(self) -> str:
+        """Why the trial has no result, in one line."""
+        return self.failure.reason if self.failure else "not run"
+
 
 class Table:
     """The cells of a study. They are planned here, filled by the store and by processes, and read by the analysis.

@@ -3,7 +3,7 @@
 from equipoise.study._analysis.analysis import Analysis
 from equipoise.study._analysis.arms import Compared
 from equipoise.study._analysis.decision import analyse, decide
-from equipoise.study._analysis.question import Question, worst_value
+from equipoise.study._analysis.question import Question, value_of, worst_value
 from equipoise.study._analysis.remarks import chosen_by_the_metric, too_few_seeds
 from equipoise.study._analysis.tuning import Tuned, best_points, tune
 from equipoise.study._statistics.words import number_format
@@ -20,5 +20,6 @@ __all__ = [
     "number_format",
     "too_few_seeds",
     "tune",
+    "value_of",
     "worst_value",
 ]

@@ -49,17 +49,21 @@ class Analysis:
     def headline(self) -> str:
         """The verdict in one sentence."""
         question = self.question
-        better = sorted((c for c in self.contrasts if c.verdict == "better"), key=lambda c: -c.mean)
-        if better:
-            best = better[0]
-            others = f"; so do {', '.join(c.arm for c in better[1:])}" if better[1:] else ""
+        if self.better:
+            best, *more = self.better
+            others = f"; so do {', '.join(c.arm for c in more)}" if more else ""
             return f"{best.arm} beats {question.baseline}: {question.metric} better by {self.difference(best)}{others}."
         alike = [
-            f"; {meaning} within {question.margin:g}: {', '.join(arms)}"
-            for verdict, meaning in (("as good", "as good"), ("no worse", "no worse"))
+            f"; {verdict} within {question.margin:g}: {', '.join(arms)}"
+            for verdict in ("as good", "no worse")
             if (arms := [c.arm for c in self.contrasts if c.verdict == verdict])
         ]
         return f"No arm is shown to beat {question.baseline}{''.join(alike)}."
+
+    @property
+    def better(self) -> list[Contrast]:
+        """The arms that beat the baseline, the best first."""
+        return sorted((c for c in self.contrasts if c.verdict == "better"), key=lambda c: -c.mean)
 
     @property
     def remarks(self) -> list[str]:

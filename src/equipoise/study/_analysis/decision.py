@@ -83,7 +83,8 @@ def analyse(table: Table, tuned: Sequence[Tuned]) -> Analysis:
     shared = {arm.name: _shared_seeds(arms, study.baseline.name, arm) for arm in arms}
     arms = [arm for arm in arms if shared[arm.name] >= FEWEST_SEEDS]
     if len(arms) < FEWEST_ARMS or study.baseline.name not in shared:
-        raise StudyStoppedError(f"too many trials failed for any comparison; {_first_failure(table)}")
+        first = table.missing()[0]
+        raise StudyStoppedError(f"too many trials failed for any comparison; the first is {first.label}: {first.why_missing}")
     analysis = decide(question, arms, stand_in, study, table.hyperparameters)
     values = {arm.name: dict(zip(map(int, arm.seeds), arm.values, strict=True)) for arm in arms}
     return replace(
@@ -95,11 +96,6 @@ def analyse(table: Table, tuned: Sequence[Tuned]) -> Analysis:
 
 def _shared_seeds(arms: Sequence[Compared], baseline: str, arm: Compared) -> int:
     return len({seed for other in arms if other.name == baseline for seed in other.seeds}.intersection(arm.seeds))
-
-
-def _first_failure(table: Table) -> str:
-    first = table.missing()[0]
-    return f"the first is {first.label}: {first.failure.reason if first.failure else 'not run'}"
 
 
 def _times_to_target(question: Question, results: Mapping[str, Mapping[Seed, Result]]) -> Iterator[TimeToTarget]:

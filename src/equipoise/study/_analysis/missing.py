@@ -47,4 +47,4 @@ def remarks_on_missing(
 
 
 def _labels(cells: Sequence[Cell]) -> list[str]:
-    return [f"{cell.label} ({cell.failure.reason if cell.failure else 'not run'})" for cell in cells]
+    return [f"{cell.label} ({cell.why_missing})" for cell in cells]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from equipoise._words import listed, printable
 from equipoise.errors import ArgumentError, UnusableInputError
-from equipoise.study._analysis import Analysis, Compared, Question, decide, worst_value
+from equipoise.study._analysis import Analysis, Compared, Question, decide, value_of, worst_value
 from equipoise.study._judging.event_folders import SECONDS, STEP, read_event_folders
 from equipoise.study._judging.runs import Columns, Runs, read_runs
 from equipoise.study._judging.tables import read_table
@@ -95,7 +95,7 @@ def judge(
             name=arm,
             seeds=tuple(own),
             results=tuple(own.values()),
-            values=tuple(stand_in if result.diverged else result.last(metric) for result in own.values()),
+            values=tuple(value_of(result, metric, stand_in) for result in own.values()),
         )
         for arm, own in runs.items()
     ]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from equipoise._version import __version__
 from equipoise._words import counted, listed, printable
-from equipoise.study._analysis import Analysis, number_format
+from equipoise.study._analysis import number_format
 from equipoise.study._report.contents import Contents, Spent, astray, spent
 from equipoise.study._report.table import LONGEST_SENTENCE
 from equipoise.study._statistics.paired import Contrast
@@ -24,9 +22,8 @@ def decision(contents: Contents) -> str:
         return "No decision: too many trials failed or diverged."
     if analysis is None:
         return f"No decision yet: {contents.done:,} of {planned(contents):,} trials are finished."
-    better = _better(analysis)
-    if better:
-        best = better[0]
+    if analysis.better:
+        best = analysis.better[0]
         spec = number_format(best.interval[1] - best.interval[0])
         low, high, mean = (f"{value:{spec}}" for value in (*best.interval, best.mean))
         gain = f"{printable(contents.question.metric)} is better by {mean} ({low} to {high} with 95 % confidence)"
@@ -81,7 +78,7 @@ def cost(contents: Contents) -> list[str]:
     if more:
         said.append(f"{counted(more, 'more trial')} {'is' if more == 1 else 'are'} planned.")
     base = next((one for one in each if one.arm == contents.question.baseline), None)
-    best = "" if contents.verdict is None else next((found.arm for found in _better(contents.verdict)), "")
+    best = "" if contents.verdict is None else next((found.arm for found in contents.verdict.better), "")
     for one in each:
         if base is not None and one.arm in (base.arm, best):
             said.append(_price(one, base))
@@ -132,8 +129,8 @@ def next_steps(contents: Contents) -> list[str]:
         said.append(
             f"Widen the ranges of {listed(edges, SAID)}, whose best values lie at an edge, and run again: only new trials run."
         )
-    if _better(analysis):
-        best = _better(analysis)[0]
+    if analysis.better:
+        best = analysis.better[0]
         said.append(f"Confirm {printable(best.arm)} on a second task, or at full length, before you switch everywhere.")
     for found in analysis.contrasts:
         if found.verdict in UNDECIDED and found.mean > 0:
@@ -213,7 +210,3 @@ def size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
-
-
-def _better(analysis: Analysis) -> Sequence[Contrast]:
-    return sorted((found for found in analysis.contrasts if found.verdict == "better"), key=lambda found: -found.mean)

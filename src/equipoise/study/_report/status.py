@@ -135,10 +135,8 @@ def print_status(status: Status, console: Console) -> None:
     for heading in ("phase", "planned", "finished", "diverged", "failed", "waiting"):
         table.add_column(heading, justify="left" if heading == "phase" else "right")
     for phase, found in status.phases.items():
-        waiting = found.planned - found.finished - found.failed
-        table.add_row(
-            phase, *(f"{count:,}" for count in (found.planned, found.finished, found.diverged, found.failed, waiting))
-        )
+        counts = found.planned, found.finished, found.diverged, found.failed, found.waiting
+        table.add_row(phase, *(f"{count:,}" for count in counts))
     console.print(Text(f"{printable(status.study)}: {_state(status)}", style="bold"))
     console.print(table)
     newest = status.last_finished_at

@@ -30,7 +30,7 @@ class Keeping:
     """The text of every source that this run's trials have loaded, by the file's name."""
     metric_seen: bool = False
     """Whether any trial has reported what the study needs."""
-    _spooled: int = 0
+    _spooled: bool = False
     _told: bool = False
 
     def keep(self, cell: Cell, sources: Mapping[str, str]) -> None:
@@ -44,7 +44,7 @@ class Keeping:
             try:
                 self.store.add_record(made)
             except StudyStoppedError as error:
-                self._spooled = 1
+                self._spooled = True
                 self.stop.ask(f"{error}; results are in {self.spool.folder} until the next run, which reads them in")
         if self._spooled:
             self._write_to_spool(made, cell)

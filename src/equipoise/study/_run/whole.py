@@ -203,11 +203,10 @@ class _Run:
             self._tune_more({found.arm.name: further(found.arm, found.tried, found.point, found.edges) for found in tuned})
             tuned = self._tuned()
         if self.study.baseline.name not in [found.arm.name for found in tuned]:
-            failed = self.table.missing()[0]
-            reason = failed.failure.reason if failed.failure else "not run"
+            missing = self.table.missing()
             raise StudyStoppedError(
-                f"{len(self.table.missing())} trials failed, too many for any comparison; the first is {failed.label}: {reason}"
-                f"; {HOW_TO_GO_ON[self.existing]}"
+                f"{len(missing)} trials failed, too many for any comparison; the first is {missing[0].label}:"
+                f" {missing[0].why_missing}; {HOW_TO_GO_ON[self.existing]}"
             )
         comparison = self.table.plan_comparison({found.arm.name: found.point for found in tuned})
         self._prepare(comparison)
