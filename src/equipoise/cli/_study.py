@@ -37,7 +37,10 @@ def _add_run(commands: Commands) -> None:
     )
     parser.add_argument("file", type=Path, metavar="STUDY.toml", help="The file that describes the study.")
     parser.add_argument(
-        "--workers", type=positive, metavar="N", help="How many trials run at once; the default is one for each core."
+        "--workers",
+        type=positive,
+        metavar="N",
+        help="How many trials run at once; the default is the number of cores, divided by the study's threads.",
     )
     changed = parser.add_mutually_exclusive_group()
     parser.set_defaults(existing="reuse")

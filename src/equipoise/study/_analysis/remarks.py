@@ -93,7 +93,7 @@ def at_edges(arms: Sequence[Compared]) -> list[str]:
 
 
 def chosen_by_the_metric(study: Study) -> list[str]:
-    """A remark on a study in which one number both chooses and decides"""
+    """A remark on a study in which one number both chooses and decides."""
     if study.selection.metric != study.metric:
         return []
     return [
@@ -104,7 +104,7 @@ def chosen_by_the_metric(study: Study) -> list[str]:
 
 
 def ignored_schedules(arms: Sequence[Compared]) -> list[str]:
-    """A remark on arms whose schedule or warm-up the task has not asked for"""
+    """A remark on arms whose schedule or warm-up the task has not asked for."""
     found: list[str] = []
     for arm in arms:
         assert arm.tuned is not None  # they were trained by a study

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from equipoise._files import read_text
 from equipoise._words import did_you_mean
 from equipoise.errors import StudyStoppedError, UnusableInputError
 from equipoise.hyperparameters import whole_number
@@ -45,8 +46,8 @@ def run(
 ) -> Analysis:
     """Run the trials of a study that are missing, and compare its arms.
 
-    Every learning rate of every arm trains on the tuning seeds. Then every arm trains at its best learning rate on fresh seeds,
-    the same for all arms, and is compared with the baseline seed by seed: the paired t intervals of all arms hold at once with
+    Every arm tries equally many points of its search on the tuning seeds. Then it trains at its best point on fresh seeds, the
+    same for all arms, and is compared with the baseline seed by seed: the paired t intervals of all arms hold at once with
     95 % confidence, and verdicts are read off them. Trials run in processes of their own and are kept as soon as they finish:
     an interrupted study continues where it was, and a second run of a finished one trains nothing. A trial that fails stops no
     other: it is missing in the verdict, which says so, and the next run tries it again.
@@ -60,7 +61,7 @@ def run(
         folder: the file of a task is relative to it; by default the folder of the study file, else the working directory.
         store: the database that keeps the trials, as a URL of SQLAlchemy; by default NAME.db in `folder`.
         report: where to write the report, one HTML file with Markdown and CSV beside it; by default none is written.
-        workers: how many trials run at once; by default as many as the usable cores have threads for.
+        workers: how many trials run at once; by default the number of usable cores, divided by the study's threads.
         existing: what becomes of kept trials. "reuse" takes them, and refuses to run if the task or an arm is not what it was
             for them; "fork" runs what has changed anew beside them; "fresh" runs everything anew.
         progress: is told what happens; by default a bar is drawn if stderr is a terminal.
@@ -105,7 +106,7 @@ def run(
     else:
         path = Path(study)
         folder = path.parent if folder is None else Path(folder)
-        study, file = read_study(path), path.read_text(encoding="utf-8")
+        study, file = read_study(path), read_text(path)
     if workers is None:
         workers = max(1, usable_cores() // study.threads)
     whole_number("workers", workers)
