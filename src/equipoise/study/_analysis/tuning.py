@@ -8,7 +8,7 @@ from equipoise.study._analysis.question import Question, value_of, worst_value
 from equipoise.study._arms.arm import Arm
 from equipoise.study._arms.space import Point, Range, axis_of
 from equipoise.study._cells import Result, Table
-from equipoise.study._statistics.paired import Goal
+from equipoise.study._statistics.paired import Goal, direction
 from equipoise.study._statistics.precision import mean
 
 
@@ -99,6 +99,6 @@ def tune(table: Table, arm: Arm, stop_after: int | None = None) -> Tuned | None:
 
 def best_points(found: Tuned, goal: Goal, count: int) -> list[Point]:
     """The points of an arm with the best means, best first; among equally good ones those with the smallest learning rates."""
-    sign = 1.0 if goal == "maximize" else -1.0
+    sign = direction(goal)
     order = sorted(range(len(found.points)), key=lambda index: (-sign * found.means[index], index))
     return [found.points[index] for index in order[:count]]

@@ -12,7 +12,7 @@ from equipoise.study._analysis import Analysis, Compared, Question, Tuned, analy
 from equipoise.study._cells import Cell
 from equipoise.study._report.figures.curves import Band
 from equipoise.study._report.stored import Record, read_curves, read_record, reported_names
-from equipoise.study._statistics.paired import Goal
+from equipoise.study._statistics.paired import Goal, direction
 from equipoise.study._store import Store
 
 MOST_CHARTED = 12
@@ -136,7 +136,7 @@ def astray(arm: Compared, goal: Goal) -> list[float]:
         return []
     middle = statistics.median(finished)
     spread = max(statistics.median(abs(value - middle) for value in finished), abs(middle) / 1000)
-    sign = 1.0 if goal == "maximize" else -1.0
+    sign = direction(goal)
     return [value for value in finished if sign * (middle - value) > FAR * spread]
 
 

@@ -12,6 +12,7 @@ from equipoise._json import plain
 from equipoise._words import counted, printable
 from equipoise.study._analysis import Analysis, number_format
 from equipoise.study._arms.space import Point
+from equipoise.study._statistics.paired import direction
 
 HEADINGS = ("arm", "verdict", "{metric}", "gain", "95 % interval", "p", "{searched}")
 LONGEST_SENTENCE = 2000
@@ -30,9 +31,9 @@ def rows(analysis: Analysis) -> list[tuple[str, ...]]:
     """The table of the verdict, one row per arm, best first; the baseline has no gain. Last is what was chosen, if tuned."""
     contrasts = {contrast.arm: contrast for contrast in analysis.contrasts}
     spec = number_format(min((c.interval[1] - c.interval[0]) / 2 for c in analysis.contrasts))
-    sign = -1.0 if analysis.question.goal == "maximize" else 1.0
+    sign = direction(analysis.question.goal)
     table: list[tuple[str, ...]] = []
-    for arm in sorted(analysis.arms, key=lambda arm: sign * arm.mean):
+    for arm in sorted(analysis.arms, key=lambda arm: -sign * arm.mean):
         name, value = printable(arm.name, LONGEST_NAME), f"{arm.mean:{spec}}"
         point = "" if arm.tuned is None else _values(arm.tuned.point)
         if arm.name not in contrasts:
@@ -70,7 +71,7 @@ def _tuned(analysis: Analysis) -> bool:
 
 
 def _values(point: Point) -> str:
-    return f"{point.lr:g}" if list(point.values) == ["lr"] else printable(str(point))
+    return f"{point.lr:g}" if list(point.values) == [LEARNING_RATE] else printable(str(point))
 
 
 def caption(analysis: Analysis) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from equipoise.study._statistics.paired import Floats, Goal
+from equipoise.study._statistics.paired import Floats, Goal, direction
 
 RESAMPLES = 2_000
 
@@ -46,7 +46,7 @@ def expected_best(values: Sequence[float], goal: Goal) -> ExpectedBest:
     count = len(values)
     trials = tuple(sorted({2**power for power in range(count.bit_length())} | {count}))
     weights = np.array([best_weights(count, n) for n in trials])
-    sign = 1.0 if goal == "maximize" else -1.0
+    sign = direction(goal)
     points = sign * np.asarray(values, dtype=np.float64)
     resampled = np.random.default_rng(0).choice(points, size=(RESAMPLES, count))
     low, high = np.percentile(_expected(resampled, weights), [2.5, 97.5], axis=0)
@@ -62,7 +62,7 @@ def trials_needed(values: Sequence[float], goal: Goal, target: float) -> int | N
         >>> trials_needed([0.5, 0.9, 0.7], "maximize", 0.8), trials_needed([0.5, 0.9, 0.7], "maximize", 0.95)
         (2, None)
     """
-    sign = 1.0 if goal == "maximize" else -1.0
+    sign = direction(goal)
     weights = np.array([best_weights(len(values), n) for n in range(1, len(values) + 1)])
     reached = np.flatnonzero(_expected(sign * np.asarray(values, dtype=np.float64), weights) >= sign * target)
     return int(reached[0]) + 1 if reached.size else None

@@ -31,6 +31,11 @@ UNEQUAL_NOISE_LEVEL = 0.01
 """Chance, at most, that equally noisy arms are said to be unequally noisy (for normal noise)."""
 
 
+def direction(goal: Goal) -> float:
+    """1 where larger values are better, -1 where smaller ones are."""
+    return 1.0 if goal == "maximize" else -1.0
+
+
 @dataclass(frozen=True)
 class Contrast:
     """One arm against the baseline, on the seeds that both have. Differences are positive where the arm is better."""
@@ -122,7 +127,7 @@ def compare(
     every = np.ldexp(every, -exponent)
     step, roundoff = resolution(every), unit_roundoff(every)
     others = [arm for arm in values if arm != baseline]
-    sign = 1.0 if goal == "maximize" else -1.0
+    sign = direction(goal)
     found: list[Contrast] = []
     for arm in others:
         seeds = tuple(seed for seed in values[baseline] if seed in values[arm])

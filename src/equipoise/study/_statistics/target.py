@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize
 
-from equipoise.study._statistics.paired import Contrast, Floats, Goal, Seed, compare
+from equipoise.study._statistics.paired import Contrast, Floats, Goal, Seed, compare, direction
 
 ROUNDING = 1e-12
 """Relative: a mean of equal readings may differ from them by so much."""
@@ -85,7 +85,7 @@ def first_reached(curve: Mapping[int, float], target: float, goal: Goal) -> floa
     readings = np.array([curve[time] for time in times])
     # In units near the largest reading, so that sums cannot overflow; negated where smaller is better.
     exponent = max(math.frexp(float(np.abs(readings).max()))[1] - 1, -1000)
-    unit = math.ldexp(1.0 if goal == "maximize" else -1.0, exponent)
+    unit = math.ldexp(direction(goal), exponent)
     fitted: Floats = optimize.isotonic_regression(readings / unit).x
     wanted = target / unit
     arrived = np.flatnonzero(fitted >= wanted - ROUNDING * abs(wanted))
