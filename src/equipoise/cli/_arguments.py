@@ -1,9 +1,13 @@
-"""What the commands share: their parser, and the types of their arguments."""
+"""What the commands share: their parser, the types of their arguments, and imports that need an extra."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from equipoise.errors import MissingExtraError
 
 if TYPE_CHECKING:
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # pyright: ignore[reportPrivateUsage]
@@ -26,6 +30,15 @@ class _StoreOnce(argparse.Action):
             parser.error(f"argument {option_string}: given twice")
         given.add(self.dest)
         setattr(namespace, self.dest, values)
+
+
+@contextmanager
+def from_study_extra() -> Generator[None]:
+    """Import inside of this what needs ``equipoise[study]``: if a package is missing, the message says how to install it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("a study", "study") from error
 
 
 def positive(text: str) -> int:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equipoise.errors import MissingExtraError
+from equipoise.cli._arguments import from_study_extra
 
 if TYPE_CHECKING:
     from equipoise.cli._arguments import Commands
@@ -51,14 +51,12 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    try:
+    with from_study_extra():
         from rich.console import Console
 
         from equipoise.study._judging.judge import judge
         from equipoise.study._report.page import report_analysis
         from equipoise.study._report.table import as_plain, print_report
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("a study", "study") from error
 
     analysis = judge(
         options.results,

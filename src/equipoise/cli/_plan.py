@@ -8,7 +8,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equipoise.errors import ArgumentError, MissingExtraError
+from equipoise.cli._arguments import from_study_extra
+from equipoise.errors import ArgumentError
 
 if TYPE_CHECKING:
     from equipoise.cli._arguments import Commands
@@ -44,12 +45,10 @@ def _positive_number(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> int:
-    try:
+    with from_study_extra():
         from equipoise._json import plain
         from equipoise.study._plan import plan
         from equipoise.study._spec import read_study
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("a study", "study") from error
 
     if options.difference is not None and options.spread is None:
         raise ArgumentError("difference", options.difference, "given together with a spread")

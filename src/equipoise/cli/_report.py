@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equipoise.errors import MissingExtraError, UnusableInputError
+from equipoise.cli._arguments import from_study_extra
+from equipoise.errors import UnusableInputError
 
 if TYPE_CHECKING:
     from equipoise.cli._arguments import Commands
@@ -50,15 +51,13 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
-    try:
+    with from_study_extra():
         from rich.console import Console
         from rich.text import Text
 
         from equipoise.study._report.page import report_study
         from equipoise.study._report.sentences import decision, status
         from equipoise.study._report.table import as_plain, print_report
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("a study", "study") from error
 
     store, name = _open(options)
     file: Path = options.study
@@ -84,12 +83,10 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    try:
+    with from_study_extra():
         from rich.console import Console
 
         from equipoise.study._report.status import as_plain, print_status, read_status
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("a study", "study") from error
 
     store, name = _open(options)
     found = read_status(store, name)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equipoise.cli import _judge, _plan, _report
-from equipoise.cli._arguments import positive
-from equipoise.errors import MissingExtraError, StudyStoppedError
+from equipoise.cli._arguments import from_study_extra, positive
+from equipoise.errors import StudyStoppedError
 
 if TYPE_CHECKING:
     from equipoise.cli._arguments import Commands
@@ -60,15 +60,13 @@ def _add_run(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    try:
+    with from_study_extra():
         from rich.console import Console
 
         from equipoise.study._report.progress import ConsoleProgress
         from equipoise.study._report.table import as_plain, print_report
         from equipoise.study._run import run
         from equipoise.study._spec import read_study
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("a study", "study") from error
 
     file: Path = options.file
     report: Path = options.report or file.with_name(f"{read_study(file).name}.report.html")
