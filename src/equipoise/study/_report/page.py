@@ -19,8 +19,8 @@ from equipoise.study._report.contents import Contents, of_analysis, of_store, sp
 from equipoise.study._report.figures import charts
 from equipoise.study._report.figures.marks import Figure
 from equipoise.study._report.markdown import as_markdown
-from equipoise.study._report.stored import MOST_SEEDS
-from equipoise.study._report.table import LONGEST_NAME, LONGEST_SENTENCE, caption, headings, rows
+from equipoise.study._report.stored import DRAWN_SEEDS
+from equipoise.study._report.table import LONGEST_SENTENCE, NAME_SHOWN, caption, headings, rows
 from equipoise.study._report.trials import trials_as_csv
 from equipoise.study._store import Store
 
@@ -124,9 +124,9 @@ def _drawn(contents: Contents) -> dict[str, Any]:
     return {
         "figures": _rounded(figures),
         "seeds_drawn": analysis is not None,
-        "names": [printable(name, 60) for name in contents.curves],
+        "names": [printable(name, NAME_SHOWN) for name in contents.curves],
         "uncharted": f"{contents.uncharted:,}" if contents.uncharted else "",
-        "most_seeds": MOST_SEEDS,
+        "most_seeds": DRAWN_SEEDS,
         "sensitivities": [printable(key) for key in keys],
         "searched": analysis is not None and any(arm.search is not None for arm in analysis.arms),
         "region": bool(places),
@@ -155,7 +155,7 @@ def _costs(contents: Contents) -> list[tuple[str, ...]]:
         return []
     return [
         (
-            printable(one.arm, LONGEST_NAME),
+            printable(one.arm, NAME_SHOWN),
             f"{one.trials:,}",
             sentences.duration(one.seconds),
             sentences.duration(one.per_trial),

@@ -24,7 +24,7 @@ from equipoise.study._store import Store
 from equipoise.study._store.schema import COSTS, FAILURES, READINGS, TRIALS
 from equipoise.study._store.store import portions
 
-MOST_SEEDS, MOST_EPOCHS = 25, 100
+DRAWN_SEEDS, DRAWN_EPOCHS = 25, 100
 """Curves are drawn of so many seeds of each arm, and at so many epochs."""
 
 
@@ -107,7 +107,7 @@ def reported_names(store: Store, record: Record) -> list[str]:
 
 def read_curves(store: Store, record: Record, name: str) -> dict[str, Band]:
     """The curves of a reported number, of every arm, over the first comparison seeds that have a result."""
-    seeds = record.study.seeds_for_comparison[:MOST_SEEDS]
+    seeds = record.study.seeds_for_comparison[:DRAWN_SEEDS]
     compared = {
         key: [
             cell for cell in cells if cell.phase == "comparison" and cell.assignment.seed in seeds and cell.result is not None
@@ -115,7 +115,7 @@ def read_curves(store: Store, record: Record, name: str) -> dict[str, Band]:
         for key, cells in record.cells.items()
     }
     last = record.study.epochs
-    epochs = sorted({round(epoch) for epoch in np.linspace(1, last, min(last, MOST_EPOCHS))})
+    epochs = sorted({round(epoch) for epoch in np.linspace(1, last, min(last, DRAWN_EPOCHS))})
     values: dict[str, dict[int, dict[int, float]]] = {}
     for keys in portions(key for key, cells in compared.items() if cells):
         wanted = select(READINGS.c.trial, READINGS.c.epoch, READINGS.c.value).where(READINGS.c.trial.in_(keys))

@@ -18,7 +18,7 @@ HEADINGS = ("arm", "verdict", "{metric}", "gain", "95 % interval", "p", "{search
 LONGEST_SENTENCE = 2000
 """A sentence that holds names of others is shown up to so many characters."""
 
-LONGEST_NAME = 60
+NAME_SHOWN = 60
 """A name in a table is shown up to so many characters."""
 
 LEARNING_RATE = "lr"
@@ -34,7 +34,7 @@ def rows(analysis: Analysis) -> list[tuple[str, ...]]:
     sign = direction(analysis.question.goal)
     table: list[tuple[str, ...]] = []
     for arm in sorted(analysis.arms, key=lambda arm: -sign * arm.mean):
-        name, value = printable(arm.name, LONGEST_NAME), f"{arm.mean:{spec}}"
+        name, value = printable(arm.name, NAME_SHOWN), f"{arm.mean:{spec}}"
         point = "" if arm.tuned is None else _values(arm.tuned.point)
         if arm.name not in contrasts:
             table.append((name, "baseline", value, "", "", "", point))
@@ -59,7 +59,7 @@ def headings(analysis: Analysis) -> list[str]:
     """The headings of the columns of :func:`rows`."""
     keys = {key for arm in analysis.arms if arm.tuned is not None for key in arm.tuned.point.values}
     filled = {
-        "{metric}": printable(analysis.question.metric, LONGEST_NAME),
+        "{metric}": printable(analysis.question.metric, NAME_SHOWN),
         "{searched}": LEARNING_RATE if keys <= {LEARNING_RATE} else "chosen",
     }
     shown = HEADINGS if _tuned(analysis) else HEADINGS[:-1]
