@@ -62,6 +62,3 @@ READY_MADE: Mapping[str, ReadyMade] = MappingProxyType(
     }
 )
 """By the name in a study file."""
-
-EXTRA = "optimizers"
-"""What installs pytorch_optimizer."""
