@@ -48,7 +48,7 @@ quick-test: $(DEVELOPMENT)
 
 test: lint
 	$(RUN) -m coverage erase
-	OMP_NUM_THREADS=1 $(RUN) -m coverage run -m pytest --numprocesses=2 --dist=loadfile --durations=10
+	OMP_NUM_THREADS=1 $(RUN) -m coverage run -m pytest --numprocesses=3 --dist=loadfile --durations=10
 	$(RUN) -m coverage combine --quiet
 	$(RUN) -m coverage report
 	$(MAKE) docs

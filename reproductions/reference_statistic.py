@@ -30,7 +30,7 @@ FIT = 1.5
 
 
 def median(squares: Sequence[float]) -> float:
-    """The lower median: what the package does."""
+    """The lower median."""
     return sorted(squares)[(len(squares) - 1) // 2]
 
 
@@ -57,9 +57,14 @@ def without_the_largest(squares: Sequence[float]) -> float:
     return mean(sorted(squares)[:-1] or squares)
 
 
+def below_the_largest_quarter(squares: Sequence[float]) -> Sequence[float]:
+    """All but the largest quarter, of at least one, ascending; a single one stays."""
+    return sorted(squares)[: len(squares) - max(len(squares) // 4, 1)] or squares
+
+
 def without_a_quarter(squares: Sequence[float]) -> float:
-    """The mean of all but the largest quarter, of at least one."""
-    return mean(sorted(squares)[: len(squares) - max(len(squares) // 4, 1)] or squares)
+    """The mean of all but the largest quarter, of at least one: what the package does."""
+    return mean(below_the_largest_quarter(squares))
 
 
 def winsorized(squares: Sequence[float]) -> float:
@@ -69,7 +74,7 @@ def winsorized(squares: Sequence[float]) -> float:
 
 def upper_quartile(squares: Sequence[float]) -> float:
     """The largest below the largest quarter, of at least one."""
-    return (sorted(squares)[: len(squares) - max(len(squares) // 4, 1)] or squares)[-1]
+    return below_the_largest_quarter(squares)[-1]
 
 
 class _Statistic(Equipoise):

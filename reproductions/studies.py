@@ -28,7 +28,7 @@ from reproductions.claim import Interval, Options
 
 FOLDER = Path(__file__).parent
 
-processes.PRELOADED.append("reproductions.studies")
+processes.preload("reproductions.studies")
 # A trial's process imports the script that is running; what a script imports is imported once, 0.5 s less per trial.
 
 TRAINED = [

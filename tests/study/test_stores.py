@@ -36,6 +36,7 @@ def make_cell(seed: int = 0) -> Cell:
 @pytest.fixture
 def impatient(monkeypatch):
     monkeypatch.setattr(patience_module, "PATIENCE", 1.0)
+    monkeypatch.setattr(turn_module, "GONE", 1.0)
 
 
 @pytest.fixture

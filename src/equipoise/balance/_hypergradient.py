@@ -27,7 +27,7 @@ from equipoise.errors import ArgumentError
 from equipoise.hyperparameters import whole_number
 from equipoise.optim import _sharding as sharding
 from equipoise.optim._groups import values_for_step
-from equipoise.optim._state import make_slot, view_of
+from equipoise.optim._state import memories_of, view_of
 
 BLOCK = 1 << 16
 """So many elements at a time on the CPU: their temporaries stay in cache."""
@@ -169,10 +169,10 @@ class HypergradientController(Controller):
                 gradient = gradients[parameter]
                 if gradient is None or not moving:  # the loss does not depend on it
                     continue
-                view = view_of(parameter)
-                slot = make_slot(self.optimizer.state[parameter], parameter, view, group, 0, 0)
+                state, view = self.optimizer.state[parameter], view_of(parameter)
                 seen = view.of(sharding.aligned(gradient, parameter))
-                slopes.append(hypergradient(seen, slot.memories[-1], step._replace(number=slot.steps.item())).cpu())
+                memory = memories_of(state, view, group)[-1]
+                slopes.append(hypergradient(seen, memory, step._replace(number=state["step"].item())).cpu())
                 sources.append((number, parameter))
         here = torch.stack(slopes) if slopes else torch.zeros(0)
         whole = sharding.of_whole_tensors(here, [parameter for _, parameter in sources], lambda shards: shards.sum(0))

@@ -165,8 +165,17 @@ def make_slot(
         number: which of the groups that is.
         position: of the parameter among all of the optimizer.
     """
+    memories = memories_of(state, view, group)
+    memory_without_gaps = view.of(parameter).contiguous()
+    places = number, position, sharding.first_element(parameter)
+    remembers = group["reference"] != "none" and sharding.is_whole(parameter)
+    return Slot(memory_without_gaps, memories, state["step"], *places, remembers)
+
+
+def memories_of(state: dict[str, Tensor], view: View, group: dict[str, Any]) -> list[rules.Memory]:
+    """What each stage remembers of a parameter, as kernels see it. The arguments are those of :func:`make_slot`."""
     referenced = group["reference"] != "none"
-    memories = [
+    return [
         rules.Memory(
             view.of(state["exp_avg" + suffix]),
             view.of(state["exp_avg_sq" + suffix]),
@@ -176,9 +185,6 @@ def make_slot(
         )
         for suffix in suffixes(group["stages"])
     ]
-    memory_without_gaps = view.of(parameter).contiguous()
-    places = number, position, sharding.first_element(parameter)
-    return Slot(memory_without_gaps, memories, state["step"], *places, referenced and sharding.is_whole(parameter))
 
 
 def as_real(tensor: Tensor) -> Tensor:

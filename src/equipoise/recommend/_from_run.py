@@ -67,7 +67,8 @@ def from_run(folder: str | Path, reference: Reference = "initial") -> Evidence:
 
     Args:
         folder: of the run.
-        reference: of the optimizer that is to be recommended. "initial" is taken from the first reading from step 20 on.
+        reference: of the optimizer that is to be recommended. For "initial" the second moments of the first reading from step
+            20 on stand in: a run does not record its reference scales.
 
     Raises:
         UnusableInputError: the folder holds no run, or no reading of gradients from step 20 on.

@@ -31,7 +31,7 @@ class EnoughStepsError(BaseException):
 class GradientAverages:
     """Averages the gradients of an optimizer over stretches of steps, and at the end stops the task that trains with it.
 
-    The first stretch ends where the optimizer takes its reference scale, which is too early for more than the scales of layers.
+    The first stretch has the steps that the reference scale is taken from: too few for more than the scales of layers.
     Each later one has 100 steps, the last one at least half of that.
 
     Args:

@@ -11,7 +11,7 @@ from itertools import cycle
 
 import numpy as np
 
-from equipoise._words import listed, printable
+from equipoise._words import counted, listed, printable
 from equipoise.errors import MissingExtraError
 from equipoise.monitor._measuring.readings import Reading, TensorReading
 from equipoise.monitor._recording.run_file import FILE
@@ -86,7 +86,7 @@ def view(runs: Sequence[Run], width: int, height: int) -> RenderableType:
     each = max(FEWEST_ROWS, rest // len(shown) - (len(shown) < len(runs)))
     folders = folder_names([run.folder for run in runs])
     parts = [part for run, folder in zip(shown, folders, strict=False) for part in _run_view(run, folder, width, each)]
-    more = [Text(f"and {len(runs) - len(shown):,} more runs", style="dim")] if len(shown) < len(runs) else []
+    more = [Text(f"and {counted(len(runs) - len(shown), 'more run')}", style="dim")] if len(shown) < len(runs) else []
     return Group(*parts, *more, *legend)
 
 
@@ -128,10 +128,10 @@ def _title(run: Run, folder: str, shown: Story, last: Reading | None) -> Text:
 def _what_cannot_be_read(run: Run, *, brief: bool) -> list[Text]:
     found = [Text(printable(run.unavailable, TEXT), style="red")] if run.unavailable else []
     if run.unreadable:
-        lines = "1 line" if run.unreadable == 1 else f"{run.unreadable:,} lines"
         reasons = [f"line {number:,}: {why}" for number, why in run.refusals[: 1 if brief else None]]
         more = f"; and {run.unreadable - len(reasons):,} more" if len(reasons) < run.unreadable else ""
-        found.append(Text(f"{lines} of {FILE} cannot be read: {printable('; '.join(reasons), TEXT)}{more}", style="red"))
+        why = f"{printable('; '.join(reasons), TEXT)}{more}"
+        found.append(Text(f"{counted(run.unreadable, 'line')} of {FILE} cannot be read: {why}", style="red"))
     return found
 
 
@@ -169,7 +169,7 @@ def _curves(overview: Overview, last: Reading, width: int, most: int) -> list[Te
         line.append_text(sparkline(overview, series, width - label - 14))
         lines.append(line.append_text(value))
     if len(metrics) < len(given):
-        lines.append(Text(f"and {len(given) - len(metrics):,} more metrics", style="dim"))
+        lines.append(Text(f"and {counted(len(given) - len(metrics), 'more metric')}", style="dim"))
     return lines
 
 

@@ -111,9 +111,8 @@ class _Batch:
     def __init__(self, rows: Sequence[Row]) -> None:
         tensors, memories = zip(*rows, strict=True)
         self.tensors = np.frombuffer(b"".join(tensors), TENSOR).copy()
-        self.memories = np.frombuffer(
-            b"".join(memories), MEMORY
-        ).copy()  # the stages of the first slot, then of the second, ...
+        # The stages of the first slot, then of the second, ...
+        self.memories = np.frombuffer(b"".join(memories), MEMORY).copy()
         stages = np.array(list(map(len, memories))) // MEMORY.itemsize  # (slots,), as are chunks
         chunks = -(-self.tensors["count"] // CHUNK)
         self.tensors["first_chunk"] = np.cumsum(chunks) - chunks

@@ -21,8 +21,8 @@ def log_of(cell: Cell, folder: Path) -> Path:
     return folder / f"{words}.{cell.assignment.key[:8]}.log"
 
 
-def size_of(log: Path) -> int:
-    """Its size, 0 where there is none; that of one that is too large is brought down first."""
+def bounded_size(log: Path) -> int:
+    """The size of a log, 0 where there is none; one that is too large is made smaller first."""
     try:
         size = log.stat().st_size
         if size > LARGEST:

@@ -17,7 +17,7 @@ from typing import Protocol
 from equipoise.study._cells import Cell, Failure, Result
 from equipoise.study._processes.children import Child, end, how_it_ended, start
 from equipoise.study._processes.inside import Job, work
-from equipoise.study._processes.logs import end_of, log_of, size_of
+from equipoise.study._processes.logs import bounded_size, end_of, log_of
 from equipoise.study._processes.stopping import Stop
 from equipoise.study._worker import Finished, Report
 
@@ -96,7 +96,7 @@ class _Running:
                     self.curves.setdefault(name, {})[message.epoch] = value
         if ended is not None:
             return Finished("failed", 0.0, how_it_ended(ended))
-        printed, self.printed = self.printed, size_of(self.log)
+        printed, self.printed = self.printed, bounded_size(self.log)
         if self.printed != printed:
             self.heard = time.monotonic()
         if time.monotonic() - self.heard > timeout:
@@ -123,7 +123,7 @@ def execute(cells: Sequence[Cell], conditions: Conditions, keeper: Keeper, stop:
     """
     waiting = deque((cell, 1) for cell in cells)
     running: list[_Running] = []
-    leaving: list[tuple[Child, float]] = []
+    leaving: list[tuple[_Running, float]] = []
     try:
         while running or (waiting and not stop.reason):
             while waiting and not stop.reason and len(running) < conditions.workers:
@@ -133,16 +133,16 @@ def execute(cells: Sequence[Cell], conditions: Conditions, keeper: Keeper, stop:
                 finished = trial.look(conditions.timeout)
                 if finished is not None:
                     running.remove(trial)
-                    leaving.append((trial.child, time.monotonic() + GRACE))
+                    leaving.append((trial, time.monotonic() + GRACE))
                     if _tell(trial, finished, conditions, keeper):
                         waiting.appendleft((trial.cell, trial.attempt + 1))
             leaving = _see_off(leaving)
             keeper.tick()
         while leaving:
-            wait([child.process.sentinel for child, _ in leaving], TICK)
+            wait([trial.child.process.sentinel for trial, _ in leaving], TICK)
             leaving = _see_off(leaving)
     finally:
-        end([trial.child for trial in running] + [child for child, _ in leaving])
+        end([trial.child for trial in [*running, *(trial for trial, _ in leaving)]])
 
 
 def _start(cell: Cell, attempt: int, conditions: Conditions) -> _Running:
@@ -168,9 +168,11 @@ def _tell(trial: _Running, finished: Finished, conditions: Conditions, keeper: K
     return False
 
 
-def _see_off(leaving: list[tuple[Child, float]]) -> list[tuple[Child, float]]:
+def _see_off(leaving: list[tuple[_Running, float]]) -> list[tuple[_Running, float]]:
     """End the processes that have ended or whose time is up, with all that they left behind; the others stay."""
     now = time.monotonic()
-    over = [child for child, until in leaving if child.process.exitcode is not None or now > until]
-    end(over)
-    return [(child, until) for child, until in leaving if child not in over]
+    over = [trial for trial, until in leaving if trial.child.process.exitcode is not None or now > until]
+    end([trial.child for trial in over])
+    for trial in over:
+        bounded_size(trial.log)  # it may have printed much since it was last looked at
+    return [(trial, until) for trial, until in leaving if not any(trial is each for each in over)]

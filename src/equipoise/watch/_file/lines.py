@@ -92,7 +92,7 @@ def parse_line(line: bytes, header: RunInfo | None) -> Line:
     """A line as a typed value.
 
     Args:
-        line: without its end.
+        line: with the line break at its end or without it.
         header: the newest one before it, if there is any.
 
     Raises:
@@ -178,11 +178,7 @@ def _shape(value: Any) -> tuple[int, ...]:
 
 
 def _reading(line: Object, header: RunInfo) -> ReadingLine:
-    step, time, made = (
-        whole_number(field(line, "step"), "step"),
-        time_at(line, "time"),
-        field(line, "made"),
-    )
+    step, time, made = whole_number(field(line, "step"), "step"), time_at(line, "time"), field(line, "made")
     if not isinstance(made, bool):
         raise refused("made", made, "true or false")
     metrics = {as_name(name): as_number(value, name) for name, value in object_at(line, "metrics").items()}
