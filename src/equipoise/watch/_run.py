@@ -77,7 +77,7 @@ class Run(Story):
         """How many samples were taken."""
 
     def read(self) -> bool:
-        """Take in the next part of the file, about ``PART_BYTES`` bytes. If it cannot be read, :attr:`unavailable` says why.
+        """Take in the next part of the file, about ``PART_BYTES`` bytes. If it cannot be read, ``unavailable`` says why.
 
         Returns:
             Whether there was anything new.
