@@ -1,7 +1,8 @@
 # make study: run the first study on real data.
 # make quick: the linters, the types and the quick tests, in under a minute.   make test: every check that CI runs, with coverage, and the site.
 # make faults: runners and trials of a study killed at 50 random moments, and other long faults, in ten minutes.
-# make test-large: the tests that need 18 GiB of memory.   make fuzz: every command on 10,000 new inputs that are nearly right.
+# make test-long: the tests that take half a minute and more each.   make test-large: the tests that need 18 GiB of memory.
+# make fuzz: every command on 10,000 new inputs that are nearly right.
 # make wheel: build the package as users install it, into dist/.   make test-wheel: install that in a new environment without a compiler.
 # make docs: the site, into docs/_build/html.
 # make bench: the cost of a step against torch.   make bench-gpu: the same on a GPU.
@@ -26,7 +27,7 @@ QUICK := tests/test_package.py tests/test_project.py tests/test_rules.py tests/c
 	tests/study/test_spec.py tests/study/statistics tests/study/test_store.py \
 	tests/theory/test_assessment.py tests/theory/test_region.py tests/theory/test_stages.py
 
-.PHONY: study quick quick-test test test-large faults fuzz wheel test-wheel docs bench bench-gpu evidence calibrate reproduce reproduce-quick
+.PHONY: study quick quick-test test test-long test-large faults fuzz wheel test-wheel docs bench bench-gpu evidence calibrate reproduce reproduce-quick
 .PHONY: install lint style types clean
 
 study: $(STUDY)
@@ -48,13 +49,16 @@ quick-test: $(DEVELOPMENT)
 
 test: lint
 	$(RUN) -m coverage erase
-	OMP_NUM_THREADS=1 $(RUN) -m coverage run -m pytest --numprocesses=3 --dist=loadfile --durations=10
+	OMP_NUM_THREADS=1 $(RUN) -m coverage run -m pytest --numprocesses=2 --dist=loadfile --durations=10
 	$(RUN) -m coverage combine --quiet
 	$(RUN) -m coverage report
 	$(MAKE) docs
 
 faults: $(DEVELOPMENT)
 	$(RUN) -m pytest -m faults tests/faults tests/study
+
+test-long: $(DEVELOPMENT)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -m long
 
 test-large: $(DEVELOPMENT)
 	$(RUN) -m pytest -m large

@@ -17,6 +17,8 @@ import pytest
 
 GUIDES = Path(__file__).parent.parent / "docs" / "guides"
 PAGES = sorted(GUIDES.glob("*.md"))
+LONG = {"choose", "compare"}
+"""They run studies."""
 
 BLOCK = re.compile(r"^```(?:\{code-block\} )?(\w+)\n(?::caption: (\S+)\n)?(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -46,7 +48,9 @@ def run_shell(block, folder):
             assert done.returncode == 0, f"{command}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, id=page.stem, marks=pytest.mark.long if page.stem in LONG else ()) for page in PAGES]
+)
 def test_the_snippets_of_a_guide_run_twice_in_a_row(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):

@@ -208,6 +208,7 @@ def test_a_task_that_ends_early_is_read_as_far_as_it_went(task, answer):
     assert "after which it ended" in found["source"]
 
 
+@pytest.mark.long
 def test_the_study_that_is_written_runs_and_tests_the_recommendation_against_adamw_and_sgd(task, run, tmp_path):
     path = tmp_path / "trial.toml"
     code, out, err = run(

@@ -97,6 +97,7 @@ def test_arms_search_their_own_spaces_with_as_many_points(write_study):
 EXTEND = (FEW[0], f"{FEW[1]}\nextend = 2")
 
 
+@pytest.mark.long
 def test_a_best_value_at_the_edge_extends_the_range_of_that_arm_and_the_budget_of_all(write_study):
     # Of the rates of adamw the best lies at the upper edge, and beyond it; of quarter's in the middle.
     rates = ("learning_rates = [0.01, 0.1]", "learning_rates = [0.00001, 0.0001, 0.001, 0.003]")
@@ -158,6 +159,7 @@ HALVED = ("epochs = 3\nseeds = 3\ntuning_seeds = 2", "epochs = 4\nseeds = 2\ntun
 FOUR = ("learning_rates = [0.01, 0.1]", "learning_rates = [0.001, 0.01, 0.1, 1.0]")
 
 
+@pytest.mark.long
 def test_halving_trains_the_best_half_twice_as_long_and_counts_the_same_for_every_arm(write_study, tmp_path):
     counted = PARABOLAS.replace(
         "        trial.report",

@@ -67,6 +67,7 @@ def test_none_of_20000_sequences_of_gradients_exceeds_the_largest_update(beta1, 
     assert found.max() <= max_update(beta1, beta2, exponent, steps) * (1 + 1e-9)
 
 
+@pytest.mark.long
 @settings(max_examples=10_000, deadline=None)
 @given(
     beta1=st.floats(0, 0.999),

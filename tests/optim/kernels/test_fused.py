@@ -114,6 +114,7 @@ def test_many_tensors_are_each_updated_once():
     assert all(state["step"].item() == 1 for state in optimizer.state.values())
 
 
+@pytest.mark.long
 def test_it_stays_within_its_buffers_and_within_defined_behaviour(tmp_path):
     kernels = Path(cpu.__file__).parent
     flags = ["-O1", "-g", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fno-sanitize-recover=all"]
