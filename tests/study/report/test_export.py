@@ -78,11 +78,11 @@ def test_a_row_holds_a_trial_and_what_it_took(store):
 
 
 def test_a_large_store_takes_as_little_memory_as_a_small_one(tmp_path):
-    make_store(tmp_path / "widgets.db", seeds=20).close()
+    make_store(tmp_path / "widgets.db").close()
     with closing(Store(sqlite_url(tmp_path / "widgets.db"))) as store:
         small = peak(store)
-        store.do(lambda connection: [multiply(connection, table, 30) for table in ("trial", "reading", "cost", "cell")])
-        assert len(exported(store, "trials").splitlines()) == 31 * 112 + 1
+        store.do(lambda connection: [multiply(connection, table, 10) for table in ("trial", "reading", "cost", "cell")])
+        assert len(exported(store, "trials").splitlines()) == 11 * 60 + 1
         assert peak(store) < 1.5 * small
 
 
