@@ -1,4 +1,4 @@
-"""``equipoise study``: compare optimizers on your own metric."""
+"""``equipoise study run``: run what is missing, say the verdict, write the report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equipoise.cli import _judge, _plan, _report
 from equipoise.cli._arguments import from_study_extra, positive
 from equipoise.errors import StudyStoppedError
 
@@ -16,16 +15,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands) -> None:
-    """Add the command to the parser."""
-    study = commands.add_parser("study", help="Compare optimizers on your own metric.", allow_abbrev=False)
-    actions = study.add_subparsers(required=True, metavar="COMMAND")
-    _plan.add(actions)
-    _add_run(actions)
-    _judge.add(actions)
-    _report.add(actions)
-
-
-def _add_run(commands: Commands) -> None:
+    """Add the command to those of ``equipoise study``."""
     parser = commands.add_parser(
         "run",
         help="Run the trials that are missing, print the verdict and write the report.",
