@@ -8,16 +8,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from equipoise._files import read_text
 from equipoise._words import did_you_mean
 from equipoise.errors import StudyStoppedError, UnusableInputError
-from equipoise.hyperparameters import whole_number
 from equipoise.study._analysis import Analysis, Tuned, analyse, best_points, chosen_by_the_metric, too_few_seeds, tune
 from equipoise.study._arms.space import Point
 from equipoise.study._cells import Cell, Table, trials
-from equipoise.study._processes import usable_cores
 from equipoise.study._processes.children import preload
 from equipoise.study._processes.pool import Conditions, execute
 from equipoise.study._processes.rehearsal import rehearse
@@ -27,11 +25,9 @@ from equipoise.study._report.page import report_study
 from equipoise.study._report.progress import Progress, default_progress
 from equipoise.study._run.changes import differing_arms, differing_sources
 from equipoise.study._run.keeping import Keeping, unreported
+from equipoise.study._run.turns import HOW_TO_GO_ON, Existing, heeding, in_turn
 from equipoise.study._spec import Study, locate_task, read_study
-from equipoise.study._store import Spool, Store, Turn, sqlite_file, sqlite_url
-
-Existing: TypeAlias = Literal["reuse", "fork", "fresh"]
-"""What becomes of trials that are kept."""
+from equipoise.study._store import Store, sqlite_url
 
 
 def run(
@@ -107,28 +103,16 @@ def run(
         path = Path(study)
         folder = path.parent if folder is None else Path(folder)
         study, file = read_study(path), read_text(path)
-    if workers is None:
-        workers = max(1, usable_cores() // study.threads)
-    whole_number("workers", workers)
     url = sqlite_url(folder / f"{study.name}.db") if store is None else store
-    beside = sqlite_file(url) or folder / study.name
-    stem = beside.with_name(beside.name.removesuffix(".db"))
-    logs, checkpoints, spool = (Path(f"{stem}.{kind}") for kind in ("logs", "resume", "spool"))
-    table, stop = Table(study, locate_task(study.task, folder)), Stop()
-    table.plan_tuning()
-    with default_progress() if progress is None else nullcontext(progress) as progress, stop.listening():
-        try:
-            with (
-                closing(Store(url, folder, progress.tell)) as database,
-                Turn(database, study.name, progress.tell, lambda: bool(stop.reason)) as turn,
-            ):
-                keeping = Keeping(study.name, database, Spool(spool), turn, stop, progress)
-                conditions = Conditions(workers, study.timeout, study.retries, logs, checkpoints)
-                tuned = _Run(table, file, existing, conditions, keeping).complete()
-        except KeyboardInterrupt:
-            if not stop.reason:  # this one is not ours
-                raise
-            raise StudyStoppedError(f"{stop.reason}; what is finished is kept; {HOW_TO_GO_ON[existing]}") from None
+    table, stop = planned(study, folder), Stop()
+    with (
+        default_progress() if progress is None else nullcontext(progress) as progress,
+        heeding(stop, existing),
+        in_turn(study, folder, url, workers, progress, stop, []) as (keeping, conditions),
+    ):
+        whole = WholeRun(table, file, existing, conditions, keeping)
+        whole.begin()
+        tuned = whole.complete()
     analysis = analyse(table, tuned)
     if report is not None:
         with closing(Store(url, folder)) as database:
@@ -138,18 +122,23 @@ def run(
 
 HOW_TO_FORK = 'Undo the change, or run with --fork (existing="fork"): what has changed runs anew, and these are set aside.'
 
-HOW_TO_GO_ON: dict[Existing, str] = {
-    "reuse": "run the same command again to continue",
-    "fork": "run the same command again to continue",
-    "fresh": 'run it again without "fresh" to continue',
-}
+
+def planned(study: Study, folder: Path) -> Table:
+    """The trials that tuning begins with.
+
+    Raises:
+        UnusableInputError: there is no such task.
+    """
+    table = Table(study, locate_task(study.task, folder))
+    table.plan_tuning()
+    return table
 
 
 SLOW_TO_IMPORT = "pytorch_optimizer"
 """It takes a second or two, which every trial would pay."""
 
 
-class _Run:
+class WholeRun:
     """One run of a study, in its turn.
 
     Args:
@@ -167,18 +156,16 @@ class _Run:
         self.store, self.progress = keeping.store, keeping.progress
         self.rehearsed = False
 
-    def complete(self) -> list[Tuned]:
-        """Run everything that is missing, and return how the arms were tuned.
+    def begin(self) -> None:
+        """See what is kept, and whether all can be run.
 
         Raises:
             UnusableInputError: something cannot be used, or has changed. No trial was run.
-            StudyStoppedError: the run stopped before its end.
         """
         try:
             self.conditions.logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UnusableInputError(f"{self.conditions.logs} cannot be made: {error.strerror}") from None
-        tuning = list(self.table.cells)
         if read := self.keeping.spool.empty_into(self.store):
             self.progress.tell(f"{read} result(s) that the store could not take in an earlier run are in it now")
         if self.existing == "fresh":
@@ -189,9 +176,17 @@ class _Run:
             self.table.hyperparameters = former.hyperparameters
         for remark in [*chosen_by_the_metric(self.study), *too_few_seeds(self.study.seeds, len(self.study.arms) - 1)]:
             self.progress.tell(f"warning: {remark}")
-        self._prepare(tuning)
+        self._prepare(self.table.cells)
         self.store.do(lambda connection: record_study(connection, self.table, self.file))
-        self._train(tuning)
+
+    def complete(self) -> list[Tuned]:
+        """Run everything that is missing, and return how the arms were tuned.
+
+        Raises:
+            UnusableInputError: the code of kept trials is not what it was.
+            StudyStoppedError: the run stopped before its end.
+        """
+        self._train(list(self.table.cells))
         for ended, following in pairwise(self.study.rungs):
             tuned = self._tuned(ended.stop_after)
             left = {found.arm.name: best_points(found, self.study.selection.goal, following.points) for found in tuned}
