@@ -49,15 +49,17 @@ class Plan:
         return said
 
 
-def plan(study: Study, spread: float | None = None, difference: float | None = None) -> Plan:
+def plan(study: Study, spread: float | None = None, difference: float | None = None, tasks: int = 1) -> Plan:
     """What a study will take, and what it can show.
 
     Args:
         study: not yet run.
         spread: a guess of the standard deviation of the difference between two arms from seed to seed.
         difference: what is to be shown; it needs a spread.
+        tasks: how many tasks are decided together, of which this is one.
     """
-    arms, comparisons = len(study.arms), len(study.arms) - 1
+    arms = len(study.arms)
+    comparisons = tasks * (arms - 1)
     rungs = [(rung.points * study.tuning_seeds * arms, rung.stop_after or study.epochs) for rung in study.rungs]
     compared = study.seeds * arms
     return Plan(

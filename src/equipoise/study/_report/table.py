@@ -86,8 +86,10 @@ def caption(analysis: Analysis) -> str:
             f" {max(len(arm.tuned.tried) for arm in analysis.arms if arm.tuned)} points on"
             f" {counted(study.tuning_seeds, 'other seed')}."
         )
-    count = len(analysis.contrasts)
-    together = "" if count == 1 else f", adjusted for {count} comparisons: all intervals hold at once with 95 % confidence"
+    count, tasks = analysis.contrasts[0].comparisons, f" on {question.tasks} tasks" if question.tasks > 1 else ""
+    together = (
+        "" if count == 1 else f", adjusted for {count} comparisons{tasks}: all intervals hold at once with 95 % confidence"
+    )
     return printable(
         f"{made} Gain over {question.baseline}, positive is better, with the interval of the paired t test{together}. A verdict"
         " is what the interval says, and p, of the same test, is below 0.05 where it excludes 0.",

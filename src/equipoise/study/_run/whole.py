@@ -147,10 +147,14 @@ class WholeRun:
         existing: what becomes of kept trials.
         conditions: how trials are run.
         keeping: takes what comes of them.
+        tasks: how many tasks are decided together, of which this is one.
     """
 
-    def __init__(self, table: Table, file: str, existing: Existing, conditions: Conditions, keeping: Keeping) -> None:
+    def __init__(
+        self, table: Table, file: str, existing: Existing, conditions: Conditions, keeping: Keeping, tasks: int = 1
+    ) -> None:
         self.table, self.study, self.file = table, table.study, file
+        self.comparisons = tasks * (len(table.study.arms) - 1)
         self.existing: Existing = existing
         self.conditions, self.keeping = conditions, keeping
         self.store, self.progress = keeping.store, keeping.progress
@@ -174,7 +178,7 @@ class WholeRun:
         if former is not None:
             self._refuse_changed_arms(former.study)
             self.table.hyperparameters = former.hyperparameters
-        for remark in [*chosen_by_the_metric(self.study), *too_few_seeds(self.study.seeds, len(self.study.arms) - 1)]:
+        for remark in [*chosen_by_the_metric(self.study), *too_few_seeds(self.study.seeds, self.comparisons)]:
             self.progress.tell(f"warning: {remark}")
         self._prepare(self.table.cells)
         self.store.do(lambda connection: record_study(connection, self.table, self.file))
