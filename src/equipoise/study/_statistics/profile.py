@@ -33,20 +33,28 @@ LEVELS = (2.5, 97.5)
 class Placed:
     """The arms of one task on its seeds, in the unit of its scale."""
 
-    arms: tuple[str, ...]
-    values: Floats
-    """Shape (arms, seeds): larger is better in units of spreads; times, of which the smaller is better, for ratios."""
+    values: Mapping[str, Floats]
+    """Arm -> one value for each seed: larger is better in units of spreads; times, of which the smaller is better, for ratios."""
     scale: Scale
 
-    def distances(self, values: Floats) -> Floats:
-        """How far each arm is from the best one; inf for one that never arrives. Shape (arms, seeds, ...) -> (arms, ...)."""
-        if self.scale == "ratio":
-            times = np.median(values, axis=1)
-            best = times.min(axis=0)
+    def distances(self, draws: Floats | None = None) -> dict[str, Floats]:
+        """How far each arm is from the best one; inf for one that never arrives.
+
+        Args:
+            draws: numbers from 0 to 1, shape (seeds, resamples), that say which seeds are drawn again: the same for every arm, so
+                that runs stay paired. None: every seed once.
+        """
+        if not self.values:
+            return {}
+        runs = [own if draws is None else own[(draws[: own.size] * own.size).astype(int)] for own in self.values.values()]
+        if self.scale == "spreads":
+            means = np.array([own.mean(axis=0) for own in runs])
+            found = means.max(axis=0) - means
+        else:
+            times = np.array([np.median(own, axis=0) for own in runs])
             with np.errstate(invalid="ignore"):
-                return np.where(np.isinf(times), np.inf, times / best)
-        means = values.mean(axis=1)
-        return means.max(axis=0) - means
+                found = np.where(np.isinf(times), np.inf, times / times.min(axis=0))
+        return dict(zip(self.values, found, strict=True))
 
 
 @dataclass(frozen=True)
@@ -85,19 +93,18 @@ def placed_by_value(
     Example:
         >>> values = {"a": {0: 1.0, 1: 2.0, 2: 3.0}, "b": {0: 3.0, 1: 4.0, 2: 5.0}}
         >>> finished = {arm: dict.fromkeys(own, True) for arm, own in values.items()}
-        >>> placed = placed_by_value(values, finished, "maximize")
-        >>> placed.distances(placed.values).tolist()
-        [2.0, 0.0]
+        >>> {arm: float(far) for arm, far in placed_by_value(values, finished, "maximize").distances().items()}
+        {'a': 2.0, 'b': 0.0}
     """
-    arms = tuple(arm for arm in values if any(finished[arm].values()))
-    seeds = _shared(values)
-    every = np.array([[values[arm][seed] for seed in seeds] for arm in arms])
-    every = direction(goal) * np.ldexp(every, -math.frexp(float(np.abs(every).max(initial=0.0)))[1])
-    runs = [own[[finished[arm][seed] for seed in seeds]] for arm, own in zip(arms, every, strict=True)]
+    kept = {arm: np.array(list(own.values())) for arm, own in values.items() if any(finished[arm].values())}
+    every = np.concatenate([*kept.values(), np.zeros(0)])
+    exponent = math.frexp(float(np.abs(every).max(initial=0.0)))[1]
+    kept = {arm: direction(goal) * np.ldexp(own, -exponent) for arm, own in kept.items()}
+    runs = [own[list(finished[arm].values())] for arm, own in kept.items()]
     spreads = [float(own.std(ddof=1)) for own in runs if own.size > 1]
-    least = float(resolution(every.ravel())) / math.sqrt(12) if every.size else 0.0
-    unit = max(float(np.median(spreads)) if spreads else 0.0, least) or 1.0  # 1 where all are equal
-    return Placed(arms, every / unit, "spreads")
+    step = float(resolution(np.ldexp(every, -exponent))) if every.size else 0.0
+    unit = max(float(np.median(spreads)) if spreads else 0.0, step / math.sqrt(12)) or 1.0  # 1 where all are equal
+    return Placed({arm: own / unit for arm, own in kept.items()}, "spreads")
 
 
 def placed_by_time(times: Mapping[str, Mapping[Seed, float]]) -> Placed:
@@ -106,12 +113,10 @@ def placed_by_time(times: Mapping[str, Mapping[Seed, float]]) -> Placed:
     Example:
         >>> never = float("inf")
         >>> a, b, c = {0: 4.0, 1: 9.0, 2: 4.0}, {0: 2.0, 1: 1.0, 2: 3.0}, {0: 1.0, 1: never, 2: never}
-        >>> placed = placed_by_time({"a": a, "b": b, "c": c})
-        >>> placed.distances(placed.values).tolist()
-        [2.0, 1.0, inf]
+        >>> {arm: float(far) for arm, far in placed_by_time({"a": a, "b": b, "c": c}).distances().items()}
+        {'a': 2.0, 'b': 1.0, 'c': inf}
     """
-    seeds = _shared(times)
-    return Placed(tuple(times), np.array([[own[seed] for seed in seeds] for own in times.values()]), "ratio")
+    return Placed({arm: np.array(list(own.values())) for arm, own in times.items()}, "ratio")
 
 
 def performance_profile(tasks: Mapping[str, Placed], arms: Sequence[str]) -> Profile:
@@ -132,11 +137,11 @@ def performance_profile(tasks: Mapping[str, Placed], arms: Sequence[str]) -> Pro
     distances: dict[str, dict[str, float]] = {arm: dict.fromkeys(tasks, math.inf) for arm in arms}
     drawn = np.full((len(arms), len(tasks), RESAMPLES), np.inf)
     for index, (task, placed) in enumerate(tasks.items()):
-        for arm, distance in zip(placed.arms, placed.distances(placed.values).tolist(), strict=True):
-            distances[arm][task] = distance
-        seeds = placed.values.shape[1]
-        draws = np.random.default_rng(index).integers(0, seeds, size=(seeds, RESAMPLES))
-        drawn[[list(arms).index(arm) for arm in placed.arms], index] = placed.distances(placed.values[:, draws])
+        most = max((own.size for own in placed.values.values()), default=0)
+        again = placed.distances(np.random.default_rng(index).random((most, RESAMPLES)))
+        for arm, distance in placed.distances().items():
+            distances[arm][task] = float(distance)
+            drawn[list(arms).index(arm), index] = again[arm]
     finite = {distance for own in distances.values() for distance in own.values() if math.isfinite(distance)}
     steps = np.linspace(NEAREST[scale], max(finite, default=NEAREST[scale]), 50).tolist()
     taus = tuple(sorted({NEAREST[scale], *finite, *steps}))
@@ -145,9 +150,3 @@ def performance_profile(tasks: Mapping[str, Placed], arms: Sequence[str]) -> Pro
         shares = [np.percentile((own <= tau).mean(axis=0), LEVELS).tolist() for tau in taus]
         bands[arm] = tuple((low, high) for low, high in shares)
     return Profile(scale, distances, taus, bands)
-
-
-def _shared(values: Mapping[str, Mapping[Seed, float]]) -> list[Seed]:
-    """The seeds that all arms have."""
-    first, *others = values.values()
-    return [seed for seed in first if all(seed in own for own in others)]

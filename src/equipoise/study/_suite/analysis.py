@@ -52,7 +52,7 @@ class Standing:
 
     @property
     def p_value(self) -> float:
-        """Two-sided p value of the sign test over tasks, for this arm alone: would a task like these be won more often than not?"""
+        """Two-sided p value of the sign test over tasks, for this arm alone: does it win on most tasks like these?"""
         return float(stats.binomtest(self.won, self.won + self.lost).pvalue) if self.won + self.lost else 1.0
 
 
@@ -84,7 +84,7 @@ class SuiteAnalysis:
 
     @property
     def better(self) -> list[Standing]:
-        """The arms that are better than the baseline on at least one task and worse on none, those better on most tasks first."""
+        """The arms that are better than the baseline on some task and worse on none, those better on most tasks first."""
         found = [standing for standing in self.standings if standing.on("better") and not standing.on("worse", "missing")]
         return sorted(found, key=lambda standing: -len(standing.on("better")))
 
@@ -102,7 +102,8 @@ class SuiteAnalysis:
             better, worse = (listed(one.on(verdict), SAID) for verdict in ("better", "worse"))
             return f"Choose by task: {one.arm} is better than {self.baseline} on {better}, and worse on {worse}{self._lacking}."
         where = "the task" if len(self.tasks) == 1 else f"any of {len(self.tasks)} tasks"
-        for verdicts, words in ((("as good",), "as good"), (("as good", "no worse"), "no worse")):
+        both: tuple[tuple[list[Found], str], ...] = ((["as good"], "as good"), (["as good", "no worse"], "no worse"))
+        for verdicts, words in both:
             alike = [standing.arm for standing in self.standings if len(standing.on(*verdicts)) == len(self.tasks)]
             if alike:
                 arms, everywhere = listed(alike, SAID), self._everywhere
@@ -129,7 +130,7 @@ class SuiteAnalysis:
 
     @property
     def remarks(self) -> list[str]:
-        """What a reader must know to judge the decision: what is missing, how few tasks there are, and the doubts on each task."""
+        """What a reader must know to judge the decision: what is missing, how few tasks there are, the doubts on each."""
         return [
             *(f"{task} has no verdict: {why}" for task, why in self.undecided.items()),
             *self._not_compared(),
@@ -139,7 +140,8 @@ class SuiteAnalysis:
 
     def _not_compared(self) -> list[str]:
         return [
-            f"{standing.arm} could not be compared on {listed(standing.on('missing'), SAID)}: too few of its trials have a result."
+            f"{standing.arm} could not be compared on {listed(standing.on('missing'), SAID)}: too few of its trials have a"
+            " result."
             for standing in self.standings
             if standing.on("missing")
         ]
@@ -152,8 +154,8 @@ class SuiteAnalysis:
         if count < fewest:
             corrected = f" ({together}, corrected for {arms} arms)" if together > fewest else ""
             return (
-                f"{counted(count, 'task')} {'says' if count == 1 else 'say'} little about another one. Only an arm that wins on each"
-                f" of {fewest} tasks{corrected} is shown, by a sign test at 5 %, to win on most tasks like these."
+                f"{counted(count, 'task')} {'says' if count == 1 else 'say'} little about another one. Only an arm that wins on"
+                f" each of {fewest} tasks{corrected} is shown, by a sign test at 5 %, to win on most tasks like these."
             )
         shown = [
             f"{standing.arm} ({standing.won} won, {standing.lost} lost, p = {self.sign_test(standing):.2g})"
