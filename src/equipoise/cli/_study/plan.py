@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equipoise.cli._arguments import from_study_extra
+from equipoise.cli._arguments import add_files, from_study_extra
 from equipoise.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ def add(commands: Commands) -> None:
         description="Say how many trials a study takes, and which difference it can show. Nothing is run.",
         allow_abbrev=False,
     )
-    parser.add_argument("file", type=Path, metavar="STUDY.toml", help="The file that describes the study.")
+    add_files(parser)
     parser.add_argument(
         "--spread",
         type=_positive_number,
@@ -47,12 +46,16 @@ def _positive_number(text: str) -> float:
 def _run(options: argparse.Namespace) -> int:
     with from_study_extra():
         from equipoise._json import plain
+        from equipoise.cli._study import suite
         from equipoise.study._plan import plan
         from equipoise.study._spec import read_study
+        from equipoise.study._suite.spec import is_suite
 
     if options.difference is not None and options.spread is None:
         raise ArgumentError("difference", options.difference, "given together with a spread")
-    found = plan(read_study(options.file), options.spread, options.difference)
+    if is_suite(options.files):
+        return suite.plan_command(options)
+    found = plan(read_study(options.files[0]), options.spread, options.difference)
     if options.json:
         print(json.dumps(plain(found) | {"detectable": found.detectable}, indent=2, allow_nan=False))
     else:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equipoise.cli._arguments import from_study_extra
+from equipoise.cli._arguments import add_files, from_study_extra
 from equipoise.errors import UnusableInputError
 
 if TYPE_CHECKING:
@@ -41,9 +41,7 @@ def add(commands: Commands) -> None:
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "study", type=Path, metavar="STUDY", help="The file that describes the study, or the NAME.db that keeps it."
-    )
+    add_files(parser, ", or the NAME.db that keeps it")
     parser.add_argument(
         "--store", metavar="URL", help="The database that keeps the trials; the default is NAME.db beside the file."
     )
@@ -55,12 +53,15 @@ def _report(options: argparse.Namespace) -> int:
         from rich.console import Console
         from rich.text import Text
 
+        from equipoise.cli._study import suite
         from equipoise.study._report.page import report_study
         from equipoise.study._report.sentences import decision, status
         from equipoise.study._report.table import as_plain, print_report
 
+    if _several(options):
+        return suite.report_command(options)
     store, name = _open(options)
-    file: Path = options.study
+    file: Path = options.files[0]
     path: Path = options.report or file.with_name(f"{name or file.stem}.report.html")
     contents = report_study(store, name, path)
     if options.json:
@@ -86,8 +87,11 @@ def _status(options: argparse.Namespace) -> int:
     with from_study_extra():
         from rich.console import Console
 
+        from equipoise.cli._study import suite
         from equipoise.study._report.status import as_plain, print_status, read_status
 
+    if _several(options):
+        return suite.status_command(options)
     store, name = _open(options)
     found = read_status(store, name)
     if options.json:
@@ -97,12 +101,18 @@ def _status(options: argparse.Namespace) -> int:
     return 0
 
 
+def _several(options: argparse.Namespace) -> bool:
+    from equipoise.study._suite.spec import is_suite
+
+    return options.files[0].suffix not in STORE_SUFFIXES and is_suite(options.files)
+
+
 def _open(options: argparse.Namespace) -> tuple[Store, str | None]:
     """The store of a study, and its name if a study file says it. A store that is not there is not made."""
     from equipoise.study._spec import read_study
     from equipoise.study._store import Store, sqlite_file, sqlite_url
 
-    file: Path = options.study
+    file: Path = options.files[0]
     name = None if file.suffix in STORE_SUFFIXES else read_study(file).name
     url = options.store or sqlite_url(file if name is None else file.with_name(f"{name}.db"))
     kept = sqlite_file(url)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equipoise.cli._arguments import from_study_extra, positive
+from equipoise.cli._arguments import add_files, from_study_extra, positive
 from equipoise.errors import StudyStoppedError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
         " they end them at once.",
         allow_abbrev=False,
     )
-    parser.add_argument("file", type=Path, metavar="STUDY.toml", help="The file that describes the study.")
+    add_files(parser)
     parser.add_argument(
         "--workers",
         type=positive,
@@ -53,12 +53,16 @@ def _run(options: argparse.Namespace) -> int:
     with from_study_extra():
         from rich.console import Console
 
+        from equipoise.cli._study import suite
         from equipoise.study._report.progress import ConsoleProgress
         from equipoise.study._report.table import as_plain, print_report
         from equipoise.study._run import run
         from equipoise.study._spec import read_study
+        from equipoise.study._suite.spec import is_suite
 
-    file: Path = options.file
+    if is_suite(options.files):
+        return suite.run_command(options)
+    file: Path = options.files[0]
     report: Path = options.report or file.with_name(f"{read_study(file).name}.report.html")
     try:
         with ConsoleProgress(Console(stderr=True)) as progress:

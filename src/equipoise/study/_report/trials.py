@@ -24,7 +24,7 @@ def trials_as_csv(cells: Sequence[Cell]) -> str:
     taken = {*COLUMNS, *settings}
     file = io.StringIO()
     lines = csv.writer(file, lineterminator="\n")
-    lines.writerow(map(_text, [*COLUMNS, *settings, *(f"reported {name}" if name in taken else name for name in names)]))
+    lines.writerow(map(as_text, [*COLUMNS, *settings, *(f"reported {name}" if name in taken else name for name in names)]))
     for cell in cells:
         status, took, values = "failed" if cell.failure is not None else "waiting", ["", "", ""], [""] * len(names)
         if cell.result is not None:
@@ -32,9 +32,10 @@ def trials_as_csv(cells: Sequence[Cell]) -> str:
             took = [cell.result.seconds, *(("", "") if cost is None else (cost.memory, cost.state))]
             values = [cell.result.last(name) if name in cell.result.curves else "" for name in names]
         line = [cell.arm, cell.phase, cell.assignment.seed, status, *took]
-        lines.writerow([*map(_text, line), *(_text(cell.assignment.point.get(each, "")) for each in settings), *values])
+        lines.writerow([*map(as_text, line), *(as_text(cell.assignment.point.get(each, "")) for each in settings), *values])
     return file.getvalue()
 
 
-def _text(value: object) -> object:
+def as_text(value: object) -> object:
+    """A value of which a spreadsheet makes neither a formula nor a command."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

@@ -34,15 +34,15 @@ class Placed:
     """The arms of one task on its seeds, in the unit of its scale."""
 
     values: Mapping[str, Floats]
-    """Arm -> one value for each seed: larger is better in units of spreads; times, of which the smaller is better, for ratios."""
+    """Arm -> one value for each seed: in units of spreads, larger is better; or times, of which the smaller is better."""
     scale: Scale
 
     def distances(self, draws: Floats | None = None) -> dict[str, Floats]:
         """How far each arm is from the best one; inf for one that never arrives.
 
         Args:
-            draws: numbers from 0 to 1, shape (seeds, resamples), that say which seeds are drawn again: the same for every arm, so
-                that runs stay paired. None: every seed once.
+            draws: numbers from 0 to 1, shape (seeds, resamples), that say which seeds are drawn again: the same for every arm,
+                so that runs stay paired. None: every seed once.
         """
         if not self.values:
             return {}
@@ -100,7 +100,7 @@ def placed_by_value(
     every = np.concatenate([*kept.values(), np.zeros(0)])
     exponent = math.frexp(float(np.abs(every).max(initial=0.0)))[1]
     kept = {arm: direction(goal) * np.ldexp(own, -exponent) for arm, own in kept.items()}
-    runs = [own[list(finished[arm].values())] for arm, own in kept.items()]
+    runs = [own[[finished[arm][seed] for seed in values[arm]]] for arm, own in kept.items()]
     spreads = [float(own.std(ddof=1)) for own in runs if own.size > 1]
     step = float(resolution(np.ldexp(every, -exponent))) if every.size else 0.0
     unit = max(float(np.median(spreads)) if spreads else 0.0, step / math.sqrt(12)) or 1.0  # 1 where all are equal

@@ -132,19 +132,21 @@ class SuiteAnalysis:
     def remarks(self) -> list[str]:
         """What a reader must know to judge the decision: what is missing, how few tasks there are, the doubts on each."""
         return [
-            *(f"{task} has no verdict: {why}" for task, why in self.undecided.items()),
-            *self._not_compared(),
-            self.about_tasks,
+            *self.remarks_on_tasks,
             *(f"{task}: {doubt}" for task, analysis in self.tasks.items() for doubt in analysis.doubts),
         ]
 
-    def _not_compared(self) -> list[str]:
-        return [
+    @property
+    def remarks_on_tasks(self) -> list[str]:
+        """What is missing, and how few tasks there are."""
+        lacking = [
             f"{standing.arm} could not be compared on {listed(standing.on('missing'), SAID)}: too few of its trials have a"
             " result."
             for standing in self.standings
             if standing.on("missing")
         ]
+        undecided = [f"{task} has no verdict: {why}." for task, why in self.undecided.items()]
+        return [*undecided, *lacking, self.about_tasks]
 
     @property
     def about_tasks(self) -> str:
