@@ -37,6 +37,19 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it.
+
+    Example:
+        >>> duration(90), duration(5400), duration(86400)
+        ('90 s', '90 min', '24 h')
+    """
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
 def printable(text: str, most: int = 200) -> str:
     r"""Text from a file, as it may be printed in a terminal: on one line, and at most so many characters long.
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from equipoise.study import read_study
-from equipoise.study._plan import plan
+from equipoise.study._preparing.plan import plan
 from equipoise.study._statistics.power import POWER, power
 
 

@@ -40,9 +40,6 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command. An error that Equipoise raises on purpose becomes one line on stderr, as does an output that fails."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # Commands print names from files: a character that the terminal's encoding lacks must not stop them.
-        sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore[reportUnknownMemberType]
     try:
         code = _run(arguments)
         sys.stdout.flush()
@@ -63,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: Sequence[str] | None) -> int:
     """Do what the arguments say, and return the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Commands print names from files: a character that the terminal's encoding lacks must not stop them.
+        sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore[reportUnknownMemberType]
     try:
         options = _parser().parse_args(arguments)
         return options.run(options)
@@ -73,8 +73,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except SystemExit as ended:  # of argparse, or of rich, which ends a program whose reader has left
         if isinstance(ended.__context__, BrokenPipeError):
             return READER_LEFT
-        assert isinstance(ended.code, int)
-        return ended.code
+        return ended.code if isinstance(ended.code, int) else UNUSABLE
 
 
 def _is_closed(stream: TextIO) -> bool:

@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from equipoise.errors import MissingExtraError
@@ -50,18 +49,6 @@ def from_study_extra() -> Generator[None]:
         yield
     except ModuleNotFoundError as error:
         raise MissingExtraError("a study", "study") from error
-
-
-def add_files(parser: argparse.ArgumentParser, also: str = "") -> None:
-    """Add what describes a study, or several tasks that are decided together."""
-    parser.add_argument(
-        "files",
-        type=Path,
-        nargs="+",
-        metavar="STUDY",
-        help=f"The file that describes the study{also}. Several files, a folder of them, or a file with [[task]] entries are"
-        " several tasks that are decided together.",
-    )
 
 
 def positive(text: str) -> int:

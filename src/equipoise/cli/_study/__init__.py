@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from equipoise.cli._study import judge, plan, report, run
+from equipoise.cli._study import export, fork, judge, new, plan, report, run
 
 if TYPE_CHECKING:
     from equipoise.cli._arguments import Commands
@@ -14,7 +14,5 @@ def add(commands: Commands) -> None:
     """Add the command to the parser."""
     study = commands.add_parser("study", help="Compare optimizers on your own metric.", allow_abbrev=False)
     actions = study.add_subparsers(required=True, metavar="COMMAND")
-    plan.add(actions)
-    run.add(actions)
-    report.add(actions)
-    judge.add(actions)
+    for command in (new, plan, run, report, export, fork, judge):
+        command.add(actions)

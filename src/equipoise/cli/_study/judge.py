@@ -41,6 +41,19 @@ def add(commands: Commands) -> None:
         help="What a run without a finite end counts with; by default the worst value.",
     )
     parser.add_argument(
+        "--where",
+        type=_condition,
+        action="append",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="Judge only the rows with this value, as phase=comparison of an export; may be given several times.",
+    )
+    parser.add_argument(
+        "--status",
+        metavar="COLUMN",
+        help="What says how a run ended: where it is 'diverged', the run did, whatever number it ended with.",
+    )
+    parser.add_argument(
         "--folders",
         metavar="PATTERN",
         help="Where the event files of a run lie; by default {ARM}/{SEED}, with those columns.",
@@ -48,6 +61,13 @@ def add(commands: Commands) -> None:
     parser.add_argument("--report", type=Path, metavar="PATH", help="Also write the report, one HTML file.")
     parser.add_argument("--json", action="store_true", help="Print one JSON object.")
     parser.set_defaults(run=_run)
+
+
+def _condition(text: str) -> tuple[str, str]:
+    column, equals, value = text.partition("=")
+    if not column or not equals:
+        raise ValueError
+    return column, value
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -71,6 +91,8 @@ def _run(options: argparse.Namespace) -> int:
         target=options.target,
         diverged=options.diverged,
         folders=options.folders,
+        where=dict(options.where),
+        status=options.status,
     )
     if options.report is not None:
         report_analysis(analysis, options.report)

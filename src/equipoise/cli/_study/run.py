@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equipoise.cli._arguments import add_files, from_study_extra, positive
+from equipoise.cli._arguments import from_study_extra, positive
+from equipoise.cli._study._arguments import add_files, several
 from equipoise.errors import StudyStoppedError
 
 if TYPE_CHECKING:
@@ -35,7 +36,11 @@ def add(commands: Commands) -> None:
     changed = parser.add_mutually_exclusive_group()
     parser.set_defaults(existing="reuse")
     for existing, explained in (
-        ("fork", "Run anew what has changed since its trials were kept; without this, a changed task or arm is refused."),
+        (
+            "fork",
+            "Run anew what has changed since its trials were kept, in the place of those; without this, a changed task or arm"
+            " is refused. (study fork makes another study, and leaves this one as it is.)",
+        ),
         ("fresh", "Run everything anew."),
     ):
         changed.add_argument(f"--{existing}", help=explained, action="store_const", dest="existing", const=existing)
@@ -45,6 +50,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--report", type=Path, metavar="PATH", help="The file for the report; the default is NAME.report.html beside the study."
     )
+    parser.add_argument("--quiet", action="store_true", help="Show no progress; warnings and failures are shown.")
     parser.add_argument("--json", action="store_true", help="Print one JSON object.")
     parser.set_defaults(run=_run)
 
@@ -54,28 +60,28 @@ def _run(options: argparse.Namespace) -> int:
         from rich.console import Console
 
         from equipoise.cli._study import suite
-        from equipoise.study._report.progress import ConsoleProgress
+        from equipoise.study._report.page import report_file
+        from equipoise.study._report.progress import ConsoleProgress, QuietProgress
         from equipoise.study._report.table import as_plain, print_report
         from equipoise.study._run import run
-        from equipoise.study._spec import read_study
-        from equipoise.study._suite.spec import is_suite
 
-    if is_suite(options.files):
+    if several(options):
         return suite.run_command(options)
     file: Path = options.files[0]
-    report: Path = options.report or file.with_name(f"{read_study(file).name}.report.html")
+    place: Path = options.report or file.parent
     try:
-        with ConsoleProgress(Console(stderr=True)) as progress:
+        with (QuietProgress if options.quiet else ConsoleProgress)(Console(stderr=True)) as progress:
             analysis = run(
                 file,
                 store=options.store,
-                report=report,
+                report=place,
                 workers=options.workers,
                 existing=options.existing,
                 progress=progress,
             )
     except KeyboardInterrupt:
         raise StudyStoppedError("interrupted before any trial was run") from None
+    report = report_file(place, analysis.question.name)
     if options.json:
         print(json.dumps(as_plain(analysis) | {"report": str(report)}, indent=2, allow_nan=False))
     else:

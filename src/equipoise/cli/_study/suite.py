@@ -12,9 +12,10 @@ from rich.text import Text
 
 from equipoise._json import plain
 from equipoise.errors import StudyStoppedError
-from equipoise.study._plan import plan
+from equipoise.study._preparing.plan import plan
 from equipoise.study._report import status
-from equipoise.study._report.progress import ConsoleProgress
+from equipoise.study._report.page import report_file
+from equipoise.study._report.progress import ConsoleProgress, QuietProgress
 from equipoise.study._suite.contents import of_stores, open_store
 from equipoise.study._suite.page import write_suite
 from equipoise.study._suite.run import run_suite
@@ -28,7 +29,7 @@ def run_command(options: argparse.Namespace) -> int:
     suite = read_suite(options.files)
     report = _report_file(suite, options)
     try:
-        with ConsoleProgress(Console(stderr=True)) as progress:
+        with (QuietProgress if options.quiet else ConsoleProgress)(Console(stderr=True)) as progress:
             analysis = run_suite(
                 suite,
                 store=options.store,
@@ -98,5 +99,5 @@ def status_command(options: argparse.Namespace) -> int:
 
 
 def _report_file(suite: Suite, options: argparse.Namespace) -> Path:
-    """What the user has named, or NAME.report.html beside the files; that of a folder lies in it."""
-    return options.report or next(iter(suite.parts.values())).folder / f"{suite.name}.report.html"
+    """What the user has named, or NAME.report.html beside the files."""
+    return report_file(options.report or next(iter(suite.parts.values())).folder, suite.name)

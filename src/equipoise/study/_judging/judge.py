@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from equipoise._words import listed, printable
@@ -33,6 +34,8 @@ def judge(
     target: float | None = None,
     diverged: float | None = None,
     folders: str | None = None,
+    where: Mapping[str, str] | None = None,
+    status: str | None = None,
 ) -> Analysis:
     r"""Judge results that others made as those of a study: the same statistics, and nothing is run.
 
@@ -49,6 +52,8 @@ def judge(
         margin: differences up to this do not matter.
         target: also compare how long the arms take until the metric reaches this.
         diverged: what a run without a finite number at its end counts with; by default the worst value of all runs.
+        where: only rows with these values count, by the name of the column: ``{"phase": "comparison"}``.
+        status: the column that says how a run ended: where it is "diverged", the run did, whatever number it ended with.
         folders: where event files lie below `path`, by default ``"{ARM}/{SEED}"`` with the names of `arm` and `seed`.
 
     Raises:
@@ -82,7 +87,9 @@ def judge(
         table = read_table(path)
     if target is not None and epoch is None:
         raise ArgumentError("target", target, "left out where no column of epochs tells when a run reached it")
-    runs = read_runs(table, Columns(arm, seed, metric, epoch, seconds))
+    for column, value in (where or {}).items():
+        table = table.only(column, value)
+    runs = read_runs(table, Columns(arm, seed, metric, epoch, seconds, status))
     _check_pairs(path, runs, baseline)
     name, goal = path.resolve().stem, goal or _told_by(metric)
     question = Question(name, metric, goal, baseline, margin, target, diverged, epoch or "row")

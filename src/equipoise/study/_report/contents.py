@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from equipoise.errors import StudyStoppedError
 from equipoise.study._analysis import Analysis, Compared, Question, Tuned, analyse, tune
 from equipoise.study._cells import Cell
+from equipoise.study._records import recorded
 from equipoise.study._report.figures.curves import Band
 from equipoise.study._report.stored import Record, read_curves, read_record, reported_names
+from equipoise.study._spec import Study
 from equipoise.study._statistics.paired import Goal, direction
 from equipoise.study._store import Store
 
@@ -105,6 +107,19 @@ def of_store(store: Store, name: str | None = None, tasks: int = 1) -> Contents:
     return Contents(
         Question.of_study(study, tasks), analysis, tuned, record, curves, max(0, len(names) - MOST_CHARTED), trouble
     )
+
+
+def kept_spread(store: Store, study: Study) -> float | None:
+    """The largest spread between seeds that the kept trials of a study show, or of that whose store it shares.
+
+    None if there are none, or no arms can be compared yet.
+    """
+    names = [name for name in (study.name, study.store) if name is not None]
+    known = [name for name in names if store.do(lambda connection, name=name: recorded(connection, name)) is not None]
+    contents = of_store(store, known[0]) if known else None
+    if contents is None or contents.analysis is None or contents.question.metric != study.metric:
+        return None
+    return max(contrast.spread for contrast in contents.analysis.contrasts)
 
 
 def of_analysis(analysis: Analysis) -> Contents:

@@ -12,15 +12,14 @@ from plotly.offline import get_plotlyjs  # pyright: ignore[reportMissingTypeStub
 from equipoise._files import replace_file
 from equipoise._html import render
 from equipoise._version import __version__
-from equipoise._words import listed, printable, printable_lines
-from equipoise.study._analysis import Analysis
+from equipoise._words import duration, listed, printable, printable_lines
+from equipoise.study._analysis import LONGEST_SENTENCE, NAME_SHOWN, Analysis
 from equipoise.study._report import sentences
 from equipoise.study._report.contents import Contents, of_analysis, of_store, spent
 from equipoise.study._report.figures import charts
 from equipoise.study._report.figures.marks import Figure
 from equipoise.study._report.markdown import as_markdown
 from equipoise.study._report.stored import DRAWN_SEEDS
-from equipoise.study._report.table import LONGEST_SENTENCE, NAME_SHOWN, caption, headings, rows
 from equipoise.study._report.trials import trials_as_csv
 from equipoise.study._store import Store
 
@@ -45,6 +44,11 @@ def report_study(store: Store, name: str | None, path: Path) -> Contents:
     contents = of_store(store, name)
     write_report(contents, path)
     return contents
+
+
+def report_file(place: Path, name: str) -> Path:
+    """The HTML file of a study's report: what the user has named, or a file of that folder with the study's name."""
+    return place / f"{name}.report.html" if place.is_dir() else place
 
 
 def report_analysis(analysis: Analysis, path: Path) -> None:
@@ -95,9 +99,9 @@ def _words(contents: Contents) -> dict[str, Any]:
             ("What to do next", sentences.next_steps(contents)),
         ],
         "headline": printable(analysis.headline, LONGEST_SENTENCE) if analysis is not None else "",
-        "rows": rows(analysis) if analysis is not None else [],
-        "headings": headings(analysis) if analysis is not None else [],
-        "caption": caption(analysis) if analysis is not None else "",
+        "rows": analysis.table.rows if analysis is not None else [],
+        "headings": analysis.table.headings if analysis is not None else [],
+        "caption": analysis.table.caption if analysis is not None else "",
         "cost_headings": COST_HEADINGS,
         "costs": _costs(contents),
         "failures": _failures(contents),
@@ -162,8 +166,8 @@ def _costs(contents: Contents) -> list[tuple[str, ...]]:
         (
             printable(one.arm, NAME_SHOWN),
             f"{one.trials:,}",
-            sentences.duration(one.seconds),
-            sentences.duration(one.per_trial),
+            duration(one.seconds),
+            duration(one.per_trial),
             "" if one.memory is None else sentences.size(one.memory),
             "" if one.state is None else sentences.size(one.state),
             f"{one.state / one.parameters:.3g}" if one.state is not None and one.parameters else "",

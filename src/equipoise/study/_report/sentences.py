@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from equipoise._version import __version__
-from equipoise._words import counted, listed, printable
-from equipoise.study._analysis import number_format
+from equipoise._words import counted, duration, listed, printable
+from equipoise.study._analysis import LONGEST_SENTENCE, number_format
 from equipoise.study._report.contents import Contents, Spent, astray, spent
-from equipoise.study._report.table import LONGEST_SENTENCE
 from equipoise.study._statistics.paired import Contrast
 
 UNDECIDED = ("not shown", "no worse")
@@ -196,14 +195,6 @@ def planned(contents: Contents) -> int:
         return 0
     missing = not any(cell.phase == "comparison" for cell in record.table.cells)
     return len(record.table.cells) + (len(record.study.arms) * record.study.seeds if missing else 0)
-
-
-def duration(seconds: float) -> str:
-    """A time in the unit that suits it."""
-    for unit, length in (("h", 3600.0), ("min", 60.0)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.3g} s"
 
 
 def size(count: float) -> str:

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from equipoise.errors import StudyStoppedError
 from equipoise.hyperparameters import whole_number
-from equipoise.study._processes import usable_cores
+from equipoise.study._processes import usable_workers
 from equipoise.study._processes.pool import Conditions
 from equipoise.study._processes.stopping import Stop
 from equipoise.study._report.progress import Progress
@@ -55,7 +55,7 @@ def in_turn(
         turns: of the studies that are run together with this one; its own is added.
     """
     if workers is None:
-        workers = max(1, usable_cores() // study.threads)
+        workers = usable_workers(study.threads)
     whole_number("workers", workers)
     beside = sqlite_file(store) or folder / study.name
     stem = beside.with_name(beside.name.removesuffix(".db"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ from equipoise.study._processes.children import preload
 from equipoise.study._processes.pool import Conditions, execute
 from equipoise.study._processes.rehearsal import rehearse
 from equipoise.study._processes.stopping import Stop
-from equipoise.study._records import record_cells, record_study, recorded
-from equipoise.study._report.page import report_study
+from equipoise.study._records import Recorded, record_cells, record_study, recorded
+from equipoise.study._report.page import report_file, report_study
 from equipoise.study._report.progress import Progress, default_progress
 from equipoise.study._run.changes import differing_arms, differing_sources
 from equipoise.study._run.keeping import Keeping, unreported
 from equipoise.study._run.turns import HOW_TO_GO_ON, Existing, heeding, in_turn
-from equipoise.study._spec import Study, locate_task, read_study
-from equipoise.study._store import Store, sqlite_url
+from equipoise.study._spec import Study, locate_task, parse_study
+from equipoise.study._store import store_url
 
 
 def run(
@@ -56,7 +56,8 @@ def run(
         study: the study, or the path of its TOML file.
         folder: the file of a task is relative to it; by default the folder of the study file, else the working directory.
         store: the database that keeps the trials, as a URL of SQLAlchemy; by default NAME.db in `folder`.
-        report: where to write the report, one HTML file with Markdown and CSV beside it; by default none is written.
+        report: where to write the report, one HTML file with Markdown and CSV beside it; of a folder, NAME.report.html in it.
+            By default none is written.
         workers: how many trials run at once; by default the number of usable cores, divided by the study's threads.
         existing: what becomes of kept trials. "reuse" takes them, and refuses to run if the task or an arm is not what it was
             for them; "fork" runs what has changed anew beside them; "fresh" runs everything anew.
@@ -96,31 +97,51 @@ def run(
         >>> [(arm.name, len(arm.values)) for arm in analysis.arms]
         [('adamw', 2), ('sgd', 2)]
     """
+    with _in_its_turn(study, folder, store, workers, existing, progress) as running:
+        running.begin()
+        analysis = analyse(running.table, running.complete())
+        if report is not None:
+            report_study(running.store, running.study.name, report_file(Path(report), running.study.name))
+    return analysis
+
+
+def probe(study: Path | str, *, store: str | None = None, workers: int | None = None, progress: Progress | None = None) -> None:
+    """Run the first trial of every arm, unless it is kept: it shows that the task works, and how long it takes.
+
+    Raises:
+        ArgumentError, UnusableInputError: as :func:`run`.
+        StudyStoppedError: it was interrupted, the store failed, or a trial did.
+    """
+    with _in_its_turn(study, None, store, workers, "reuse", progress) as running:
+        running.try_each_arm()
+
+
+@contextmanager
+def _in_its_turn(
+    study: Study | Path | str,
+    folder: Path | str | None,
+    store: str | None,
+    workers: int | None,
+    existing: Existing,
+    progress: Progress | None,
+) -> Generator[WholeRun]:
+    """What runs a study, while no other process does; the arguments are those of :func:`run`."""
     file = ""
     if isinstance(study, Study):
         folder = Path() if folder is None else Path(folder)
     else:
         path = Path(study)
         folder = path.parent if folder is None else Path(folder)
-        study, file = read_study(path), read_text(path)
-    url = sqlite_url(folder / f"{study.name}.db") if store is None else store
+        file = read_text(path)
+        study = parse_study(file, path)
+    url = store_url(study, folder) if store is None else store
     table, stop = planned(study, folder), Stop()
     with (
         default_progress() if progress is None else nullcontext(progress) as progress,
         heeding(stop, existing),
         in_turn(study, folder, url, workers, progress, stop, []) as (keeping, conditions),
     ):
-        whole = WholeRun(table, file, existing, conditions, keeping)
-        whole.begin()
-        tuned = whole.complete()
-    analysis = analyse(table, tuned)
-    if report is not None:
-        with closing(Store(url, folder)) as database:
-            report_study(database, study.name, Path(report))
-    return analysis
-
-
-HOW_TO_FORK = 'Undo the change, or run with --fork (existing="fork"): what has changed runs anew, and these are set aside.'
+        yield WholeRun(table, file, existing, conditions, keeping)
 
 
 def planned(study: Study, folder: Path) -> Table:
@@ -133,6 +154,8 @@ def planned(study: Study, folder: Path) -> Table:
     table.plan_tuning()
     return table
 
+
+HOW_TO_FORK = 'Undo the change, or run with --fork (existing="fork"): what has changed runs anew, and these are set aside.'
 
 SLOW_TO_IMPORT = "pytorch_optimizer"
 """It takes a second or two, which every trial would pay."""
@@ -161,30 +184,16 @@ class WholeRun:
         self.rehearsed = False
 
     def begin(self) -> None:
-        """See what is kept, and whether all can be run.
+        """See what is kept and whether everything can be run, and write what the study is.
 
         Raises:
             UnusableInputError: something cannot be used, or has changed. No trial was run.
         """
-        try:
-            self.conditions.logs.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UnusableInputError(f"{self.conditions.logs} cannot be made: {error.strerror}") from None
-        if read := self.keeping.spool.empty_into(self.store):
-            self.progress.tell(f"{read} result(s) that the store could not take in an earlier run are in it now")
-        if self.existing == "fresh":
-            self._begin_anew()
-        former = self.store.do(lambda connection: recorded(connection, self.study.name))
-        if former is not None:
-            self._refuse_changed_arms(former.study)
-            self.table.hyperparameters = former.hyperparameters
-        for remark in [*chosen_by_the_metric(self.study), *too_few_seeds(self.study.seeds, self.comparisons)]:
-            self.progress.tell(f"warning: {remark}")
-        self._prepare(self.table.cells)
+        self._begin(self.table.cells)
         self.store.do(lambda connection: record_study(connection, self.table, self.file))
 
     def complete(self) -> list[Tuned]:
-        """Run everything that is missing, and return how the arms were tuned.
+        """Run everything that is missing once it has begun, and return how the arms were tuned.
 
         Raises:
             UnusableInputError: the code of kept trials is not what it was.
@@ -212,6 +221,42 @@ class WholeRun:
         self._prepare(comparison)
         self._train(comparison)
         return tuned
+
+    def try_each_arm(self) -> None:
+        """Run the first trial of every arm, unless it is kept.
+
+        Raises:
+            UnusableInputError: as in :meth:`begin`.
+            StudyStoppedError: it stopped before its end, or a trial failed.
+        """
+        tuning = list(self.table.cells)
+        if self._begin(tuning) is None:  # else a report shows what was run before
+            self.store.do(lambda connection: record_study(connection, self.table, self.file))
+            self.store.do(lambda connection: record_cells(connection, self.table, tuning))
+        first = list({cell.arm: cell for cell in reversed(tuning)}.values())
+        self._run_missing(first)
+        for cell in first:
+            if cell.result is None:
+                raise StudyStoppedError(f"the first trial of {cell.arm} failed: {cell.why_missing}")
+
+    def _begin(self, tuning: Sequence[Cell]) -> Recorded | None:
+        """See what is kept and whether everything can be run; return what an earlier run wrote of the study."""
+        try:
+            self.conditions.logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UnusableInputError(f"{self.conditions.logs} cannot be made: {error.strerror}") from None
+        if read := self.keeping.spool.empty_into(self.store):
+            self.progress.tell(f"{read} result(s) that the store could not take in an earlier run are in it now")
+        if self.existing == "fresh":
+            self._begin_anew()
+        former = self.store.do(lambda connection: recorded(connection, self.study.name))
+        if former is not None:
+            self._refuse_changed_arms(former.study)
+            self.table.hyperparameters = former.hyperparameters
+        for remark in [*chosen_by_the_metric(self.study), *too_few_seeds(self.study.seeds, self.comparisons)]:
+            self.progress.tell(f"warning: {remark}")
+        self._prepare(tuning)
+        return former
 
     def _tuned(self, stop_after: int | None = None) -> list[Tuned]:
         """How the arms were tuned, without those of which no point has all results."""
@@ -271,12 +316,16 @@ class WholeRun:
                 self.progress.tell(f"warning: {doubt}{did_you_mean(name, words)}")
 
     def _train(self, cells: Sequence[Cell]) -> None:
-        """Run the trials of a phase that are not kept."""
+        """Plan the trials of a phase, and run those that are not kept."""
         self.store.do(lambda connection: record_cells(connection, self.table, list(cells)))
+        self._run_missing(cells)
+
+    def _run_missing(self, cells: Sequence[Cell]) -> None:
         planned = trials(cells)
         missing = [cell for cell in planned if cell.result is None]
         done = len(planned) - len(missing)
-        self.progress.phase(cells[0].phase, len(planned), done)
+        later = 0 if cells[0].phase == "comparison" else len(self.study.arms) * self.study.seeds
+        self.progress.phase(cells[0].phase, len(planned), done, later)
         if done:
             self._tell_what_is_reused([cell for cell in planned if cell.result is not None])
         execute(missing, self.conditions, self.keeping, self.keeping.stop)

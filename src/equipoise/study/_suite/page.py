@@ -13,10 +13,10 @@ from equipoise._files import replace_file
 from equipoise._html import render
 from equipoise._version import __version__
 from equipoise._words import printable
+from equipoise.study._analysis.verdict_table import NAME_SHOWN
 from equipoise.study._report import sentences as study_sentences
 from equipoise.study._report.markdown import line, linked, table, text
 from equipoise.study._report.page import rounded, write_report
-from equipoise.study._report.table import NAME_SHOWN, caption, headings, rows
 from equipoise.study._report.trials import as_text
 from equipoise.study._suite import figures, sentences
 from equipoise.study._suite.analysis import SuiteAnalysis
@@ -101,9 +101,9 @@ def _part(task: str, contents: SuiteContents, pages: dict[str, Path]) -> dict[st
         "page": pages[task].name if task in pages else "",
         "decision": study_sentences.decision(part),
         "doubts": study_sentences.risk(part) if verdict is not None else [],
-        "headings": [] if verdict is None else headings(verdict),
-        "rows": [] if verdict is None else rows(verdict),
-        "caption": "" if verdict is None else caption(verdict),
+        "headings": [] if verdict is None else verdict.table.headings,
+        "rows": [] if verdict is None else verdict.table.rows,
+        "caption": "" if verdict is None else verdict.table.caption,
     }
 
 

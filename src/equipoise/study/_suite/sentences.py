@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from equipoise._words import counted, listed, printable
-from equipoise.study._report import sentences
+from equipoise._words import counted, duration, listed, printable
+from equipoise.study._analysis import LONGEST_SENTENCE
 from equipoise.study._report.contents import spent
 from equipoise.study._statistics.profile import NEAREST, Profile
 from equipoise.study._suite.analysis import SAID, SuiteAnalysis
@@ -21,7 +21,7 @@ def decision(contents: SuiteContents) -> str:
     """What to do, in one sentence."""
     if not contents.settled:
         return f"No decision yet: {contents.done:,} of {contents.planned:,} trials are finished."
-    return printable(contents.analysis.headline, sentences.LONGEST_SENTENCE)
+    return printable(contents.analysis.headline, LONGEST_SENTENCE)
 
 
 def status(contents: SuiteContents) -> str:
@@ -64,11 +64,8 @@ def cost(contents: SuiteContents) -> list[str]:
     if not parts:
         return ["The results were made elsewhere; what they cost is not known here."]
     seconds = {task: math.fsum(one.seconds for one in spent(part.cells, contents.arms)) for task, part in parts.items()}
-    said = [f"{counted(contents.done, 'trial')} took {sentences.duration(math.fsum(seconds.values()))} of computing in all."]
-    each = [
-        f"{printable(task)} {sentences.duration(took)} for {counted(parts[task].done, 'trial')}"
-        for task, took in seconds.items()
-    ]
+    said = [f"{counted(contents.done, 'trial')} took {duration(math.fsum(seconds.values()))} of computing in all."]
+    each = [f"{printable(task)} {duration(took)} for {counted(parts[task].done, 'trial')}" for task, took in seconds.items()]
     said.append(f"By task: {listed(each, SAID)}.")
     if more := contents.planned - contents.done:
         said.append(f"{counted(more, 'more trial')} {'is' if more == 1 else 'are'} planned.")
@@ -82,7 +79,7 @@ def risk(contents: SuiteContents) -> list[str]:
         f"{printable(task)} {counted(len(found.doubts), 'doubt')}" for task, found in analysis.tasks.items() if found.doubts
     ]
     return [
-        *(printable(said, sentences.LONGEST_SENTENCE) for said in analysis.remarks_on_tasks),
+        *(printable(said, LONGEST_SENTENCE) for said in analysis.remarks_on_tasks),
         *([f"What speaks against single verdicts stands with each task below: {listed(doubts, SAID)}."] if doubts else []),
     ]
 
@@ -115,7 +112,7 @@ def caption(analysis: SuiteAnalysis) -> str:
         f"Gain over {analysis.baseline} in the metric of each task, positive is better, with the interval of the paired t test:"
         f" all {count} intervals hold at once with 95 % confidence. A verdict is what the interval says. No metric is averaged"
         " over tasks.",
-        sentences.LONGEST_SENTENCE,
+        LONGEST_SENTENCE,
     )
 
 

@@ -10,9 +10,9 @@ from rich.text import Text
 
 from equipoise._json import plain
 from equipoise._words import printable
-from equipoise.study._analysis import number_format
+from equipoise.study._analysis import LONGEST_SENTENCE, number_format
+from equipoise.study._analysis.verdict_table import NAME_SHOWN
 from equipoise.study._report import table as study_table
-from equipoise.study._report.table import LONGEST_SENTENCE, NAME_SHOWN
 from equipoise.study._statistics.paired import Contrast
 from equipoise.study._suite import sentences
 from equipoise.study._suite.analysis import SuiteAnalysis
