@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from equipoise.study._run import run
     from equipoise.study._spec import Arm, Study, read_study
     from equipoise.study._suite.analysis import SuiteAnalysis
+    from equipoise.study._suite.judge import judge_suite
     from equipoise.study._suite.run import run_suite
     from equipoise.study._suite.spec import Suite, read_suite
     from equipoise.study._worker import Trial
@@ -30,6 +31,7 @@ __all__ = [
     "SuiteAnalysis",
     "Trial",
     "judge",
+    "judge_suite",
     "read_study",
     "read_suite",
     "run",
@@ -46,6 +48,7 @@ __getattr__, __dir__ = imported_on_first_use(
         "SuiteAnalysis": "_suite.analysis",
         "Trial": "_worker",
         "judge": "_judging.judge",
+        "judge_suite": "_suite.judge",
         "read_study": "_spec",
         "read_suite": "_suite.spec",
         "run": "_run",

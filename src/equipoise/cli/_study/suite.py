@@ -12,11 +12,13 @@ from rich.text import Text
 
 from equipoise._json import plain
 from equipoise.errors import StudyStoppedError
+from equipoise.study._judging.judge import Asked
 from equipoise.study._preparing.plan import plan
 from equipoise.study._report import status
 from equipoise.study._report.page import report_file
 from equipoise.study._report.progress import ConsoleProgress, QuietProgress
-from equipoise.study._suite.contents import of_stores, open_store
+from equipoise.study._suite.contents import of_analyses, of_stores, open_store
+from equipoise.study._suite.judge import judge_suite
 from equipoise.study._suite.page import write_suite
 from equipoise.study._suite.run import run_suite
 from equipoise.study._suite.sentences import decision
@@ -95,6 +97,18 @@ def status_command(options: argparse.Namespace) -> int:
     console = Console()
     for one in found:
         status.print_status(one, console)
+    return 0
+
+
+def judge_command(options: argparse.Namespace, asked: Asked) -> int:
+    """``equipoise study judge``."""
+    analysis = judge_suite(options.results, task=options.task, **asked)
+    if options.report is not None:
+        write_suite(of_analyses(analysis), options.report)
+    if options.json:
+        print(json.dumps(as_plain(analysis), indent=2, allow_nan=False))
+    else:
+        print_suite(analysis, Console())
     return 0
 
 

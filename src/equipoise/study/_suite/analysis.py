@@ -96,11 +96,10 @@ class SuiteAnalysis:
         if self.better:
             most = len(self.better[0].on("better"))
             return f"Use {self._alternatives(most)} in place of {self.baseline}: {self._on(self.better[0])}{self._lacking}."
-        mixed = [standing for standing in self.standings if standing.on("better") and standing.on("worse")]
-        if mixed:
-            one = mixed[0]
-            better, worse = (listed(one.on(verdict), SAID) for verdict in ("better", "worse"))
-            return f"Choose by task: {one.arm} is better than {self.baseline} on {better}, and worse on {worse}{self._lacking}."
+        if any(analysis.better for analysis in self.tasks.values()):
+            best = {task: analysis.better for task, analysis in self.tasks.items()}
+            chosen = [f"{found[0].arm if found else self.baseline} on {task}" for task, found in best.items()]
+            return f"Choose by task: {listed(chosen, SAID)}{self._lacking}."
         where = "the task" if len(self.tasks) == 1 else f"any of {len(self.tasks)} tasks"
         both: tuple[tuple[list[Found], str], ...] = ((["as good"], "as good"), (["as good", "no worse"], "no worse"))
         for verdicts, words in both:

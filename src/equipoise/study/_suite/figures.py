@@ -25,7 +25,7 @@ from equipoise.study._statistics.profile import NEAREST, Profile
 FARTHEST = {"spreads": 10.0, "ratio": 5.0}
 """The figures show distances up to this: what is further away is far."""
 
-AXES = {"spreads": "distance from best, in spreads", "ratio": "time, as a multiple of the best"}
+AXES = {"spreads": "spreads from the best arm", "ratio": "times of the fastest arm"}
 
 APART = 0.006
 """Curves that would hide each other are drawn so far apart."""

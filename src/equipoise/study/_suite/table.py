@@ -38,8 +38,8 @@ def print_suite(analysis: SuiteAnalysis, console: Console) -> None:
     for heading in ("task", "arm", "verdict", "gain (95 % interval)"):
         found.add_column(heading, overflow="fold")
     for task in analysis.tasks:
-        for standing in analysis.standings:
-            words = task if standing is analysis.standings[0] else "", standing.arm
+        for number, standing in enumerate(analysis.standings):
+            words = "" if number else task, standing.arm
             found.add_row(*(Text(printable(word, NAME_SHOWN)) for word in words), *map(Text, cell(standing.contrasts[task])))
     console.print()
     console.print(found)
