@@ -31,7 +31,7 @@ def make_store(
     select_by: str = "validation_accuracy",
     more: Sequence[str] = ("loss",),
     tuned: bool = True,
-    compared: float = 1.0,
+    compared: float | None = 1.0,
     trouble: bool = False,
     epochs: int = 4,
     seeds: int = 7,
@@ -47,7 +47,7 @@ def make_store(
         select_by: what chooses.
         more: the names of other reported numbers.
         tuned: whether the tuning is finished; if not, half of it is.
-        compared: the share of the comparison that is finished.
+        compared: the share of the comparison that is finished; None: it is not planned yet.
         trouble: whether seeds diverge, collapse and fail.
         epochs: of a trial.
         seeds: of the comparison.
@@ -104,7 +104,7 @@ def make_store(
     store.do(lambda connection: record_cells(connection, table, tuning))
     for cell in tuning[: len(tuning) // (1 if tuned else 2)]:
         train(cell)
-    if tuned:
+    if tuned and compared is not None:
         chosen = {found.arm.name: found.point for arm in study.arms if (found := tune(table, arm)) is not None}
         comparison = table.plan_comparison(chosen)
         store.do(lambda connection: record_cells(connection, table, comparison))

@@ -29,7 +29,7 @@ def by_time(runs) -> Placed:
     return placed_by_time({arm: dict(enumerate(own)) for arm, own in zip(ARMS, runs, strict=True)})
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(tasks=TASKS)
 def test_a_share_never_falls_and_reaches_one_where_every_arm_finished(tasks):
     found = performance_profile({task: by_value(runs) for task, runs in tasks.items()}, ARMS)
@@ -45,7 +45,7 @@ def test_a_share_never_falls_and_reaches_one_where_every_arm_finished(tasks):
     assert sum(found.share(arm, 0.0) for arm in ARMS) >= 1  # on each task some arm is the best
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(tasks=TASKS)
 def test_the_order_of_tasks_does_not_matter(tasks):
     placed = {task: by_value(runs) for task, runs in tasks.items()}

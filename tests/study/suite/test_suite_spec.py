@@ -11,7 +11,8 @@ from equipoise.study._suite.spec import is_suite
 HEAD = (
     'name = "two"\ngoal = "minimize"\nmetric = "loss"\nepochs = 3\nseeds = 3\ntuning_seeds = 2\nlearning_rates = [0.01, 0.1]\n'
 )
-TASKS = '[[task]]\nname = "short"\ntask = "task.py:train"\n[[task]]\nname = "long"\ntask = "task.py:train"\nepochs = 9\ngoal = "maximize"\n'
+SHORT = '[[task]]\nname = "short"\ntask = "task.py:train"\n'
+LONG = '[[task]]\nname = "long"\ntask = "task.py:train"\nepochs = 9\ngoal = "maximize"\n'
 ARMS = '[[arm]]\nname = "adamw"\noptimizer = "adamw"\nbaseline = true\n[[arm]]\nname = "sgd"\noptimizer = "sgd"\n'
 
 
@@ -22,7 +23,7 @@ def write(folder, *parts):
 
 
 def test_an_entry_stands_in_place_of_what_the_file_says_for_all_tasks(tmp_path):
-    path = write(tmp_path, HEAD, TASKS, ARMS)
+    path = write(tmp_path, HEAD, SHORT, LONG, ARMS)
     assert is_suite([path])
     suite = read_suite(path)
     short, long = suite.studies.values()
@@ -45,7 +46,7 @@ def test_an_entry_stands_in_place_of_what_the_file_says_for_all_tasks(tmp_path):
     ],
 )
 def test_a_fault_is_named_with_its_task_and_a_shared_one_once(tmp_path, old, new, said):
-    text = HEAD + TASKS + ARMS
+    text = HEAD + SHORT + LONG + ARMS
     assert old in text
     with pytest.raises(UnusableInputError) as refused:
         read_suite(write(tmp_path, text.replace(old, new)))

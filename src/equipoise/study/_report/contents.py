@@ -72,8 +72,11 @@ class Contents:
 
     @property
     def settled(self) -> bool:
-        """Whether no trial waits any more: each has a result, or failed."""
-        return _settled(self.cells)
+        """Whether no trial waits any more: each has a result or failed, and the comparison is planned, if it ever can be."""
+        compared = any(cell.phase == "comparison" for cell in self.cells)
+        chosen = self.question.baseline in [found.arm.name for found in self.tuned]
+        hopeless = bool(self.trouble) or (any(cell.failure for cell in self.cells) and not chosen)
+        return _settled(self.cells) and (self.record is None or compared or hopeless)
 
     @property
     def verdict(self) -> Analysis | None:

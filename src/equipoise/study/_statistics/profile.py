@@ -147,6 +147,7 @@ def performance_profile(tasks: Mapping[str, Placed], arms: Sequence[str]) -> Pro
     taus = tuple(sorted({NEAREST[scale], *finite, *steps}))
     bands: dict[str, tuple[tuple[float, float], ...]] = {}
     for arm, own in zip(arms, drawn, strict=True):
-        shares = [np.percentile((own <= tau).mean(axis=0), LEVELS).tolist() for tau in taus]
-        bands[arm] = tuple((low, high) for low, high in shares)
+        shares = np.stack([(own <= tau).mean(axis=0) for tau in taus])
+        low, high = np.percentile(shares, LEVELS, axis=1).tolist()
+        bands[arm] = tuple(zip(low, high, strict=True))
     return Profile(scale, distances, taus, bands)

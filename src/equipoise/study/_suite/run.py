@@ -91,6 +91,6 @@ def _complete(task: str, whole: WholeRun, progress: Progress) -> None:
     try:
         whole.complete()
     except StudyStoppedError as error:
-        if any(cell.result is None and cell.failure is None for cell in whole.table.cells):
+        if whole.keeping.stop.reason or any(cell.result is None and cell.failure is None for cell in whole.table.cells):
             raise StudyStoppedError(f"task {task}: {error}") from None
         progress.tell(f"task {task} has no verdict: {error}")
