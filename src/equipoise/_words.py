@@ -44,10 +44,26 @@ def duration(seconds: float) -> str:
         >>> duration(90), duration(5400), duration(86400)
         ('90 s', '90 min', '24 h')
     """
+    value, unit = _in_a_unit(seconds)
+    return f"{value:.3g} {unit}"
+
+
+def about(seconds: float) -> str:
+    """A time that is known roughly.
+
+    Example:
+        >>> about(1.234), about(100.4), about(8765)
+        ('1.2 s', '100 s', '2.4 h')
+    """
+    value, unit = _in_a_unit(seconds)
+    return f"{value:.0f} {unit}" if value >= 10 else f"{value:.2g} {unit}"
+
+
+def _in_a_unit(seconds: float) -> tuple[float, str]:
     for unit, length in (("h", 3600.0), ("min", 60.0)):
         if seconds >= 2 * length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.3g} s"
+            return seconds / length, unit
+    return seconds, "s"
 
 
 def printable(text: str, most: int = 200) -> str:

@@ -6,7 +6,7 @@ import re
 import tomllib
 
 import pytest
-import tomli_w
+import tomlkit
 import torch
 
 from equipoise import SMES, recommend
@@ -87,6 +87,16 @@ def test_rmsprop_and_sgd_with_momentum_show_how_far_layers_lie_apart_too(tmp_pat
     _, group = answer(path, "--reference", "none")
     assert group["balance"]["between"] == pytest.approx(3.0, abs=0.1)
     assert any("momentum is one sample" in doubt for doubt in group["doubts"]) == (cls is torch.optim.SGD)
+
+
+def test_a_number_may_be_saved_as_a_tensor_of_one(tmp_path, answer):
+    path = checkpoint(tmp_path / "state.pt", torch.optim.SGD, [1.0, 1e-3], momentum=0.9, dampening=0.5)
+    expected = answer(path)
+    saved = torch.load(path, weights_only=True)
+    for group in saved["optimizer"]["param_groups"]:
+        group["dampening"] = torch.tensor(0.5)
+    torch.save(saved, path)
+    assert answer(path) == expected
 
 
 def test_against_a_reference_only_what_moved_since_counts(tmp_path, answer):
@@ -232,7 +242,7 @@ def test_the_study_that_is_written_runs_and_tests_the_recommendation_against_ada
     assert path.read_text().startswith("# Tests a recommendation: exponent 0.33")
     for arm in [study, *study["arm"]]:
         arm |= {"learning_rates": arm["learning_rates"][:1]} if "learning_rates" in arm else {}
-    path.write_text(tomli_w.dumps(study | {"seeds": 2, "tuning_seeds": 1, "epochs": 1}))
+    path.write_text(tomlkit.dumps(study | {"seeds": 2, "tuning_seeds": 1, "epochs": 1}))
     code, out, err = run("study", "run", path, "--workers", 1)
     assert code == 0, err
     assert "recommended" in out

@@ -60,6 +60,7 @@ def new_study(name: str, kind: str, folder: Path) -> Sequence[Path]:
         raise ArgumentError("name", name, "made of letters, digits, '.', '_' and '-', and begin with a letter or a digit")
     starters = files("equipoise.study._preparing") / "starters"
     study = Template((starters / "study.toml").read_text(encoding="utf-8")).substitute(KINDS[kind], name=name)
+    study = _aligned(study)
     task = (starters / f"{kind}.py").read_text(encoding="utf-8")
     written = {folder / f"{name}.toml": study, folder / f"{name}_task.py": task}
     for path in written:
@@ -68,3 +69,10 @@ def new_study(name: str, kind: str, folder: Path) -> Sequence[Path]:
     for path, text in written.items():
         replace_file(path, text.encode())
     return list(written)
+
+
+def _aligned(text: str) -> str:
+    """The same with the comments that follow values below each other."""
+    halves = [line.partition("  # ") for line in text.splitlines()]
+    width = max(len(value.rstrip()) for value, comment, _ in halves if comment)
+    return "".join(f"{value.rstrip():{width}}  # {said}\n" if comment else f"{value}\n" for value, comment, said in halves)

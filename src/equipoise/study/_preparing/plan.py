@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from equipoise._words import counted, duration
+from equipoise._words import about, counted
 from equipoise.study._preparing.counting import comparison, extensions, tuning
 from equipoise.study._preparing.timing import Estimate, Timing, estimate
 from equipoise.study._spec import Study
@@ -65,16 +65,16 @@ class Plan:
         time = self.time
         if time is None:
             return []
-        took = duration(time.shortest)
-        if duration(time.longest) != took:
-            took += f" to {duration(time.longest)}, depending on the arm"
+        took = about(time.shortest)
+        if about(time.longest) != took:
+            took += f" to {about(time.longest)}, depending on the arm"
         most = " The most is if ranges are extended and trials fail as often as they may." * bool(
             self.further_trials or self.retries
         )
         return [
             f"One trial takes {took} ({counted(time.timed, 'kept trial')} timed). {self.trials:,} trials on"
-            f" {counted(time.workers, 'worker')} take about {duration(time.seconds)} (between {duration(time.least)} and"
-            f" {duration(time.most)}).{most}"
+            f" {counted(time.workers, 'worker')} take about {about(time.seconds)} (between {about(time.least)} and"
+            f" {about(time.most)}).{most}"
         ]
 
     def _on_power(self) -> list[str]:

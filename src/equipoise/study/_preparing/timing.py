@@ -17,8 +17,8 @@ from equipoise.study._store.schema import READINGS, TRIALS
 TIMED = 500
 """So many trials, the newest, tell how long the others take."""
 
-UNSURE = 0.2
-"""The share by which other trials may take longer or shorter than those that are timed."""
+UNSURE = 1.5
+"""How many times longer or shorter than those that are timed other trials may take: the machine has other work as well."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ def estimate(study: Study, timing: Timing, workers: int) -> Estimate:
         max(whole_trials),
         workers,
         _rounds(phases, workers) * usual,
-        _rounds(phases, workers) * short * (1 - UNSURE),
-        _rounds([*phases, *extensions(study)], workers) * long * (1 + UNSURE) * (1 + study.retries),
+        _rounds(phases, workers) * short / UNSURE,
+        _rounds([*phases, *extensions(study)], workers) * long * UNSURE * (1 + study.retries),
     )
 
 

@@ -8,7 +8,7 @@ import math
 import time
 import warnings
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from rich.console import Console
@@ -16,12 +16,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from equipoise._words import counted, duration, printable, printable_lines
+from equipoise._words import about, counted, printable, printable_lines
 from equipoise.errors import StabilityWarning
 from equipoise.study._cells import Cell
 
 LINES = 10
 """So many lines a phase has where they cannot be overwritten."""
+
+WIDE = 110
+"""A terminal of so many columns also has room for what finished last."""
 
 
 class Progress(Protocol):
@@ -87,10 +90,12 @@ class Count:
     later: int = 0
     """The trials of the phases that follow."""
     _in_this_run: int = 0
-    _begun: float = field(default_factory=time.monotonic)
+    _begun: float = 0.0
+    """When the first phase did."""
 
     def begin(self, name: str, total: int, done: int, later: int) -> None:
         """A phase begins."""
+        self._begun = self._begun if self.name else time.monotonic()
         self.name, self.total, self.over, self.later = name, total, done, later
 
     def add(self) -> None:
@@ -104,7 +109,7 @@ class Count:
         waiting = self.total - self.over + self.later
         if not self._in_this_run or not waiting:
             return ""
-        return f"about {duration((time.monotonic() - self._begun) / self._in_this_run * waiting)} left"
+        return f"about {about((time.monotonic() - self._begun) / self._in_this_run * waiting)} left"
 
     @property
     def sentence(self) -> str:
@@ -159,11 +164,11 @@ class ConsoleProgress(QuietProgress):
         self._count = Count()
         self._bar = Bar(
             TextColumn("{task.description:<10}"),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=20),
             TextColumn("{task.completed:,} of {task.total:,} trials"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
-            TextColumn("{task.fields[last]}", style="dim"),
+            *([TextColumn("{task.fields[last]}", style="dim")] if console.width >= WIDE else []),
             console=console,
             disable=not console.is_terminal,
         )
@@ -179,6 +184,8 @@ class ConsoleProgress(QuietProgress):
     def phase(self, name: str, total: int, done: int, later: int) -> None:
         """A bar or a line begins it."""
         self._count.begin(name, total, done, later)
+        if self._task is not None:
+            self._bar.update(self._task, left="", last="")
         self._task = self._bar.add_task(name, total=total, completed=done, left="", last="")
         if not self._console.is_terminal:
             self._print(f"{name}: {counted(total, 'trial')}")

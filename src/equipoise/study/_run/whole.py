@@ -234,7 +234,7 @@ class WholeRun:
             self.store.do(lambda connection: record_study(connection, self.table, self.file))
             self.store.do(lambda connection: record_cells(connection, self.table, tuning))
         first = list({cell.arm: cell for cell in reversed(tuning)}.values())
-        self._run_missing(first)
+        self._run_missing(first, later=0)
         for cell in first:
             if cell.result is None:
                 raise StudyStoppedError(f"the first trial of {cell.arm} failed: {cell.why_missing}")
@@ -318,13 +318,12 @@ class WholeRun:
     def _train(self, cells: Sequence[Cell]) -> None:
         """Plan the trials of a phase, and run those that are not kept."""
         self.store.do(lambda connection: record_cells(connection, self.table, list(cells)))
-        self._run_missing(cells)
+        self._run_missing(cells, later=0 if cells[0].phase == "comparison" else len(self.study.arms) * self.study.seeds)
 
-    def _run_missing(self, cells: Sequence[Cell]) -> None:
+    def _run_missing(self, cells: Sequence[Cell], later: int) -> None:
         planned = trials(cells)
         missing = [cell for cell in planned if cell.result is None]
         done = len(planned) - len(missing)
-        later = 0 if cells[0].phase == "comparison" else len(self.study.arms) * self.study.seeds
         self.progress.phase(cells[0].phase, len(planned), done, later)
         if done:
             self._tell_what_is_reused([cell for cell in planned if cell.result is not None])

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-CONTEXT, WIDTH, BATCH, STEPS = 32, 64, 32, 40  # so many steps count as one epoch
+CONTEXT, WIDTH, BATCH, STEPS = 32, 64, 16, 25  # so many steps count as one epoch
 
 
 def load_data():
