@@ -24,7 +24,7 @@ class Keeping:
     store: Store
     spool: Spool
     turns: list[Turn]
-    """Of this study, and of those that are run together with it."""
+    """That of this study, and those of the studies that are run together with it."""
     stop: Stop
     progress: Progress
     sources: dict[str, str] = field(default_factory=dict[str, str])
