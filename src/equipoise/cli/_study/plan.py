@@ -7,11 +7,10 @@ import json
 import math
 import sys
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equipoise.cli._arguments import from_study_extra, positive
-from equipoise.cli._study._arguments import add_store
+from equipoise.cli._study._arguments import add_files, add_store, several
 from equipoise.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def add(commands: Commands) -> None:
         " show. Nothing is run without --probe; times and spreads are those of trials that the store keeps, if there are any.",
         allow_abbrev=False,
     )
-    parser.add_argument("file", type=Path, metavar="STUDY.toml", help="The file that describes the study.")
+    add_files(parser)
     parser.add_argument(
         "--probe",
         action="store_true",
@@ -65,18 +64,21 @@ def _run(options: argparse.Namespace) -> int:
         from rich.console import Console
 
         from equipoise._json import plain
+        from equipoise.cli._study import suite
         from equipoise.study._preparing.plan import plan
         from equipoise.study._processes import usable_workers
         from equipoise.study._report.progress import ConsoleProgress
         from equipoise.study._run import probe
         from equipoise.study._spec import read_study
 
-    study = read_study(options.file)
+    if several(options):
+        return suite.plan_command(options)
+    study = read_study(options.files[0])
     workers = options.workers or usable_workers(study.threads)
     timing, seen = _kept(study, options)
     if options.probe and (timing is None or not timing.seconds.keys() >= {arm.name for arm in study.arms}):
         with ConsoleProgress(Console(stderr=True)) as progress:
-            probe(options.file, store=options.store, workers=workers, progress=progress)
+            probe(options.files[0], store=options.store, workers=workers, progress=progress)
         timing, seen = _kept(study, options)
     spread = options.spread or seen
     if options.difference is not None and spread is None:
@@ -104,9 +106,9 @@ def _kept(study: Study, options: argparse.Namespace) -> tuple[Timing | None, flo
     from equipoise.study._report.contents import kept_spread
     from equipoise.study._store import Store, sqlite_file, store_url
 
-    url = options.store or store_url(study, options.file.parent)
+    url = options.store or store_url(study, options.files[0].parent)
     file = sqlite_file(url)
     if file is not None and not file.exists():
         return None, None
-    with closing(Store(url, options.file.parent)) as store:
+    with closing(Store(url, options.files[0].parent)) as store:
         return read_timing(store, study), kept_spread(store, study)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equipoise.cli._arguments import from_study_extra
-from equipoise.cli._study._arguments import add_source, open_source
+from equipoise.cli._study._arguments import add_source, open_source, several
 
 if TYPE_CHECKING:
     from equipoise.cli._arguments import Commands
@@ -44,12 +44,15 @@ def _report(options: argparse.Namespace) -> int:
         from rich.console import Console
         from rich.text import Text
 
+        from equipoise.cli._study import suite
         from equipoise.study._report.page import report_file, report_study
         from equipoise.study._report.sentences import decision, status
         from equipoise.study._report.table import as_plain, print_report
 
+    if several(options):
+        return suite.report_command(options)
     store, name = open_source(options)
-    file: Path = options.study
+    file: Path = options.files[0]
     path = report_file(options.report or file.parent, name or file.stem)
     contents = report_study(store, name, path)
     if options.json:
@@ -75,8 +78,11 @@ def _status(options: argparse.Namespace) -> int:
     with from_study_extra():
         from rich.console import Console
 
+        from equipoise.cli._study import suite
         from equipoise.study._report.status import as_plain, print_status, read_status
 
+    if several(options):
+        return suite.status_command(options)
     store, name = open_source(options)
     found = read_status(store, name)
     if options.json:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equipoise.cli._arguments import from_study_extra, positive
+from equipoise.cli._study._arguments import add_files, several
 from equipoise.errors import StudyStoppedError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def add(commands: Commands) -> None:
         " they end them at once.",
         allow_abbrev=False,
     )
-    parser.add_argument("file", type=Path, metavar="STUDY.toml", help="The file that describes the study.")
+    add_files(parser)
     parser.add_argument(
         "--workers",
         type=positive,
@@ -58,12 +59,15 @@ def _run(options: argparse.Namespace) -> int:
     with from_study_extra():
         from rich.console import Console
 
+        from equipoise.cli._study import suite
         from equipoise.study._report.page import report_file
         from equipoise.study._report.progress import ConsoleProgress, QuietProgress
         from equipoise.study._report.table import as_plain, print_report
         from equipoise.study._run import run
 
-    file: Path = options.file
+    if several(options):
+        return suite.run_command(options)
+    file: Path = options.files[0]
     place: Path = options.report or file.parent
     try:
         with (QuietProgress if options.quiet else ConsoleProgress)(Console(stderr=True)) as progress:

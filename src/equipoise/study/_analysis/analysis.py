@@ -79,7 +79,7 @@ class Analysis:
         """What speaks against relying on the verdict, most important first."""
         found = [
             *(self.remarks_on_missing or remarks.missing_seeds(self.arms)),
-            *remarks.too_few_seeds(min(len(c.seeds) for c in self.contrasts), len(self.contrasts)),
+            *remarks.too_few_seeds(min(len(c.seeds) for c in self.contrasts), self.contrasts[0].comparisons),
             *remarks.unconfirmed(self.contrasts),
             *remarks.unequal_noise(self.contrasts, self.question.baseline),
             *remarks.diverged(self.arms, self.question, self.diverged_value),

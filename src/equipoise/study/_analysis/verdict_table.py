@@ -68,7 +68,7 @@ def verdict_table(
         headings, rows = headings[:-1], [row[:-1] for row in rows]
     intervals = _drawn(contrasts)
     drawn = [intervals.get(arm.name) for arm in best_first]
-    return VerdictTable(headings, rows, drawn, _caption(question, arms, len(contrasts), study))
+    return VerdictTable(headings, rows, drawn, _caption(question, arms, contrasts[0].comparisons, study))
 
 
 def _rows(arms: Sequence[Compared], contrasts: Sequence[Contrast]) -> list[tuple[str, ...]]:
@@ -123,7 +123,8 @@ def _caption(question: Question, arms: Sequence[Compared], comparisons: int, stu
             f" fresh seeds, the same for every arm. What each arm is trained with was chosen by {study.selection.metric}, from"
             f" {max(len(arm.tuned.tried) for arm in arms if arm.tuned)} points on {counted(study.tuning_seeds, 'other seed')}."
         )
-    adjusted = f", adjusted for {comparisons} comparisons: all intervals hold at once with 95 % confidence"
+    tasks = f" on {question.tasks} tasks" if question.tasks > 1 else ""
+    adjusted = f", adjusted for {comparisons} comparisons{tasks}: all intervals hold at once with 95 % confidence"
     together = "" if comparisons == 1 else adjusted
     return printable(
         f"{made} Gain over {question.baseline}, positive is better, with the interval of the paired t test{together}. A verdict"

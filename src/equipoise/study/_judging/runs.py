@@ -57,7 +57,7 @@ def read_runs(table: ResultTable, columns: Columns) -> Runs:
     )
     rows: dict[str, dict[str, dict[int, Row]]] = defaultdict(lambda: defaultdict(dict))
     for row in table.rows:
-        arm, seed = _label(row, found.arm), _label(row, found.seed)
+        arm, seed = label(row, found.arm), label(row, found.seed)
         epoch = 1 if found.epoch is None else _epoch(row, found.epoch)
         if found.epoch is not None and row.values.get(found.metric) is None:
             _ = rows[arm][seed]  # the run exists, even if it never has the metric
@@ -97,7 +97,12 @@ def _result(rows: Mapping[int, Row], metric: str, columns: Columns) -> Result:
     return Result(said or not math.isfinite(value), seconds, {metric: curve})
 
 
-def _label(row: Row, column: str) -> str:
+def label(row: Row, column: str) -> str:
+    """What names an arm, a seed or a task.
+
+    Raises:
+        UnusableInputError: there is nothing, or a list or an object.
+    """
     value = row.values.get(column)
     if value is None or isinstance(value, (list, dict)):
         raise UnusableInputError(f"{row.place} has no {column}")

@@ -99,6 +99,7 @@ def plan(
     spread_is_seen: bool = False,
     timing: Timing | None = None,
     workers: int = 1,
+    tasks: int = 1,
 ) -> Plan:
     """What a study will take, and what it can show.
 
@@ -109,8 +110,9 @@ def plan(
         spread_is_seen: whether the spread is not a guess.
         timing: of trials that are kept.
         workers: how many trials run at once.
+        tasks: how many tasks are decided together, of which this is one.
     """
-    comparisons = len(study.arms) - 1
+    comparisons = tasks * (len(study.arms) - 1)
     tuned, compared = tuning(study), comparison(study)
     return Plan(
         tuning_trials=sum(phase.trials for phase in tuned),

@@ -42,7 +42,7 @@ def report_study(store: Store, name: str | None, path: Path) -> Contents:
         StudyStoppedError: the store cannot be used.
     """
     contents = of_store(store, name)
-    _write(contents, path, trials_as_csv(contents.cells))
+    write_report(contents, path)
     return contents
 
 
@@ -57,12 +57,17 @@ def report_analysis(analysis: Analysis, path: Path) -> None:
     Raises:
         UnusableInputError: the place cannot be written to.
     """
-    _write(of_analysis(analysis), path, "")
+    write_report(of_analysis(analysis), path)
 
 
-def _write(contents: Contents, path: Path, trials: str) -> None:
+def write_report(contents: Contents, path: Path) -> None:
+    """Write what a report shows: a page, and beside it the same words as Markdown and, where trials were run, these as CSV.
+
+    Raises:
+        UnusableInputError: the place cannot be written to.
+    """
     markdown, csv = path.with_suffix(".md"), path.with_suffix(".csv")
-    words = _words(contents)
+    words, trials = _words(contents), "" if contents.record is None else trials_as_csv(contents.cells)
     replace_file(markdown, as_markdown(words).encode())
     if trials:
         replace_file(csv, trials.encode())
@@ -126,7 +131,7 @@ def _drawn(contents: Contents) -> dict[str, Any]:
     if places:
         figures["region"] = charts.stability_map(places)
     return {
-        "figures": _rounded(figures),
+        "figures": rounded(figures),
         "seeds_drawn": analysis is not None,
         "names": [printable(name, NAME_SHOWN) for name in contents.curves],
         "uncharted": f"{contents.uncharted:,}" if contents.uncharted else "",
@@ -143,14 +148,14 @@ def _drawn(contents: Contents) -> dict[str, Any]:
     }
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """The same with six significant digits, which are more than a figure can show: a file half as large."""
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     if isinstance(value, list | tuple):
-        return [_rounded(each) for each in cast("Sequence[Any]", value)]
+        return [rounded(each) for each in cast("Sequence[Any]", value)]
     if isinstance(value, dict):
-        return {key: _rounded(each) for key, each in cast("dict[str, Any]", value).items()}
+        return {key: rounded(each) for key, each in cast("dict[str, Any]", value).items()}
     return value
 
 

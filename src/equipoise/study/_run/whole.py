@@ -5,19 +5,17 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from equipoise._files import read_text
 from equipoise._words import did_you_mean
 from equipoise.errors import StudyStoppedError, UnusableInputError
-from equipoise.hyperparameters import whole_number
 from equipoise.study._analysis import Analysis, Tuned, analyse, best_points, chosen_by_the_metric, too_few_seeds, tune
 from equipoise.study._arms.space import Point
 from equipoise.study._cells import Cell, Table, trials
-from equipoise.study._processes import usable_workers
 from equipoise.study._processes.children import preload
 from equipoise.study._processes.pool import Conditions, execute
 from equipoise.study._processes.rehearsal import rehearse
@@ -27,11 +25,9 @@ from equipoise.study._report.page import report_file, report_study
 from equipoise.study._report.progress import Progress, default_progress
 from equipoise.study._run.changes import differing_arms, differing_sources
 from equipoise.study._run.keeping import Keeping, unreported
+from equipoise.study._run.turns import HOW_TO_GO_ON, Existing, heeding, in_turn
 from equipoise.study._spec import Study, locate_task, parse_study
-from equipoise.study._store import Spool, Store, Turn, sqlite_file, store_url
-
-Existing: TypeAlias = Literal["reuse", "fork", "fresh"]
-"""What becomes of trials that are kept."""
+from equipoise.study._store import store_url
 
 
 def run(
@@ -102,6 +98,7 @@ def run(
         [('adamw', 2), ('sgd', 2)]
     """
     with _in_its_turn(study, folder, store, workers, existing, progress) as running:
+        running.begin()
         analysis = analyse(running.table, running.complete())
         if report is not None:
             report_study(running.store, running.study.name, report_file(Path(report), running.study.name))
@@ -127,7 +124,7 @@ def _in_its_turn(
     workers: int | None,
     existing: Existing,
     progress: Progress | None,
-) -> Generator[_Run]:
+) -> Generator[WholeRun]:
     """What runs a study, while no other process does; the arguments are those of :func:`run`."""
     file = ""
     if isinstance(study, Study):
@@ -137,44 +134,34 @@ def _in_its_turn(
         folder = path.parent if folder is None else Path(folder)
         file = read_text(path)
         study = parse_study(file, path)
-    if workers is None:
-        workers = usable_workers(study.threads)
-    whole_number("workers", workers)
     url = store_url(study, folder) if store is None else store
-    beside = sqlite_file(url) or folder / study.name
-    stem = beside.with_name(beside.name.removesuffix(".db"))
-    logs, checkpoints, spool = (Path(f"{stem}.{kind}") for kind in ("logs", "resume", "spool"))
-    table, stop = Table(study, locate_task(study.task, folder)), Stop()
+    table, stop = planned(study, folder), Stop()
+    with (
+        default_progress() if progress is None else nullcontext(progress) as progress,
+        heeding(stop, existing),
+        in_turn(study, folder, url, workers, progress, stop, []) as (keeping, conditions),
+    ):
+        yield WholeRun(table, file, existing, conditions, keeping)
+
+
+def planned(study: Study, folder: Path) -> Table:
+    """The trials that tuning begins with.
+
+    Raises:
+        UnusableInputError: there is no such task.
+    """
+    table = Table(study, locate_task(study.task, folder))
     table.plan_tuning()
-    with default_progress() if progress is None else nullcontext(progress) as progress, stop.listening():
-        try:
-            with (
-                closing(Store(url, folder, progress.tell)) as database,
-                Turn(database, study.name, progress.tell, lambda: bool(stop.reason)) as turn,
-            ):
-                keeping = Keeping(study.name, database, Spool(spool), turn, stop, progress)
-                conditions = Conditions(workers, study.timeout, study.retries, logs, checkpoints)
-                yield _Run(table, file, existing, conditions, keeping)
-        except KeyboardInterrupt:
-            if not stop.reason:  # this one is not ours
-                raise
-            raise StudyStoppedError(f"{stop.reason}; what is finished is kept; {HOW_TO_GO_ON[existing]}") from None
+    return table
 
 
 HOW_TO_FORK = 'Undo the change, or run with --fork (existing="fork"): what has changed runs anew, and these are set aside.'
-
-HOW_TO_GO_ON: dict[Existing, str] = {
-    "reuse": "run the same command again to continue",
-    "fork": "run the same command again to continue",
-    "fresh": 'run it again without "fresh" to continue',
-}
-
 
 SLOW_TO_IMPORT = "pytorch_optimizer"
 """It takes a second or two, which every trial would pay."""
 
 
-class _Run:
+class WholeRun:
     """One run of a study, in its turn.
 
     Args:
@@ -183,26 +170,36 @@ class _Run:
         existing: what becomes of kept trials.
         conditions: how trials are run.
         keeping: takes what comes of them.
+        tasks: how many tasks are decided together, of which this is one.
     """
 
-    def __init__(self, table: Table, file: str, existing: Existing, conditions: Conditions, keeping: Keeping) -> None:
+    def __init__(
+        self, table: Table, file: str, existing: Existing, conditions: Conditions, keeping: Keeping, tasks: int = 1
+    ) -> None:
         self.table, self.study, self.file = table, table.study, file
+        self.comparisons = tasks * (len(table.study.arms) - 1)
         self.existing: Existing = existing
         self.conditions, self.keeping = conditions, keeping
         self.store, self.progress = keeping.store, keeping.progress
         self.rehearsed = False
 
-    def complete(self) -> list[Tuned]:
-        """Run everything that is missing, and return how the arms were tuned.
+    def begin(self) -> None:
+        """See what is kept and whether everything can be run, and write what the study is.
 
         Raises:
             UnusableInputError: something cannot be used, or has changed. No trial was run.
+        """
+        self._begin(self.table.cells)
+        self.store.do(lambda connection: record_study(connection, self.table, self.file))
+
+    def complete(self) -> list[Tuned]:
+        """Run everything that is missing once it has begun, and return how the arms were tuned.
+
+        Raises:
+            UnusableInputError: the code of kept trials is not what it was.
             StudyStoppedError: the run stopped before its end.
         """
-        tuning = list(self.table.cells)
-        self._begin(tuning)
-        self.store.do(lambda connection: record_study(connection, self.table, self.file))
-        self._train(tuning)
+        self._train(list(self.table.cells))
         for ended, following in pairwise(self.study.rungs):
             tuned = self._tuned(ended.stop_after)
             left = {found.arm.name: best_points(found, self.study.selection.goal, following.points) for found in tuned}
@@ -229,7 +226,7 @@ class _Run:
         """Run the first trial of every arm, unless it is kept.
 
         Raises:
-            UnusableInputError: as in :meth:`complete`.
+            UnusableInputError: as in :meth:`begin`.
             StudyStoppedError: it stopped before its end, or a trial failed.
         """
         tuning = list(self.table.cells)
@@ -256,7 +253,7 @@ class _Run:
         if former is not None:
             self._refuse_changed_arms(former.study)
             self.table.hyperparameters = former.hyperparameters
-        for remark in [*chosen_by_the_metric(self.study), *too_few_seeds(self.study.seeds, len(self.study.arms) - 1)]:
+        for remark in [*chosen_by_the_metric(self.study), *too_few_seeds(self.study.seeds, self.comparisons)]:
             self.progress.tell(f"warning: {remark}")
         self._prepare(tuning)
         return former
