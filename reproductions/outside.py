@@ -1,6 +1,6 @@
 """What training loses outside of the stable region, by the rate at which the worst case grows.
 
-No claim of a paper: it is what the grades of ``equipoise check`` rest on. Of every pair of betas the damage is the share of what
+No claim of a paper: it is what the grades of ``equipoise check`` rest on. The damage of a pair of betas is the share of what
 training gains over guessing that is lost against (beta1, 0.999), at the same beta1 and on the same seeds: 0 is no loss, 1 is no
 better than guessing. The same beta1 on both sides, because a longer momentum alone changes the loss.
 
