@@ -267,7 +267,7 @@ def test_mail_is_its_subject_and_body_by_the_words_that_two_messages_have(tmp_pa
         (b"{", "is not valid JSON"),
         (b"[]", "has no text"),
         (b'{"text": 3}', "has no text"),
-        (b"[" * 10**5, "is nested too deeply"),
+        (b"[" * 10**5, "is nested too deep"),
     ],
 )
 def test_a_message_that_is_no_message_is_named(tmp_path, content, words):

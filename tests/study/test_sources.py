@@ -163,11 +163,13 @@ READS += "        optimizer.zero_grad()\n        loss.backward()\n        optimi
 def test_data_that_a_trial_names_are_a_part_of_it(write_study, tmp_path):
     file = tmp_path / "centre.txt"
     file.write_text("1.0")
-    path = write_study(ONE_POINT, task=READS.format(read="trial.data('centre.txt').read_text()"))
+    path = write_study(
+        ONE_POINT, ("\nseeds = 3", "\nseeds = 2"), task=READS.format(read="trial.data('centre.txt').read_text()")
+    )
     first, again = Recorder(), Recorder()
     run(path, first)
     run(path, again)
-    assert len(first.cells) == ALL_TRIALS
+    assert len(first.cells) == 2 * 1 + 2 * 2
     assert again.cells == []
     file.write_text("2.0")
     with pytest.raises(UnusableInputError, match=r"data: centre\.txt \(as it was run\)[\s\S]*-SHA-256 [\s\S]*\+SHA-256 "):
