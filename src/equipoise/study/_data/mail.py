@@ -21,8 +21,8 @@ WORD = re.compile(r"(?<![a-z])[a-z]{2,20}(?![a-z])")
 def read(path: Path) -> Mail:
     """Read the archive that ``npm pack`` makes, or the folder that it was unpacked to.
 
-    Of every message the subject and the body count, in lower case: the first 256 distinct words of 2 to 20 letters that at
-    least two messages have. All other lines of the header are left out, because they tell which collection a message is from.
+    Of every message the subject and the body count, in lower case: of the first 256 distinct words of 2 to 20 letters those
+    that at least two messages have. All other lines of the header are left out, because they tell which collection a message is from.
 
     Raises:
         UnusableInputError: something is damaged, or there are no messages of both kinds.
@@ -47,7 +47,7 @@ def read(path: Path) -> Mail:
     numbers = {word: number for number, word in enumerate(common, 1)}
     bags = np.zeros((len(labels), BAG), np.int32)
     for row, name in zip(bags, sorted(messages), strict=True):
-        known = [numbers[word] for word in messages[name][0] if word in numbers][:BAG]
+        known = [numbers[word] for word in messages[name][0] if word in numbers]
         row[: len(known)] = known
     return Mail(bags, labels)
 
@@ -55,4 +55,4 @@ def read(path: Path) -> Mail:
 def _words(text: str) -> list[str]:
     header, _, body = text.partition("\n\n")
     subject = re.search(r"^subject:(.*)$", header, re.IGNORECASE | re.MULTILINE)
-    return list(dict.fromkeys(WORD.findall(f"{subject[1] if subject else ''}\n{body}".lower())))
+    return list(dict.fromkeys(WORD.findall(f"{subject[1] if subject else ''}\n{body}".lower())))[:BAG]
