@@ -101,7 +101,7 @@ def main() -> None:
     for rate in RATES:
         largest = max(largest, *(found[rate] for found in measured.values()))
         grade = "slow" if largest <= SLOW else "fast" if largest >= FAST else "moderate"
-        print(f"rate {rate:+.2f}, tenfold every {math.log(10) / rate:.0f} steps: up to {largest:.1%}, {grade}")
+        print(f"rate {rate:+.2f} nats per step: up to {largest:.1%}, {grade}")
 
 
 if __name__ == "__main__":

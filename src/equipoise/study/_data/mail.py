@@ -22,7 +22,8 @@ def read(path: Path) -> Mail:
     """Read the archive that ``npm pack`` makes, or the folder that it was unpacked to.
 
     Of every message the subject and the body count, in lower case: of the first 256 distinct words of 2 to 20 letters those
-    that at least two messages have. All other lines of the header are left out, because they tell which collection a message is from.
+    that at least two messages have. All other lines of the header are left out: they tell which collection a
+    message is from.
 
     Raises:
         UnusableInputError: something is damaged, or there are no messages of both kinds.
