@@ -39,13 +39,13 @@ class Growth(Enum):
 ADVICE: Mapping[Growth, str] = MappingProxyType(
     {
         Growth.NONE: "",
-        Growth.MODERATE: "Training often bears that: in 38 of 45 comparisons with beta2 = 0.999, on small networks, at most 5 % of"
-        " what training gains was lost; in the worst, 45 %. A run that goes well need not be stopped. Before the next one, change"
-        " beta1, beta2 or the exponent.",
-        Growth.FAST: "Do not train like this: in 16 of 45 comparisons with beta2 = 0.999, on small networks, half and more of what"
-        " training gains was lost; in 11 of these, all of it. Change beta1, beta2 or the exponent.",
-        Growth.WITH_GRADIENTS: "What that costs in training was not measured here. Take an exponent of at most 1/2, or compare on"
-        " your own task.",
+        Growth.MODERATE: "Training often bears that: in 38 of 45 comparisons with beta2 = 0.999, on small networks, at most 5 %"
+        " of what training gains was lost; in the worst, 45 %. A run that goes well need not be stopped. Before the next one,"
+        " change beta1, beta2 or the exponent.",
+        Growth.FAST: "Do not train like this: in 16 of 45 comparisons with beta2 = 0.999, on small networks, half and more of"
+        " what training gains was lost; in 11 of these, all of it. Change beta1, beta2 or the exponent.",
+        Growth.WITH_GRADIENTS: "What that costs in training was not measured here. Take an exponent of at most 1/2, or compare"
+        " on your own task.",
     }
 )
 """What was seen at such a growth, and what to do."""
