@@ -65,7 +65,7 @@ class Scaled(nn.Module):
     """From bytes to numbers around 0."""
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Of any shape, in [-2, 2]."""
+        """From any shape to the same, in [-2, 2]."""
         return (pixels.float() / 255 - 0.5) / 0.25
 
 
