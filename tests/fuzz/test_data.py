@@ -66,12 +66,13 @@ def folder(tmp_path_factory):
 
 @st.composite
 def damages(draw):
-    """What is read, from what, and how one of its files, or the whole archive, is changed."""
-    name, files = draw(st.sampled_from(ORIGINALS))
+    """The number of what is read, from what, and how one of its files, or the whole archive, is changed."""
+    number = draw(st.integers(0, len(ORIGINALS) - 1))
+    name, files = ORIGINALS[number]
     container = draw(st.sampled_from(CONTAINERS if name not in ("fashion-mnist", "text") else CONTAINERS[:1]))
     damaged = draw(st.sampled_from([*files, None] if container == "archive" else list(files)))
     changes = st.tuples(st.sampled_from(["flip", "set", "cut", "insert", "double"]), st.floats(0, 1), st.integers(0, 255))
-    return name, files, container, damaged, draw(st.lists(changes, max_size=3))
+    return number, container, damaged, draw(st.lists(changes, max_size=3))
 
 
 def changed(content, changes):
@@ -95,7 +96,8 @@ def changed(content, changes):
 @settings(max_examples=max(150, settings().max_examples // 10))
 @given(damages())
 def test_originals_that_are_nearly_right_are_read_or_refused_in_one_short_line(folder, damage):
-    name, files, container, damaged, changes = damage
+    number, container, damaged, changes = damage
+    name, files = ORIGINALS[number]
     place = Path(tempfile.mkdtemp(dir=folder))
     files = {each: changed(content, changes) if each == damaged else content for each, content in files.items()}
     if container == "folder":

@@ -221,6 +221,7 @@ def test_a_folder_of_pictures_and_an_archive_of_it_are_the_same(tmp_path):
         ({"train/red/0.png": b"not a picture"}, r"train/red/0\.png is no picture"),
         ({"train/red/0.png": b"GIF89a" + bytes(50)}, "is no picture"),
         ({"train/red/0.png": picture((0, 0, 0), (8, 7))}, "must be of one size; there are 6 x 8, 7 x 8"),
+        ({"train/red/0.png": picture((0, 0, 0), (20_000, 5_000))}, r"train/red/0\.png is no picture: .*decompression bomb"),
         ({"train/red/0.png": picture((0, 0, 0), (257, 1))}, "257 x 1 pixels: accepted are 256 each way"),
         ({"test/green/0.png": picture((0, 0, 0))}, "test/green has no train/green"),
     ],

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from equipoise._words import printable
 from equipoise.errors import UnusableInputError
 from equipoise.study._data import pictures
 from equipoise.study._data.contents import Bytes, Pictures, joined
@@ -51,10 +52,9 @@ class Archive:
             read = self._binary if name.endswith(".bin") else self._python
             try:
                 found[name.removesuffix(".bin")] = read(content)
-            except UnusableInputError:
-                raise
             except Exception as error:  # what is damaged raises nearly anything
-                raise UnusableInputError(f"{path}: {name} is not a batch of pictures: {error!r}") from None
+                reason = printable(str(error))
+                raise UnusableInputError(f"{path}: {name} is not a batch of pictures: {reason}") from None
         if not found:
             return self._folders(path)
         if missing := [name for name in names if name not in found]:
@@ -118,5 +118,5 @@ class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage]  # t
     def find_class(self, module: str, name: str) -> Any:
         """What a name in the pickle stands for."""
         if (module, name) not in self.NAMES:
-            raise UnusableInputError(f"a pickle asks for {module}.{name}, which pictures do not need: refused")
+            raise ValueError(f"it asks for {module}.{name}, which is refused")
         return _Numpy

@@ -16,7 +16,6 @@ from equipoise._words import printable
 from equipoise.errors import UnusableInputError
 from equipoise.study._data.folder import MOST_BYTES
 
-MOST_FILES = 500_000
 GZIP = b"\x1f\x8b"
 
 
@@ -30,16 +29,9 @@ def files_in(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, b
         wanted: says of a name whether its content is.
 
     Raises:
-        UnusableInputError: something cannot be read, is no archive, or has more than 500,000 files or :data:`MOST_BYTES`.
+        UnusableInputError: something cannot be read, is no archive, or has more than :data:`MOST_BYTES`.
     """
-    left = MOST_BYTES
-    for count, (name, read) in enumerate(_folder(path) if path.is_dir() else _archive(path), 1):
-        if count > MOST_FILES:
-            raise UnusableInputError(f"{path} holds more than {MOST_FILES:,} files")
-        if wanted(name):
-            content = read(left)
-            left -= len(content)
-            yield name, content
+    return _in_folder(path, wanted) if path.is_dir() else _in_archive(path, wanted)
 
 
 def unfolded(path: Path) -> bytes:
@@ -58,28 +50,32 @@ def unfolded(path: Path) -> bytes:
     return content
 
 
-def _folder(path: Path) -> Iterator[tuple[str, Callable[[int], bytes]]]:
+def _in_folder(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    left = MOST_BYTES
     for place, folders, names in os.walk(path):
         folders.sort()
-        for name in sorted(names):
-            file = Path(place, name)
-            if not file.is_symlink():
-                yield file.relative_to(path).as_posix(), lambda most, file=file: read_regular(file, most)
+        for file in (Path(place, name) for name in sorted(names)):
+            name = file.relative_to(path).as_posix()
+            if wanted(name) and not file.is_symlink():
+                content = read_regular(file, left)
+                left -= len(content)
+                yield name, content
 
 
-def _archive(path: Path) -> Iterator[tuple[str, Callable[[int], bytes]]]:
+def _in_archive(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
     with open_regular(path) as file:
         try:
             stream = cast("BinaryIO", _Bounded(_unzipped(file), path))
             with tarfile.open(fileobj=stream, mode="r|") as tar:
                 for member in tar:
-                    if member.isreg() and not member.issparse():
+                    name = member.name.removeprefix("./")
+                    if member.isreg() and not member.issparse() and wanted(name):
                         content = tar.extractfile(member)
                         assert content is not None  # it is a regular file
-                        yield member.name.removeprefix("./"), lambda _, content=content: content.read()
+                        yield name, content.read()
+        except UnusableInputError:
+            raise
         except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
-            if isinstance(error, UnusableInputError):
-                raise
             raise UnusableInputError(f"{path} is no folder and no tar archive: {printable(str(error))}") from None
 
 

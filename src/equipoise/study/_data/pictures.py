@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def read(path: Path) -> Pictures:
 def _pixels(content: bytes, source: str) -> Bytes:
     pillow = _pillow()
     try:
-        with pillow.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
+        with warnings.catch_warnings(action="error"), pillow.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
             size = image.size
             pixels = np.asarray(image.convert("RGB")) if max(size) <= LONGEST_SIDE else None
     except Exception as error:  # what is damaged raises nearly anything
