@@ -51,7 +51,7 @@ def _list(*, as_json: bool) -> int:
         return 0
     print(f"in {data_folder()}:")
     for each, file in found:
-        print(f"  {each.name:<18}{'there' if file.exists() else f'missing. Get {each.how}'}")
+        print(f"  {each.name:<18}{'there' if file.exists() else f'missing. To get it: {each.how}'}")
     return 0
 
 

@@ -98,5 +98,5 @@ def require(name: str) -> Path:
     """
     path = file_of(name)
     if not path.exists():
-        raise UnusableInputError(f"the data {name!r} are not there ({path}). Get {DATASETS[name].how}")
+        raise UnusableInputError(f"the data {name!r} are not there ({path}). To get them: {DATASETS[name].how}")
     return path
