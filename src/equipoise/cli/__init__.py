@@ -21,7 +21,7 @@ from typing import TextIO
 
 from equipoise._version import __version__
 from equipoise._words import printable_lines
-from equipoise.cli import _check, _migrate, _recommend, _study, _watch
+from equipoise.cli import _check, _data, _migrate, _recommend, _study, _watch
 from equipoise.cli._arguments import Parser
 from equipoise.errors import EquipoiseError, StudyStoppedError
 
@@ -103,6 +103,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"equipoise {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (_check, _migrate, _recommend, _study, _watch):
+    for command in (_check, _data, _migrate, _recommend, _study, _watch):
         command.add(commands)
     return parser

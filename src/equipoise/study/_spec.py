@@ -18,6 +18,7 @@ from equipoise.errors import UnusableInputError
 from equipoise.study._arms.arm import Arm, LearningRateRange, LearningRates
 from equipoise.study._arms.space import MOST_POINTS, Axis, Point, Range, Space, axes_of, combinations, grid, quasi_random
 from equipoise.study._arms.tuning import Rung, SelectBy, Selection, chooses_the_worst, rungs
+from equipoise.study._data import DATASETS, require
 from equipoise.study._faults import described
 from equipoise.study._names import Name, storable
 
@@ -30,8 +31,22 @@ BUILT_IN_TASKS = {
     "characters-layernorm": "equipoise.study._tasks.source_files:characters_layernorm",
     "words": "equipoise.study._tasks.source_files:words",
     "diabetes": "equipoise.study._tasks.tables:diabetes",
+    "fashion-mnist": "equipoise.study._tasks.pictures:fashion_mnist",
+    "fashion-mnist-batchnorm": "equipoise.study._tasks.pictures:fashion_mnist_batchnorm",
+    "cifar-10": "equipoise.study._tasks.pictures:cifar_10",
+    "cifar-10-batchnorm": "equipoise.study._tasks.pictures:cifar_10_batchnorm",
+    "cifar-100": "equipoise.study._tasks.pictures:cifar_100",
+    "cifar-100-batchnorm": "equipoise.study._tasks.pictures:cifar_100_batchnorm",
+    "pictures": "equipoise.study._tasks.pictures:own_pictures",
+    "pictures-batchnorm": "equipoise.study._tasks.pictures:own_pictures_batchnorm",
+    "tiny-shakespeare": "equipoise.study._tasks.texts:tiny_shakespeare",
+    "tiny-shakespeare-layernorm": "equipoise.study._tasks.texts:tiny_shakespeare_layernorm",
+    "text": "equipoise.study._tasks.texts:own_text",
+    "text-layernorm": "equipoise.study._tasks.texts:own_text_layernorm",
+    "mail": "equipoise.study._tasks.messages:mail",
 }
-"""The tasks that a study file can name without saying where they are."""
+"""The tasks that a study file can name without saying where they are. The name of one on data that no package brings begins
+with the name of the data."""
 
 FIRST_COMPARISON_SEED = 10_000
 """Tuning seeds count from 0, comparison seeds from here: no seed that chose an arm's point is used to compare."""
@@ -308,8 +323,10 @@ def locate_task(task: str, folder: Path) -> TaskSource:
         folder: of the study file.
 
     Raises:
-        UnusableInputError: there is no such file or module.
+        UnusableInputError: there is no such file or module, or the data of a built-in task are missing.
     """
+    if task in BUILT_IN_TASKS and (data := task.removesuffix("-batchnorm").removesuffix("-layernorm")) in DATASETS:
+        require(data)
     module, separator, function = BUILT_IN_TASKS.get(task, task).rpartition(":")
     if not separator or not function.isidentifier():
         raise UnusableInputError(
