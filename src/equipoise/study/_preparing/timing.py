@@ -46,7 +46,7 @@ class Estimate:
     """The same of the slowest arm."""
     workers: int
     seconds: float
-    """Of the whole study, in seconds, if nothing fails and no range is extended."""
+    """How many the whole study takes, if nothing fails and no range is extended."""
     least: float
     most: float
     """If the trials take longer, every range is extended as often as it may, and every trial fails as often as it may."""
