@@ -20,7 +20,6 @@ from equipoise.study._report.progress import ConsoleProgress, QuietProgress
 from equipoise.study._suite.contents import of_analyses, of_stores, open_store
 from equipoise.study._suite.judge import judge_suite
 from equipoise.study._suite.page import write_suite
-from equipoise.study._suite.run import run_suite
 from equipoise.study._suite.sentences import decision
 from equipoise.study._suite.spec import Suite, read_suite
 from equipoise.study._suite.table import as_plain, print_suite
@@ -28,6 +27,8 @@ from equipoise.study._suite.table import as_plain, print_suite
 
 def run_command(options: argparse.Namespace) -> int:
     """``equipoise study run``."""
+    from equipoise.study._suite.run import run_suite  # torch, which a look at a suite does without
+
     suite = read_suite(options.files)
     report = _report_file(suite, options)
     try:
