@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import random
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from equipoise.errors import ArgumentError, UnusableInputError
 from equipoise.study import judge
+from equipoise.study._report.table import headings, print_report
 from equipoise.study._statistics.paired import compare
 
 ACCURACY = {"adamw": 0.90, "sgd": 0.92, "lion": 0.87}
@@ -228,6 +231,14 @@ def test_arguments_are_checked(argument, tmp_path):
 def test_a_target_needs_epochs(tmp_path):
     with pytest.raises(ArgumentError, match="target"):
         judge(written(tmp_path, as_csv(records())), **QUESTION, target=0.9)
+
+
+def test_every_column_of_the_verdict_is_printed_in_the_table(tmp_path):
+    analysis, printed = judge(written(tmp_path, as_csv(records())), **QUESTION), io.StringIO()
+    print_report(analysis, Console(file=printed, width=100))
+    table = next(block for block in printed.getvalue().split("\n\n") if block.startswith("arm"))
+    assert table.split("\n")[0].split() == " ".join(headings(analysis)).split()
+    assert f"{analysis.contrasts[0].adjusted_p_value:.2g}" in table
 
 
 def test_a_large_table_is_judged(tmp_path):

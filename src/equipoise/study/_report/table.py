@@ -23,6 +23,9 @@ NAME_SHOWN = 60
 
 LEARNING_RATE = "lr"
 
+CHOSEN = "chosen"
+"""Heads the column of what was chosen, where that is more than a learning rate."""
+
 TEXT_COLUMNS = 2
 """The first columns hold words, the others numbers."""
 
@@ -60,7 +63,7 @@ def headings(analysis: Analysis) -> list[str]:
     keys = {key for arm in analysis.arms if arm.tuned is not None for key in arm.tuned.point.values}
     filled = {
         "{metric}": printable(analysis.question.metric, NAME_SHOWN),
-        "{searched}": LEARNING_RATE if keys <= {LEARNING_RATE} else "chosen",
+        "{searched}": LEARNING_RATE if keys <= {LEARNING_RATE} else CHOSEN,
     }
     shown = HEADINGS if _tuned(analysis) else HEADINGS[:-1]
     return [filled.get(heading, heading) for heading in shown]
@@ -83,7 +86,7 @@ def caption(analysis: Analysis) -> str:
         made = (
             f"{question.metric} ({question.goal}) after {counted(study.epochs, 'epoch')} of {study.task}: mean of {study.seeds}"
             f" fresh seeds, the same for every arm. What each arm is trained with was chosen by {study.selection.metric}, from"
-            f" {max(len(arm.tuned.tried) for arm in analysis.arms if arm.tuned)} points on"
+            f" {counted(max(len(arm.tuned.tried) for arm in analysis.arms if arm.tuned), 'point')} on"
             f" {counted(study.tuning_seeds, 'other seed')}."
         )
     count = len(analysis.contrasts)
@@ -98,7 +101,7 @@ def caption(analysis: Analysis) -> str:
 def print_report(analysis: Analysis, console: Console) -> None:
     """The verdict and its table, for a terminal; more than a learning rate stands below it, a line per arm."""
     names, lines = headings(analysis), rows(analysis)
-    chosen = [] if names[-1] == LEARNING_RATE else [f"{arm}: {point}" for arm, *_, point in lines]
+    chosen = [f"{arm}: {point}" for arm, *_, point in lines] if names[-1] == CHOSEN else []
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, heading in enumerate(names[:-1] if chosen else names):
         table.add_column(Text(heading), justify="left" if index < TEXT_COLUMNS else "right", overflow="fold")
