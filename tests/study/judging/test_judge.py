@@ -71,6 +71,24 @@ def nested(rows: list[dict[str, object]]) -> list[dict[str, object]]:
     ]
 
 
+def ray_tune(rows: list[dict[str, object]]) -> str:
+    """What ``ResultGrid.get_dataframe().to_csv()`` writes."""
+    heading = "accuracy,timestamp,done,training_iteration,trial_id,time_total_s,config/optimizer,config/seed,logdir\n"
+    return heading + "".join(
+        f"{row['accuracy']},1795573694,False,1,d8780_{index:05},62.0,{row['optimizer']},{row['seed']},d8780_{index:05}\n"
+        for index, row in enumerate(rows)
+    )
+
+
+def optuna(rows: list[dict[str, object]]) -> str:
+    """What ``study.trials_dataframe().to_csv()`` writes, where the study's metric has a name."""
+    heading = "number,value_accuracy,datetime_start,duration,params_optimizer,params_seed,state\n"
+    return heading + "".join(
+        f"{index},{row['accuracy']},2026-01-01 00:00:00.000000,0 days 00:01:02,{row['optimizer']},{row['seed']},COMPLETE\n"
+        for index, row in enumerate(rows)
+    )
+
+
 FORMATS = {
     "comma-separated": as_csv(records()),
     "comma-separated with a byte order mark and Windows line ends": "\ufeff" + as_csv(records()).replace("\n", "\r\n"),
@@ -81,6 +99,8 @@ FORMATS = {
     "a table of runs of W&B": weights_and_biases(records()),
     "nested objects": "".join(json.dumps(record) + "\n" for record in nested(records())),
     "MLflow": mlflow(records()),
+    "Ray Tune": ray_tune(records()),
+    "Optuna": optuna(records()),
 }
 
 
