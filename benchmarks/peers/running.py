@@ -23,7 +23,7 @@ PACKAGES = {
 }
 
 PATIENCE = 75.0
-"""Seconds after which a run that does not end is interrupted, as by Ctrl-C. Peers that have a limit of time get 30."""
+"""Seconds after which a run that does not end is interrupted, as by Ctrl-C."""
 
 
 def environment(folder: Path, name: str) -> Path:

@@ -29,7 +29,9 @@ REPEATS, POINTS = 20, 40
 
 def ending(run: Run) -> str:
     """How a run ended, in words."""
-    return f"did not end in {PATIENCE:.0f} s, Ctrl-C" if run.code is None else f"exit code {run.code}"
+    if run.code is None:
+        return f"no end in {PATIENCE:.0f} s, Ctrl-C"
+    return f"exit code {run.code}" if run.code >= 0 else f"ended by {signal.Signals(-run.code).name}"
 
 
 def again(peer: Peer, folder: Path, first: Run, **environment: str) -> str:
@@ -44,9 +46,9 @@ def again(peer: Peer, folder: Path, first: Run, **environment: str) -> str:
     )
 
 
-def misfortune(kind: str) -> Callable[[Peer, Path], str]:
+def misfortune(kind: str, **environment: str) -> Callable[[Peer, Path], str]:
     """A trial has bad luck; then the same command is given again."""
-    return lambda peer, folder: again(peer, folder, run(peer, folder, MISFORTUNE=kind))
+    return lambda peer, folder: again(peer, folder, run(peer, folder, MISFORTUNE=kind, **environment), **environment)
 
 
 def interrupted(peer: Peer, folder: Path) -> str:
@@ -156,7 +158,7 @@ def search(peer: Peer, folder: Path) -> str:
 SITUATIONS: dict[str, Callable[[Peer, Path], str]] = {
     "A trial raises an error": misfortune("raises"),
     "A trial is killed, as for want of memory": misfortune("is killed"),
-    "A trial hangs": misfortune("hangs"),
+    "A trial hangs": misfortune("hangs", TIME_LIMIT="30"),
     "Ctrl-C, then again": interrupted,
     "kill -9 of the runner, then again": killed,
     "The code changes in the middle": changed_code,

@@ -9,6 +9,7 @@ import optuna
 from objective import train, valley
 
 FOLDER = Path.cwd()
+LIMIT = float(os.environ["TIME_LIMIT"]) if "TIME_LIMIT" in os.environ else None
 SPACE = {"arm": ["adamw", "sgd"], "seed": list(range(int(os.environ.get("SEEDS", "3"))))}
 
 
@@ -34,7 +35,7 @@ def run() -> None:
         sampler=optuna.samplers.GridSampler(SPACE, seed=0),
     )
     try:
-        study.optimize(objective, catch=(Exception,), timeout=30)
+        study.optimize(objective, catch=(Exception,), timeout=LIMIT)
     finally:
         complete = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
         kept = [f"{trial.params['arm']}-{trial.params['seed']}" for trial in complete]

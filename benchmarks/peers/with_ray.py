@@ -13,6 +13,7 @@ from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
 FOLDER = Path.cwd()
+LIMIT = float(os.environ["TIME_LIMIT"]) if "TIME_LIMIT" in os.environ else None
 EXPERIMENT = FOLDER / "results" / "peers"
 
 
@@ -34,7 +35,7 @@ def run() -> None:
         tuner = tune.Tuner(
             trainable,
             param_space={"arm": tune.grid_search(["adamw", "sgd"]), "seed": tune.grid_search(list(seeds))},
-            tune_config=tune.TuneConfig(metric="accuracy", mode="max", time_budget_s=30),
+            tune_config=tune.TuneConfig(metric="accuracy", mode="max", time_budget_s=LIMIT),
             run_config=tune.RunConfig(name=EXPERIMENT.name, storage_path=str(EXPERIMENT.parent), verbose=1),
         )
     results = tuner.fit()
