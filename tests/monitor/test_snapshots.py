@@ -285,3 +285,16 @@ def test_what_does_not_fit_is_refused_and_nothing_restored(tmp_path):
     with pytest.raises(UnusableInputError, match="of counter, and the objects to restore are counter, other"):
         Snapshots({"counter": counter, "other": Counter()}, folder=tmp_path).restore()
     assert counter.value == 0
+
+
+@pytest.mark.parametrize("states", [torch.ones(1).expand(10**6, 10**6), torch.ones(3), [1], ["x"], [torch.ones(16)], None])
+def test_the_random_states_of_gpus_are_a_list_of_bytes(tmp_path, states):
+    counter = Counter(1)
+    for step in (1, 2):
+        Snapshots({"counter": counter}, folder=tmp_path).take(step)
+    newest = tmp_path / "000000002.rank0.pt"
+    content = torch.load(newest, weights_only=True)
+    torch.save(content | {"random": content["random"] | {"cuda": states}}, newest)
+    digest = hashlib.sha256(newest.read_bytes()).hexdigest()
+    newest.with_suffix(".json").write_text(json.dumps({"sha256": digest}))
+    assert Snapshots({"counter": counter}, folder=tmp_path).restore().step == 1

@@ -23,11 +23,11 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Put all generators into states that :func:`random_state` gave."""
+    """Put all generators into states that :func:`random_state` gave. GPUs that this machine does not have need none."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])  # noqa: NPY002
     torch.set_rng_state(state["torch"])
-    torch.cuda.set_rng_state_all(state["cuda"])
+    torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
 
 
 def is_random_state(state: Mapping[str, Any]) -> bool:
@@ -36,6 +36,7 @@ def is_random_state(state: Mapping[str, Any]) -> bool:
         random.Random().setstate(state["python"])  # noqa: S311
         np.random.RandomState().set_state(state["numpy"])
         torch.Generator().set_state(state["torch"])
-        return all(isinstance(each, Tensor) for each in state["cuda"])
+        cuda = state["cuda"]
+        return isinstance(cuda, list) and all(isinstance(each, Tensor) and each.dtype == torch.uint8 for each in cuda)  # pyright: ignore[reportUnknownVariableType]
     except Exception:  # each generator has its own ways to refuse
         return False
