@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -22,7 +23,7 @@ PACKAGES = {
     "wandb": ["wandb[sweeps]==0.31.0"],
 }
 
-PATIENCE = 75.0
+PATIENCE = 180.0
 """Seconds after which a run that does not end is interrupted, as by Ctrl-C."""
 
 
@@ -33,6 +34,16 @@ def environment(folder: Path, name: str) -> Path:
         subprocess.run([sys.executable, "-m", "venv", folder / name], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES[name]], check=True)
     return python
+
+
+ENVIRONMENT = {
+    "COLUMNS": "300",  # no sentence is broken
+    "PYTHONUNBUFFERED": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),  # these clusters have one of their own
+}
+"""Of every program that is started here."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +131,11 @@ def events(folder: Path, event: str) -> list[str]:
 
 def start(peer: Peer, folder: Path, *options: str, **environment: str) -> subprocess.Popen[bytes]:
     """Start a peer's program in a session of its own, as in a terminal of its own."""
-    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "WANDB_SILENT": "true", "PYTHONUNBUFFERED": "1"}
     with (folder / "output").open("ab") as output:
         return subprocess.Popen(
             peer.command(*options),
             cwd=folder,
-            env=os.environ | quiet | environment,
+            env=os.environ | ENVIRONMENT | environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -194,7 +204,9 @@ class RayCluster:
 
     def __enter__(self) -> "RayCluster":
         nothing = subprocess.DEVNULL
-        self.process = subprocess.Popen(self.command, stdout=nothing, stderr=nothing, start_new_session=True)
+        self.process = subprocess.Popen(
+            self.command, env=os.environ | ENVIRONMENT, stdout=nothing, stderr=nothing, start_new_session=True
+        )
         host, port = self.address.split(":")
         for _ in range(300):
             with socket.socket() as probe:

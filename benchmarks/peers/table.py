@@ -95,7 +95,7 @@ def not_a_number(peer: Peer, folder: Path) -> str:
     done = run(peer, folder, MISFORTUNE="reports NaN")
     begun = f"{len(done.finished)} of {TRIALS} trials finished, {ending(done)}"
     if isinstance(peer, Equipoise):
-        said = next((line for line in done.output.splitlines() if "diverged" in line), "")
+        said = next((line for line in done.output.splitlines() if "counted as" in line), "")
         return f"{begun}: “{said.strip()}”"
     said = done.result
     counts = f"{said['failed']} counted as failed, {said['nan']} kept as NaN"
@@ -108,7 +108,7 @@ def six_seeds(peer: Peer, folder: Path) -> str:
         study = folder / "with_equipoise.toml"
         study.write_text(study.read_text().replace("seeds = 2\n", "seeds = 6\n", 1))
         output = run(peer, folder, SECONDS_PER_TRIAL="0").output
-        return " / ".join(line.strip() for line in output.splitlines() if line.startswith(("sgd ", "No arm", "sgd beats")))
+        return next(line for line in output.splitlines() if line.startswith(("sgd beats", "No arm")))
     done = run(peer, folder, SEEDS="6", SECONDS_PER_TRIAL="0")
     best = done.result["best"]
     return f"{len(done.result['kept'])} results; the best one is {best['arm']} with seed {best['seed']}"
