@@ -31,7 +31,7 @@ def ending(run: Run) -> str:
     """How a run ended, in words."""
     if run.code is None:
         return f"no end in {PATIENCE:.0f} s, Ctrl-C"
-    return f"exit code {run.code}" if run.code >= 0 else f"ended by {signal.Signals(-run.code).name}"
+    return f"exit {run.code}" if run.code >= 0 else f"ended by {signal.Signals(-run.code).name}"
 
 
 def again(peer: Peer, folder: Path, first: Run, **environment: str) -> str:
@@ -41,7 +41,7 @@ def again(peer: Peer, folder: Path, first: Run, **environment: str) -> str:
     twice = f" ({repeated} of them a second time)" if repeated else ""
     kept = len(peer.kept(folder, second))
     return (
-        f"{len(first.finished)} of {TRIALS} trials finished, {ending(first)}. "
+        f"{len(first.finished)} of {TRIALS} finished, {ending(first)}. "
         f"Again: {len(second.started)} trained{twice}, {kept} of {TRIALS} results, {ending(second)}"
     )
 
@@ -93,7 +93,7 @@ def changed_code(peer: Peer, folder: Path) -> str:
 def not_a_number(peer: Peer, folder: Path) -> str:
     """What a peer makes of a NaN."""
     done = run(peer, folder, MISFORTUNE="reports NaN")
-    begun = f"{len(done.finished)} of {TRIALS} trials finished, {ending(done)}"
+    begun = f"{len(done.finished)} of {TRIALS} finished, {ending(done)}"
     if isinstance(peer, Equipoise):
         said = next((line for line in done.output.splitlines() if "counted as" in line), "")
         return f"{begun}: “{said.strip()}”"

@@ -31,8 +31,9 @@ def search(repeats: int, trials: int) -> None:
             Arm(name=name, optimizer="torch.optim.AdamW", betas=[0.9, 0.999], search=space, baseline=name == "one")
             for name in ("one", "two")
         ]
-        study = Study(
-            name="peers", task="digits", metric="accuracy", goal="maximize", points=trials, search_seed=seed, arm=arms
+        counts = {"epochs": 1, "seeds": 2, "tuning_seeds": 1, "points": trials, "search_seed": seed}
+        study = Study.model_validate(
+            counts | {"name": "peers", "task": "digits", "metric": "a", "goal": "minimize", "arm": arms}
         )
         points = study.points_of(study.baseline)
         best.append(min(valley(at["lr"], at["weight_decay"], at["betas.0"], at["warmup"]) for at in points))
