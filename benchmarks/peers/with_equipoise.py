@@ -35,7 +35,7 @@ def search(repeats: int, trials: int) -> None:
         study = Study.model_validate(
             counts | {"name": "peers", "task": "digits", "metric": "a", "goal": "minimize", "arm": arms}
         )
-        points = study.points_of(study.baseline)
+        points = [point.values for point in study.points_of(study.baseline)]
         best.append(min(valley(at["lr"], at["weight_decay"], at["betas.0"], at["warmup"]) for at in points))
     print("RESULT", json.dumps(best))
 
