@@ -158,7 +158,7 @@ def search(peer: Peer, folder: Path) -> str:
 SITUATIONS: dict[str, Callable[[Peer, Path], str]] = {
     "A trial raises an error": misfortune("raises"),
     "A trial is killed, as for want of memory": misfortune("is killed"),
-    "A trial hangs": misfortune("hangs", TIME_LIMIT="30"),
+    "A trial hangs": misfortune("hangs", TIME_LIMIT="120"),
     "Ctrl-C, then again": interrupted,
     "kill -9 of the runner, then again": killed,
     "The code changes in the middle": changed_code,
