@@ -24,6 +24,9 @@ NAME_SHOWN = 60
 
 LEARNING_RATE = "lr"
 
+CHOSEN = "chosen"
+"""Heads the column of what was chosen, where that is more than a learning rate."""
+
 FAR = 4.0
 """Intervals are drawn up to so many times the median distance of their ends from 0, so that one does not flatten the others."""
 
@@ -105,7 +108,7 @@ def _headings(question: Question, arms: Sequence[Compared]) -> list[str]:
     keys = {key for arm in arms if arm.tuned is not None for key in arm.tuned.point.values}
     filled = {
         "{metric}": printable(question.metric, NAME_SHOWN),
-        "{searched}": LEARNING_RATE if keys <= {LEARNING_RATE} else "chosen",
+        "{searched}": LEARNING_RATE if keys <= {LEARNING_RATE} else CHOSEN,
     }
     return [filled.get(heading, heading) for heading in HEADINGS]
 
@@ -121,7 +124,8 @@ def _caption(question: Question, arms: Sequence[Compared], comparisons: int, stu
         made = (
             f"{question.metric} ({question.goal}) after {counted(study.epochs, 'epoch')} of {study.task}: mean of {study.seeds}"
             f" fresh seeds, the same for every arm. What each arm is trained with was chosen by {study.selection.metric}, from"
-            f" {max(len(arm.tuned.tried) for arm in arms if arm.tuned)} points on {counted(study.tuning_seeds, 'other seed')}."
+            f" {counted(max(len(arm.tuned.tried) for arm in arms if arm.tuned), 'point')} on"
+            f" {counted(study.tuning_seeds, 'other seed')}."
         )
     tasks = f" on {question.tasks} tasks" if question.tasks > 1 else ""
     adjusted = f", adjusted for {comparisons} comparisons{tasks}: all intervals hold at once with 95 % confidence"

@@ -38,14 +38,17 @@ class ResultTable:
     rows: tuple[Row, ...]
 
     def column(self, name: str) -> str:
-        """The column of that name, or the only one that ends with it, as ``params.seed`` of MLflow does for ``seed``.
+        """The column of that name, or the only one that ends with it.
+
+        For ``seed`` that is ``params.seed`` of MLflow, ``config/seed`` of Ray Tune, or ``params_seed`` of Optuna.
 
         Raises:
             UnusableInputError: there is none, or more than one.
         """
         if name in self.columns:
             return name
-        found = [column for column in self.columns if column.endswith((f".{name}", f"/{name}"))]
+        optuna = tuple(f"{prefix}_{name}" for prefix in ("params", "value", "values"))
+        found = [column for column in self.columns if column.endswith((f".{name}", f"/{name}")) or column in optuna]
         if len(found) != 1:
             problem = f"has several columns {name!r}" if found else f"has no column {name!r}"
             there = listed([repr(printable(column, 60)) for column in found or self.columns], 10)

@@ -11,7 +11,7 @@ from rich.text import Text
 from equipoise._json import plain
 from equipoise._words import printable
 from equipoise.study._analysis import LONGEST_SENTENCE, Analysis
-from equipoise.study._analysis.verdict_table import LEARNING_RATE
+from equipoise.study._analysis.verdict_table import CHOSEN
 
 TEXT_COLUMNS = 2
 """The first columns hold words, the others numbers."""
@@ -20,7 +20,7 @@ TEXT_COLUMNS = 2
 def print_report(analysis: Analysis, console: Console) -> None:
     """The verdict and its table, for a terminal; more than a learning rate stands below it, a line per arm."""
     names, lines = analysis.table.headings, analysis.table.rows
-    chosen = [] if names[-1] == LEARNING_RATE else [f"{arm}: {point}" for arm, *_, point in lines]
+    chosen = [f"{arm}: {point}" for arm, *_, point in lines] if names[-1] == CHOSEN else []
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, heading in enumerate(names[:-1] if chosen else names):
         table.add_column(Text(heading), justify="left" if index < TEXT_COLUMNS else "right", overflow="fold")
