@@ -20,6 +20,7 @@ from equipoise.monitor._guarding.guard import Guard
 from equipoise.monitor._judging.judge import judge
 from equipoise.monitor._judging.verdict import Verdict
 from equipoise.monitor._measuring.metric_means import MetricMeans
+from equipoise.monitor._measuring.optimizers.unwrapping import stepping_optimizer
 from equipoise.monitor._measuring.parameter_names import unwrapped
 from equipoise.monitor._measuring.readings import Reading
 from equipoise.monitor._measuring.scale_invariance import ScaleInvariance
@@ -27,8 +28,6 @@ from equipoise.monitor._measuring.step_measurer import StateBeforeStep, StepMeas
 from equipoise.monitor._recording.run_file import RunInfo
 from equipoise.monitor._recording.sinks import Sink, SinkSet
 from equipoise.optim import _sharding as sharding
-from equipoise.optim._optimizer import Equipoise
-from equipoise.optim._telemetry import Telemetry
 
 HISTORY = 200
 """So many readings are kept for verdicts; for a model with 148 tensors they take 10 MB."""
@@ -104,12 +103,10 @@ class Monitor:
         invariance: Mapping[str, ScaleInvariance] | None = None,
         name: str | None = None,
     ) -> None:
-        if not isinstance(optimizer, Equipoise):
-            accepted = "an Equipoise, SMES or KAdam (equipoise.migrate makes one of torch's Adam, AdamW or SGD, with its state)"
-            raise ArgumentError("optimizer", type(optimizer).__name__, accepted)
         whole_number("every", every)
         self.every = every
-        self.optimizer = optimizer
+        self.optimizer = stepping_optimizer(optimizer)
+        """The optimizer that makes the steps, without what a framework wraps around it."""
         self.guard = guard
         self.steps = 0
         """The steps that it was told of."""
@@ -119,15 +116,15 @@ class Monitor:
         """What is wrong at the last reading."""
         user_model = unwrapped(model)
         self.name = name or type(user_model).__name__
-        self._measurer = StepMeasurer(optimizer, user_model, schedules, invariance or {})
+        self._measurer = StepMeasurer(self.optimizer, user_model, schedules, invariance or {})
         self._metrics = MetricMeans()
         self._before: StateBeforeStep | None = None
         self._made = False
         self._given_sinks = tuple(sinks) if not sharding.is_distributed() or dist.get_rank() == 0 else ()
         self._sinks = self._opened_sinks()
         self._handles = [
-            optimizer.register_step_pre_hook(self._before_step),
-            optimizer.register_step_post_hook(self._after_step),
+            self.optimizer.register_step_pre_hook(self._before_step),
+            self.optimizer.register_step_post_hook(self._after_step),
         ]
         if guard is not None:
             guard.attach(self)
@@ -153,7 +150,7 @@ class Monitor:
         self._metrics.add(metrics)
         self.steps += 1
         made, before = self._made, self._before
-        self._close_telemetry()
+        self._measurer.sums.close()
         self._made, self._before = False, None
         if self.steps % self.every:
             return None
@@ -161,7 +158,7 @@ class Monitor:
             self._measurer.find_parameters()
             self._sinks.close()
             self._sinks = self._opened_sinks()
-        means, groups, tensors = self._measurer.measure(made, before or StateBeforeStep(self.optimizer), self._metrics.take())
+        means, groups, tensors = self._measurer.measure(made and before is not None, before or StateBeforeStep(self.optimizer), self._metrics.take())
         reading = Reading(self.steps, time.time(), made, means, groups, tensors)
         self.history.append(reading)
         self._sinks.write(reading)
@@ -196,7 +193,7 @@ class Monitor:
 
     def close(self) -> None:
         """Leave the optimizer alone, and close the sinks. Doing it again changes nothing."""
-        self._close_telemetry()
+        self._measurer.sums.close()
         for handle in self._handles:
             handle.remove()
         self._sinks.close()
@@ -232,32 +229,37 @@ class Monitor:
         sinks.open(RunInfo(self.name, time.time(), versions, names, shapes, numbers))
         return sinks
 
-    def _before_step(self, optimizer: Equipoise, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any] | None:
+    def _before_step(
+        self, optimizer: torch.optim.Optimizer, given: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[Any, Any] | None:
         self._measurer.note_changes()
-        self._close_telemetry()  # of a step that failed
+        self._measurer.sums.close()  # of a step that failed
         if (self.steps + 1) % self.every == 0:
-            before = StateBeforeStep(optimizer)
-            before.telemetry = Telemetry(optimizer)  # last: whoever subscribes must be able to end it
-            self._before = before
-        return None if self.guard is None else self._guarded(self.guard, given, named)
-
-    def _guarded(self, guard: Guard, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any] | None:
-        """Let the guard look at the gradients: now, or where a closure is to make them, after that."""
+            self._before = StateBeforeStep(optimizer)
+            self._measurer.sums.open()
         closure: Callable[[], Any] | None = named.get("closure", given[1] if len(given) > 1 else None)
         if closure is None:
-            guard.before_step(self.optimizer)
+            self._see_gradients()
             return None
 
-        def guarded() -> Any:
+        def seen() -> Any:
             loss = closure()
-            guard.before_step(self.optimizer)
+            self._see_gradients()
             return loss
 
-        return given[:1], {**named, "closure": guarded}
+        return given[:1], {**named, "closure": seen}
 
-    def _after_step(self, optimizer: Equipoise, *_: Any) -> None:
-        self._made |= any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])
+    def _see_gradients(self) -> None:
+        """The gradients of the step are there: before it, or where a closure makes them, in it."""
+        if self.guard is not None:
+            self.guard.before_step(self.optimizer)
+        if self._before is not None:
+            self._measurer.sums.see_gradients()
 
-    def _close_telemetry(self) -> None:
-        if self._before is not None and self._before.telemetry is not None:
-            self._before.telemetry.close()
+    def _after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        # A GradScaler leaves it to optimizers that can to skip a step by themselves.
+        skipped = getattr(optimizer, "found_inf", None)
+        has_gradient = any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])
+        self._made |= has_gradient and not (self._before is not None and skipped is not None and bool(skipped))
+        if self._before is not None:
+            self._measurer.sums.see_step()

@@ -48,7 +48,7 @@ def _outside(reading: Reading) -> dict[int, GroupReading]:
     return {
         number: group
         for number, group in enumerate(reading.groups)
-        if group.margin <= 0 or group.margin_ahead <= 0 or (max(group.exponent) > 0.5 and not _assessed(group).stable)
+        if group.margin <= 0 or group.margin_ahead <= 0 or (max(group.exponent, default=0) > 0.5 and not _assessed(group).stable)
     }
 
 
