@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from equipoise._version import __version__
 from equipoise.balance._scheduler import Scheduler
-from equipoise.errors import ArgumentError, RunStoppedError, StateDictError
+from equipoise.errors import RunStoppedError, StateDictError
 from equipoise.hyperparameters import whole_number
 from equipoise.monitor._guarding.guard import Guard
 from equipoise.monitor._judging.judge import judge
 from equipoise.monitor._judging.verdict import Verdict
 from equipoise.monitor._measuring.metric_means import MetricMeans
+from equipoise.monitor._measuring.optimizers.theory import notes_on
 from equipoise.monitor._measuring.optimizers.unwrapping import stepping_optimizer
 from equipoise.monitor._measuring.parameter_names import unwrapped
 from equipoise.monitor._measuring.readings import Reading
@@ -36,9 +37,10 @@ HISTORY = 200
 class Monitor:
     r"""Reads a training run every so many steps: tensors, groups, metrics.
 
-    The optimizer's kernels measure gradients, updates and parameters in the same pass that updates them
-    (:class:`~equipoise.Telemetry`, which the monitor opens for the steps that are read). In other steps nothing is measured,
-    and nothing waits for the device. A reading waits for it once.
+    The kernels of this package's optimizers measure gradients, updates and parameters in the same pass that updates them
+    (:class:`~equipoise.Telemetry`, which the monitor opens for the steps that are read). Of any other optimizer, tensors are
+    looked at before and after the steps that are read; the run's file says what is known in another way, or not at all. In
+    other steps nothing is measured, and nothing waits for the device. A reading waits for it once.
 
     Call :meth:`step` once per training step, after the optimizer and the schedulers::
 
@@ -62,7 +64,7 @@ class Monitor:
     reading. So readings are the same on every process, but for the time and the rounding of tensors that are not sharded.
 
     Args:
-        optimizer: an :class:`~equipoise.Equipoise`. Migrate another one first (:mod:`equipoise.migrate`).
+        optimizer: any ``torch.optim.Optimizer``, or what a framework wraps around one.
         model: the model, which gives the parameters their names. It may be compiled, in DDP, or sharded by ``fully_shard``. A
             parameter that only the optimizer has is called by its group and place, as ``group 1, parameter 0``.
         every: the number of steps from one reading to the next.
@@ -74,7 +76,7 @@ class Monitor:
         name: the name of the run; None takes the name of the model's class.
 
     Raises:
-        ArgumentError: an optimizer that does not measure its steps, or another argument outside of what is accepted.
+        ArgumentError: an argument outside of what is accepted.
 
     Example:
         >>> from equipoise import SMES
@@ -120,6 +122,8 @@ class Monitor:
         self._metrics = MetricMeans()
         self._before: StateBeforeStep | None = None
         self._made = False
+        self._unmade: list[dict[str, Any]] = []
+        """The values of groups before a step that the guard does not let happen."""
         self._given_sinks = tuple(sinks) if not sharding.is_distributed() or dist.get_rank() == 0 else ()
         self._sinks = self._opened_sinks()
         self._handles = [
@@ -158,7 +162,8 @@ class Monitor:
             self._measurer.find_parameters()
             self._sinks.close()
             self._sinks = self._opened_sinks()
-        means, groups, tensors = self._measurer.measure(made and before is not None, before or StateBeforeStep(self.optimizer), self._metrics.take())
+        groups_before = before or StateBeforeStep(self.optimizer)
+        means, groups, tensors = self._measurer.measure(made and before is not None, groups_before, self._metrics.take())
         reading = Reading(self.steps, time.time(), made, means, groups, tensors)
         self.history.append(reading)
         self._sinks.write(reading)
@@ -226,7 +231,8 @@ class Monitor:
         versions = {"equipoise": __version__, "torch": torch.__version__, "python": platform.python_version()}
         sinks = SinkSet(self._given_sinks)
         shapes = tuple(tuple(parameter.shape) for parameter in parameters)
-        sinks.open(RunInfo(self.name, time.time(), versions, names, shapes, numbers))
+        kind, notes = type(self.optimizer).__name__, notes_on(self.optimizer)
+        sinks.open(RunInfo(self.name, time.time(), versions, names, shapes, numbers, kind, notes))
         return sinks
 
     def _before_step(
@@ -251,12 +257,15 @@ class Monitor:
 
     def _see_gradients(self) -> None:
         """The gradients of the step are there: before it, or where a closure makes them, in it."""
-        if self.guard is not None:
-            self.guard.before_step(self.optimizer)
+        if self.guard is not None and self.guard.before_step(self.optimizer):
+            self._unmade = [dict(group) for group in self.optimizer.param_groups]
         if self._before is not None:
             self._measurer.sums.see_gradients()
 
     def _after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        for group, values in zip(optimizer.param_groups, self._unmade, strict=False):
+            group.update(values)  # some optimizers count steps there, of parameters without gradients too
+        self._unmade = []
         # A GradScaler leaves it to optimizers that can to skip a step by themselves.
         skipped = getattr(optimizer, "found_inf", None)
         has_gradient = any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])

@@ -150,6 +150,8 @@ class ServedRuns:
             "folder": self._folders[number],
             "path": str(run.folder.absolute()),
             "started": run.header.started if run.header else None,
+            "optimizer": run.header.optimizer if run.header else "",
+            "notes": [printable(note, SHOWN_TEXT) for note in (run.header.notes if run.header else ())],
             "progress": run.position / run.size if shown is not run else 1,
             "unavailable": run.unavailable,
             "unreadable": run.unreadable,

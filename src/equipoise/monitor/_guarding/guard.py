@@ -91,18 +91,18 @@ class Guard:
         if self.snapshots is not None:
             self.snapshots.objects["monitor"] = monitor
 
-    def before_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Drop gradients that are not finite, if that is the policy. Call it before every step.
+    def before_step(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Drop gradients that are not finite, if that is the policy, and say whether they were. Call it before every step.
 
         With the policy Skip and several processes this is a collective: all of them must make this step.
         """
-        if not isinstance(self.on_trouble, Skip):
-            return
+        if not isinstance(self.on_trouble, Skip) or getattr(optimizer, "found_inf", None) is not None:
+            return False  # a GradScaler has looked already, and this optimizer skips the step by itself
         if not true_on_any_process(gradients_overflow(optimizer)):
-            return
+            return False
         names = sorted({name for names in from_every_process(nonfinite_gradient_names(optimizer)) for name in names})
         if not names:
-            return
+            return False
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
@@ -114,6 +114,7 @@ class Guard:
             self.skipped,
             self.on_trouble.limit,
         )
+        return True
 
     def consider(self, history: Sequence[Reading]) -> tuple[list[Verdict], Action | None]:
         """Judge the newest reading. If there is no trouble, take a snapshot when one is due; if there is, act on it.

@@ -31,8 +31,8 @@ class TensorReading:
     nonfinite_fraction: float
     """The share of the elements of g that are infinite or NaN."""
     second_moment: float
-    """The mean of the first stage's second moment after the step, bias-corrected where the theory knows the optimizer; NaN where
-    the optimizer keeps none."""
+    """The mean of the first stage's second moment after the step, bias-corrected where the theory knows the optimizer; NaN
+    where the optimizer keeps none."""
     norm_ratio: float
     """|theta| / the norm that its updates predict, where theta is known to be scale-invariant; NaN elsewhere."""
 

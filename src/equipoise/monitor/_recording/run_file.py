@@ -46,6 +46,10 @@ class RunInfo:
     """The shapes of those parameters."""
     group_of: tuple[int, ...]
     """The number of the parameter group that each belongs to."""
+    optimizer: str = ""
+    """The class of the optimizer; empty in files of versions that did not say."""
+    notes: tuple[str, ...] = ()
+    """What is not known of this optimizer, or known in another way than of those of this package: sentences."""
 
 
 class Event(Protocol):

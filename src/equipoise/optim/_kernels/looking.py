@@ -1,5 +1,4 @@
-"""What the step of an optimizer of another maker did, measured beside it: the same sums that the kernels of this package take in
-passing.
+"""What the step of an optimizer of another maker did, measured beside it: the sums that our own kernels take in passing.
 
 On the CPU, for float32, one pass of ``cpu.c`` over memory that it only reads; elsewhere a few operations of torch.
 """

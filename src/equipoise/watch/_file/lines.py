@@ -168,6 +168,8 @@ def _header(line: Object) -> RunInfo:
         tensors,
         tuple(map(_shape, shapes)),
         group_of,
+        as_name(line.get("optimizer", "")),
+        tuple(as_text(note, "notes") for note in list_at({"notes": [], **line}, "notes")),
     )
 
 
@@ -207,7 +209,7 @@ def _group(value: Any) -> GroupReading:
         raise refused("groups", value, "objects")
     group = cast("Object", value)
     exponent, betas = list_at(group, "exponent"), list_at(group, "betas")
-    if not 0 < len(exponent) == len(betas) <= STAGES:
+    if not len(exponent) == len(betas) <= STAGES:
         raise ValueError(f"{len(exponent)} exponents and {len(betas)} pairs of betas")
     return GroupReading(
         exponent=tuple(as_number(one, "exponent") for one in exponent),

@@ -1,4 +1,4 @@
-"""Updates and second moments that torch's optimizers leave in their state, from which they are known without a copy of anything."""
+"""Updates and second moments that torch's optimizers leave in their state: they are known without a copy of anything."""
 
 from __future__ import annotations
 

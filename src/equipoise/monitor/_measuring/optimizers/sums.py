@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,41 +28,8 @@ UPDATE, LARGEST, ZEROS = map(MEASURES.index, ("update", "largest_update", "zeros
 SECOND_MOMENT = MEASURES.index("second_moment")
 
 
-class StepSums(Protocol):
-    """What measures the steps that are read, one at a time: opened before one, closed after it."""
-
-    parts: Parts
-    """What the step measured."""
-
-    def open(self) -> None:
-        """Measure the coming step."""
-        ...
-
-    def see_gradients(self) -> None:
-        """The gradients are there, and the step has not used them yet."""
-        ...
-
-    def see_step(self) -> None:
-        """The step was made."""
-        ...
-
-    def close(self) -> None:
-        """Measure no further step. Doing it again changes nothing."""
-        ...
-
-    def per_learning_rate(self, measured: Floats, parameters: Sequence[Tensor], lrs: Floats) -> Floats:
-        """The measures with updates as what the learning rate multiplies.
-
-        Args:
-            measured: shape (parameters, measures).
-            parameters: to which the rows belong.
-            lrs: the learning rate of each; NaN where the optimizer has none, and an update is the step itself.
-        """
-        ...
-
-
-def sums_of(optimizer: torch.optim.Optimizer) -> StepSums:
-    """What measures the steps of an optimizer."""
+def sums_of(optimizer: torch.optim.Optimizer) -> KernelSums | OtherSums:
+    """What measures the steps of an optimizer that are read, one at a time: opened before one, closed after it."""
     return KernelSums(optimizer) if isinstance(optimizer, Equipoise) else OtherSums(optimizer)
 
 
@@ -75,22 +42,26 @@ class KernelSums:
 
     @property
     def parts(self) -> Parts:
+        """What the step measured."""
         return () if self._telemetry is None else self._telemetry.parts
 
     def open(self) -> None:
+        """Measure the coming step."""
         self._telemetry = Telemetry(self._optimizer)
 
     def see_gradients(self) -> None:
-        pass
+        """The kernels see them."""
 
     def see_step(self) -> None:
-        pass
+        """The kernels saw it."""
 
     def close(self) -> None:
+        """Measure no further step. Doing it again changes nothing."""
         if self._telemetry is not None:
             self._telemetry.close()
 
-    def per_learning_rate(self, measured: Floats, parameters: Sequence[Tensor], lrs: Floats) -> Floats:
+    def per_learning_rate(self, measured: Floats, *_: Any) -> Floats:
+        """The kernels measure updates as what the learning rate multiplies."""
         return measured
 
 
@@ -110,13 +81,16 @@ class OtherSums:
         """The parameters whose update was their change."""
         self._groups: list[Mapping[str, Any]] = []
         self.parts: Parts = ()
+        """What the step measured."""
 
     def open(self) -> None:
+        """Measure the coming step."""
         self.close()
         self._open, self.parts = True, ()
         self._groups = [dict(group) for group in self._optimizer.param_groups]
 
     def see_gradients(self) -> None:
+        """The gradients are there, and the step has not used them yet."""
         if not self._open:
             return
         by_device: dict[torch.device, list[Tensor]] = {}
@@ -131,6 +105,9 @@ class OtherSums:
         self._gradients = [(some, self._look_at_gradients(some)) for some in by_device.values()]
 
     def see_step(self) -> None:
+        """The step was made. Of classes that call the step of their parent, each tells so: the last one is right."""
+        if not self._open:
+            return
         group_of = {parameter: group for group in self._groups for parameter in group["params"]}
         self.parts = [
             (some, gradients + look([self._seen(parameter, group_of[parameter]) for parameter in some]))
@@ -141,12 +118,19 @@ class OtherSums:
                 if second_moment_in(self._optimizer.state.get(parameter, {}), parameter) is None:
                     row[SECOND_MOMENT] = math.nan
         self._displaced = set(self._before)
-        self._gradients, self._before, self._open = [], {}, False
 
     def close(self) -> None:
+        """Measure no further step. Doing it again changes nothing."""
         self._gradients, self._before, self._open = [], {}, False
 
     def per_learning_rate(self, measured: Floats, parameters: Sequence[Tensor], lrs: Floats) -> Floats:
+        """The measures with updates as what the learning rate multiplies.
+
+        Args:
+            measured: shape (parameters, measures).
+            parameters: to which the rows belong.
+            lrs: the learning rate of each; NaN where the optimizer has none, and an update is the step itself.
+        """
         found = measured.copy()
         rows = [row for row, parameter in enumerate(parameters) if parameter in self._displaced and not math.isnan(lrs[row])]
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -7,14 +7,16 @@ updates smaller.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
+from equipoise._words import listed, memory
 from equipoise.errors import ArgumentError, StateDictError
 from equipoise.hyperparameters import Hyperparameters
 from equipoise.migrate._kinds import KIND_OF_CLASS
+from equipoise.monitor._measuring.optimizers.reading_state import leaves_update, plain
 from equipoise.monitor._measuring.quantities import GroupValues
 from equipoise.optim._optimizer import Equipoise
 
@@ -72,3 +74,35 @@ def first_betas(group: Mapping[str, Any]) -> Any:
 def is_corrected(optimizer: torch.optim.Optimizer) -> bool:
     """Whether the second moment is divided by its bias correction at the age that the state's ``step`` gives."""
     return isinstance(optimizer, Equipoise) or type(optimizer) in (torch.optim.Adam, torch.optim.AdamW)
+
+
+def notes_on(optimizer: torch.optim.Optimizer) -> tuple[str, ...]:
+    """What is not known of an optimizer, or known in another way than of those of this package, in sentences.
+
+    Example:
+        >>> for note in notes_on(torch.optim.Adadelta([torch.nn.Parameter(torch.ones(1))])):
+        ...     print(note)  # doctest: +ELLIPSIS
+        The update of Adadelta is the change of the parameters, weight decay included. ...
+        No stability margin and no update bound is known of Adadelta: the theory covers ...
+    """
+    if isinstance(optimizer, Equipoise):
+        return ()
+    name, groups = type(optimizer).__name__, list(enumerate(optimizer.param_groups))
+    found: list[str] = []
+    if copied := [number for number, group in groups if not leaves_update(optimizer, group)]:
+        size = sum(plain(each).nbytes for number in copied for each in groups[number][1]["params"])
+        found.append(
+            f"The update of {name}{_of_groups(copied, len(groups))} is the change of the parameters, weight decay included."
+            f" Steps that are read need memory for a copy of them, {memory(size)}."
+        )
+    if unknown := [number for number, group in groups if stages_of(optimizer, group) is None]:
+        found.append(
+            f"No stability margin and no update bound is known of {name}{_of_groups(unknown, len(groups))}: the theory covers"
+            " Adam, AdamW, SGD without Nesterov's momentum, and RMSprop without momentum that is not centered."
+        )
+    return tuple(found)
+
+
+def _of_groups(numbers: Sequence[int], count: int) -> str:
+    """Which groups, unless it is all of them."""
+    return "" if len(numbers) == count else f" in {listed([f'group {number}' for number in numbers], 3)}"
