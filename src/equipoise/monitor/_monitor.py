@@ -18,13 +18,15 @@ from equipoise.errors import RunStoppedError, StateDictError
 from equipoise.hyperparameters import whole_number
 from equipoise.monitor._guarding.guard import Guard
 from equipoise.monitor._judging.judge import judge
+from equipoise.monitor._judging.thresholds import Thresholds
 from equipoise.monitor._judging.verdict import Verdict
 from equipoise.monitor._measuring.metric_means import MetricMeans
 from equipoise.monitor._measuring.optimizers.theory import notes_on
 from equipoise.monitor._measuring.optimizers.unwrapping import stepping_optimizer
 from equipoise.monitor._measuring.parameter_names import unwrapped
-from equipoise.monitor._measuring.readings import Reading
+from equipoise.monitor._measuring.readings import Jump, Reading
 from equipoise.monitor._measuring.scale_invariance import ScaleInvariance
+from equipoise.monitor._measuring.settings import Settings
 from equipoise.monitor._measuring.step_measurer import StateBeforeStep, StepMeasurer
 from equipoise.monitor._recording.run_file import RunInfo
 from equipoise.monitor._recording.sinks import Sink, SinkSet
@@ -111,7 +113,9 @@ class Monitor:
         """The optimizer that makes the steps, without what a framework wraps around it."""
         self.guard = guard
         self.steps = 0
-        """The steps that it was told of."""
+        """The steps that it was told of, without those that a rollback undid."""
+        self.loop_steps = 0
+        """The steps of the training loop: those too."""
         self.history: deque[Reading] = deque(maxlen=HISTORY)
         """The last readings."""
         self.verdicts: list[Verdict] = []
@@ -120,6 +124,9 @@ class Monitor:
         self.name = name or type(user_model).__name__
         self._measurer = StepMeasurer(self.optimizer, user_model, schedules, invariance or {})
         self._metrics = MetricMeans()
+        self._settings = Settings(schedules, (guard.thresholds if guard else Thresholds()).jump)
+        self._jumps: tuple[Jump, ...] = ()
+        """The settings that jumped before the coming step."""
         self._before: StateBeforeStep | None = None
         self._made = False
         self._unmade: list[dict[str, Any]] = []
@@ -131,7 +138,7 @@ class Monitor:
             self.optimizer.register_step_post_hook(self._after_step),
         ]
         if guard is not None:
-            guard.attach(self)
+            guard.attach(self, self.name)
 
     @property
     def last(self) -> Reading | None:
@@ -153,10 +160,12 @@ class Monitor:
         """
         self._metrics.add(metrics)
         self.steps += 1
+        self.loop_steps += 1
+        jumps, self._jumps = (*self._jumps, *self._settings.look_at_batch(metrics)), ()
         made, before = self._made, self._before
         self._measurer.sums.close()
         self._made, self._before = False, None
-        if self.steps % self.every:
+        if self.steps % self.every and not jumps:
             return None
         if len(self._measurer.places) != sum(len(group["params"]) for group in self.optimizer.param_groups):
             self._measurer.find_parameters()
@@ -164,14 +173,15 @@ class Monitor:
             self._sinks = self._opened_sinks()
         groups_before = before or StateBeforeStep(self.optimizer)
         means, groups, tensors = self._measurer.measure(made and before is not None, groups_before, self._metrics.take())
-        reading = Reading(self.steps, time.time(), made, means, groups, tensors)
+        reading = Reading(self.steps, time.time(), made, means, groups, tensors, jumps, self.loop_steps)
         self.history.append(reading)
         self._sinks.write(reading)
-        action = None
+        action, loop_steps = None, self.loop_steps
         if self.guard is None:
             self.verdicts = judge(list(self.history))
         else:
             self.verdicts, action = self.guard.consider(list(self.history))
+        self.loop_steps = loop_steps  # a rollback takes back all but these
         for record in (*self.verdicts, *([action] if action else [])):
             self._sinks.write(record)
         if action is not None and action.to_step is not None:  # what came after it never happened
@@ -211,7 +221,12 @@ class Monitor:
 
     def state_dict(self) -> dict[str, Any]:
         """What the next readings depend on, in plain values. A guard has a state dict of its own. Waits for the device."""
-        return {"steps": self.steps, "metrics": self._metrics.state_dict(), "reader": self._measurer.state_dict()}
+        return {
+            "steps": self.steps,
+            "metrics": self._metrics.state_dict(),
+            "reader": self._measurer.state_dict(),
+            "settings": self._settings.state_dict(),
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue where a state dict was made.
@@ -219,9 +234,11 @@ class Monitor:
         Raises:
             StateDictError: it is no state dict of this class; nothing was changed.
         """
-        if set(state_dict) != {"steps", "metrics", "reader"}:
+        if set(state_dict) - {"settings"} != {"steps", "metrics", "reader"}:  # earlier versions had no settings
             raise StateDictError(f"a state dict with the keys {', '.join(state_dict) or '(none)'} is not one of a Monitor")
-        self.steps = state_dict["steps"]
+        self.steps = self.loop_steps = state_dict["steps"]
+        if "settings" in state_dict:
+            self._settings.load_state_dict(state_dict["settings"])
         self._metrics.load_state_dict(state_dict["metrics"])
         self._measurer.load_state_dict(state_dict["reader"])
 
@@ -240,7 +257,8 @@ class Monitor:
     ) -> tuple[Any, Any] | None:
         self._measurer.note_changes()
         self._measurer.sums.close()  # of a step that failed
-        if (self.steps + 1) % self.every == 0:
+        self._jumps = (*self._jumps, *self._settings.look(optimizer.param_groups))
+        if (self.steps + 1) % self.every == 0 or self._jumps:
             self._before = StateBeforeStep(optimizer)
             self._measurer.sums.open()
         closure: Callable[[], Any] | None = named.get("closure", given[1] if len(given) > 1 else None)

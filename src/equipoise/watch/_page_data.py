@@ -164,7 +164,13 @@ class ServedRuns:
         }
         if shown.newest is not None:
             header, newest = shown.newest
-            message |= {"step": newest.step, "time": newest.time, "made": newest.made, "groups": len(newest.groups)}
+            message |= {
+                "step": newest.step,
+                "loop_step": newest.loop_step,
+                "time": newest.time,
+                "made": newest.made,
+                "groups": len(newest.groups),
+            }
             if number == selection.run:
                 named = {name for verdict in shown.verdicts for name in verdict["where"]}
                 message["tensors"] = table(header, newest, named, selection)

@@ -120,6 +120,8 @@ def _title(run: Run, folder: str, shown: Story, last: Reading | None) -> Text:
     if last is not None:
         age = max(0.0, time.time() - last.time)
         title.append(f"  step {last.step:,}", style="not bold")
+        if last.loop_step not in (0, last.step):
+            title.append(f" (step {last.loop_step:,} of the training loop)", style="not bold")
         title.append(f"  {_duration(age)} ago", style="not bold dim")
         if not last.made:
             title.append("  the optimizer made no step", style="not bold yellow")

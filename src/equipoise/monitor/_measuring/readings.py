@@ -38,6 +38,17 @@ class TensorReading:
 
 
 @dataclass(frozen=True, slots=True)
+class Jump:
+    """A setting that is far beyond everything that it was before."""
+
+    name: str
+    """As "lr of group 0", "beta2 of group 1", "weight_decay of group 0" or "batch_size"."""
+    before: float
+    """The highest value so far, or for betas the value in the step before."""
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
 class GroupReading:
     """One parameter group: the hyperparameters of the step, and what follows from them and from its tensors."""
 
@@ -73,3 +84,7 @@ class Reading:
     groups: tuple[GroupReading, ...]
     tensors: dict[str, TensorReading]
     """The parameters that had a gradient, by name."""
+    jumps: tuple[Jump, ...] = ()
+    """The settings that jumped before this step."""
+    loop_step: int = 0
+    """How many steps the training loop has made, counting those that a rollback undid; 0 where that is not known."""

@@ -103,7 +103,9 @@ def reading_line(reading: Reading, names: Sequence[str]) -> str:
         names: the tensors of the header.
     """
     assert reading.tensors.keys() <= set(names)
-    head = {name: plain(getattr(reading, name)) for name in ("step", "time", "made", "metrics", "groups")}
+    head = {name: plain(getattr(reading, name)) for name in ("step", "time", "made", "metrics", "groups", "loop_step")}
+    if reading.jumps:
+        head["jumps"] = plain(reading.jumps)
     tensors = [reading.tensors.get(name) for name in names]
     # By hand: with six digits the file is half as long, and a model has thousands of these numbers.
     columns = [

@@ -148,7 +148,8 @@ function showAge(run) {
   else {
     const seconds = Math.max(0, Date.now() / 1000 - info.time);
     const [unit, length] = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]].find(([, length]) => seconds >= 2 * length) ?? ["s", 1];
-    parts.push(`step ${whole(info.step)}, ${Math.round(seconds / length)} ${unit} ago`);
+    const loop = info.loop_step && info.loop_step !== info.step ? ` (step ${whole(info.loop_step)} of the training loop)` : "";
+    parts.push(`step ${whole(info.step)}${loop}, ${Math.round(seconds / length)} ${unit} ago`);
     if (!info.made) parts.push("step not made");
   }
   if (info.progress < 1) parts.push(`a sample; ${Math.round(100 * info.progress)}% read`);
