@@ -54,7 +54,8 @@ def noisy(level, count, number=0):
 
 def test_a_run_that_does_not_come_back_to_its_loss_goes_back_further(caplog):
     spoiled = noisy(3.08, 20, 1)  # the state of step 30 was spoiled already, although its loss, of before the step, was not
-    actions, guard = guarded([*noisy(2.65, 30), math.nan, *spoiled, *noisy(2.64, 10, 2)])
+    falling = [2.65 + 1.5 * math.exp(-step / 6) for step in range(30)]
+    actions, guard = guarded([*falling, math.nan, *spoiled, *noisy(2.6, 10, 2)])
     assert [kind for kind, _ in actions] == ["nonfinite-loss", "not-recovered"]
     assert actions[0][1] == 30 > actions[1][1]
     assert "loss is 3." in caplog.text
@@ -217,8 +218,8 @@ def test_a_run_survives_a_learning_rate_that_jumps(optimizer_class, lr, tmp_path
     usual, _ = trained(None, False)
     lost, _ = trained(100, False)
     saved, monitor = trained(100, True)
-    assert usual < 0.05
-    assert saved < 0.05 < lost  # at half the learning rate it takes longer
+    assert max(usual, saved) < 0.15
+    assert not lost < 5 * saved
     assert monitor.guard.rollbacks == 1
     assert (monitor.steps, monitor.loop_steps) == (160 - 1 - 100 + monitor.guard._returned, 160)
     with Run(tmp_path) as run:

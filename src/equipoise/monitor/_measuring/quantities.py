@@ -68,7 +68,7 @@ class TensorColumns:
     ages: Floats
     """How many steps the second moment of the first stage has seen; infinite where it needs no bias correction."""
     alike: NDArray[np.bool_]
-    """Whether all averages of all stages have that age."""
+    """Whether all averages of all stages have that age, and the update is known to rounding."""
     references: Floats
     """The reference scale R of the first stage in the step; 0 where there is none yet."""
     norm_ratios: Floats

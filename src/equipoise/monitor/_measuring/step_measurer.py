@@ -125,7 +125,7 @@ class StepMeasurer:
             columns = TensorColumns(
                 elements=np.array([elements_of(parameters[row]) for row in rows], dtype=np.float64),
                 ages=steps[rows] - born[:, 1] if is_corrected(self._optimizer) else np.full(len(rows), math.inf),
-                alike=(born == born[:, :1]).all(axis=1),
+                alike=(born == born[:, :1]).all(axis=1) & [parameters[row] not in self.sums.displaced for row in rows],
                 references=np.array([references.get(row, 0.0) for row in rows]),
                 norm_ratios=np.array([self._norm_ratio(names[row], measured[row], given, steps[row]) for row in rows]),
             )

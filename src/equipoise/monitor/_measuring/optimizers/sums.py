@@ -39,6 +39,8 @@ class KernelSums:
     def __init__(self, optimizer: Equipoise) -> None:
         self._optimizer = optimizer
         self._telemetry: Telemetry | None = None
+        self.displaced: frozenset[Tensor] = frozenset()
+        """None: every update is measured itself."""
 
     @property
     def parts(self) -> Parts:
@@ -77,8 +79,8 @@ class OtherSums:
         """The parameters before the step, of those whose update is not in the state."""
         self._memory: dict[Tensor, Tensor] = {}
         """The memory of those copies on the CPU, where to ask for it anew takes three times as long as to copy."""
-        self._displaced: set[Tensor] = set()
-        """The parameters whose update was their change."""
+        self.displaced: frozenset[Tensor] = frozenset()
+        """The parameters whose update was their change, which rounding may carry beyond a bound."""
         self._groups: list[Mapping[str, Any]] = []
         self.parts: Parts = ()
         """What the step measured."""
@@ -117,7 +119,7 @@ class OtherSums:
             for row, parameter in zip(table, parameters, strict=True):
                 if second_moment_in(self._optimizer.state.get(parameter, {}), parameter) is None:
                     row[SECOND_MOMENT] = math.nan
-        self._displaced = set(self._before)
+        self.displaced = frozenset(self._before)
 
     def close(self) -> None:
         """Measure no further step. Doing it again changes nothing."""
@@ -132,7 +134,7 @@ class OtherSums:
             lrs: the learning rate of each; NaN where the optimizer has none, and an update is the step itself.
         """
         found = measured.copy()
-        rows = [row for row, parameter in enumerate(parameters) if parameter in self._displaced and not math.isnan(lrs[row])]
+        rows = [row for row, parameter in enumerate(parameters) if parameter in self.displaced and not math.isnan(lrs[row])]
         with np.errstate(divide="ignore", invalid="ignore"):
             for column, units in ((UPDATE, lrs[rows] ** 2), (LARGEST, abs(lrs[rows]))):
                 found[rows, column] = np.where(found[rows, column] == 0, 0.0, found[rows, column] / units)
