@@ -5,10 +5,10 @@
 
 The model has the 148 tensors of GPT-2 small (124 million parameters), with --small a sixteenth as wide, and does its forward
 and backward passes on random tokens. The monitor judges every reading and writes it to a file. On a GPU the passes are under
-autocast to bfloat16. Of SMES, the kernel measures in passing; of AdamW, the monitor reads the state after the step; of Lion, it
-copies the parameters before the step. Steps are timed ten at a time, unmonitored, read at every tenth, and read at every one, in an order that
-turns from round to round; the median of the ratios within a round is printed, with the quartiles. Times are of the processor,
-so that other programs on the machine count less; with --device cuda of the clock.
+autocast to bfloat16. Of SMES, the kernel measures in passing; of AdamW, the monitor reads the state after the step; of Lion,
+it copies the parameters before the step. Steps are timed ten at a time, unmonitored, read at every tenth, and read at every
+one, in an order that turns from round to round; the median of the ratios within a round is printed, with the quartiles. Times
+are of the processor, so that other programs on the machine count less; with --device cuda of the clock.
 
 Where a training step takes seconds, a reading is such a small part of it that these ratios are noise on a busy machine. So the
 last lines time what a monitor adds to a step of the optimizer alone, one step at a time, relative to a whole training step.
@@ -25,9 +25,8 @@ from contextlib import nullcontext
 from functools import partial
 
 import torch
-from torch import Tensor, nn
-
 from pytorch_optimizer import Lion
+from torch import Tensor, nn
 
 from equipoise import SMES
 from equipoise.monitor import JsonLines, Monitor

@@ -60,7 +60,7 @@ class Settings:
 
     def look_at_batch(self, metrics: Mapping[str, Any]) -> list[Jump]:
         """The size of a batch, where it is among the metrics."""
-        size = metrics.get(BATCH)
+        size: Any = metrics.get(BATCH)
         return self._against_most(BATCH, float(size), float(size)) if _is_known(size) else []
 
     def _against_most(self, name: str, now: float, allowed: float) -> list[Jump]:
