@@ -111,6 +111,7 @@ class StepMeasurer:
         lr_of_row = np.array([lrs[self.places[parameter][1]] for parameter in parameters])
         measured = self.sums.per_learning_rate(measured, parameters, lr_of_row)
 
+        measured_itself = np.array([parameter not in self.sums.displaced for parameter in parameters], np.bool_)
         names = [self.places[parameter][0] for parameter in parameters]
         members: list[list[int]] = [[] for _ in before.groups]  # the rows of `measured` that belong to each group
         for row, parameter in enumerate(parameters):
@@ -125,7 +126,7 @@ class StepMeasurer:
             columns = TensorColumns(
                 elements=np.array([elements_of(parameters[row]) for row in rows], dtype=np.float64),
                 ages=steps[rows] - born[:, 1] if is_corrected(self._optimizer) else np.full(len(rows), math.inf),
-                alike=(born == born[:, :1]).all(axis=1) & [parameters[row] not in self.sums.displaced for row in rows],
+                alike=(born == born[:, :1]).all(axis=1) & measured_itself[rows],
                 references=np.array([references.get(row, 0.0) for row in rows]),
                 norm_ratios=np.array([self._norm_ratio(names[row], measured[row], given, steps[row]) for row in rows]),
             )
