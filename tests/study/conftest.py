@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from equipoise.study import run as run_study
+from equipoise.study._run import probe
+
 TASK = '''
 import os
 from pathlib import Path
@@ -83,3 +86,25 @@ def executed(tmp_path: Path) -> Callable[[], list[str]]:
     """The trials that were executed so far, each as "learning-rate seed", in the order of their start."""
     log = tmp_path / "executed.log"
     return lambda: log.read_text().splitlines() if log.exists() else []
+
+
+@dataclass
+class Finished:
+    """The study above, probed and then run whole."""
+
+    folder: Path
+    probed: list[str]
+    """The trials that the probe executed."""
+    executed: list[str]
+    """All of them, after the run."""
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """It, run once for all tests: they read it, or copy its folder and go on there."""
+    folder = tmp_path_factory.mktemp("finished")
+    path, log = StudyWriter(folder)(), folder / "executed.log"
+    probe(path, workers=2)
+    probed = log.read_text().splitlines()
+    run_study(path, workers=2)
+    return Finished(folder, probed, log.read_text().splitlines())

@@ -36,6 +36,8 @@ BUILT_IN_TASKS = {
 FIRST_COMPARISON_SEED = 10_000
 """Tuning seeds count from 0, comparison seeds from here: no seed that chose an arm's point is used to compare."""
 
+FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
 MOST_SEEDS, MOST_EPOCHS, MOST_EXTENSIONS = 10_000, 10**9, 100
 
 
@@ -70,8 +72,10 @@ class Study(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)
+    name: str = Field(pattern=FILE_NAME, max_length=200)
     """The store is NAME.db, and the report of the command NAME.report.html."""
+    store: str | None = Field(default=None, pattern=FILE_NAME, max_length=200)
+    """The name of another study: its store keeps the trials of this one too, and those that are the same in both run once."""
     task: Annotated[str, AfterValidator(storable)]
     """The name of a built-in task, ``file.py:function`` or ``package.module:function``: a function of one :class:`Trial`."""
     metric: Name
@@ -150,6 +154,11 @@ class Study(BaseModel):
         """The stages of tuning: without `halving` only one, of all points and epochs. Every stage trains from the beginning."""
         return rungs(len(self.points_of(self.baseline)), self.epochs, self.halving)
 
+    @property
+    def points_of_an_extension(self) -> int:
+        """How many points every arm gets more where `extend` goes on: a quarter of what it had."""
+        return max(1, len(self.points_of(self.baseline)) // 4)
+
     def points_of(self, arm: Arm) -> list[Point]:
         """The points that an arm is tuned over, as many as every other arm: a grid of lists, or quasi-random.
 
@@ -185,7 +194,7 @@ class Study(BaseModel):
             assert isinstance(axis, Axis)  # lists have no edges
             axes[key] = axis.beyond(value, upwards=value == max(point.values[key] for point in tried))
         new = (point for point in quasi_random(axes, self.search_seed) if point not in tried)
-        return list(itertools.islice(new, max(1, len(self.points_of(arm)) // 4)))
+        return list(itertools.islice(new, self.points_of_an_extension))
 
     def _searchable_axes(self, arm: Arm) -> dict[str, Axis | list[Any]]:
         """The axes of an arm, with a range between the smallest and the largest of its learning rates if these are a list."""
@@ -270,12 +279,25 @@ def read_study(path: Path) -> Study:
         >>> study.metric, study.baseline.name
         ('accuracy', 'adamw')
     """
-    content = parse_toml(read_text(path), path)
+    return parse_study(read_text(path), path)
+
+
+def parse_study(text: str, source: object) -> Study:
+    """Check what stands in a study file.
+
+    Args:
+        text: the TOML.
+        source: where it is from, for messages.
+
+    Raises:
+        UnusableInputError: it is not TOML, or not a study; the message lists every fault.
+    """
+    content = parse_toml(text, source)
     try:
         return Study.model_validate(content)
     except ValidationError as error:
         faults = "\n".join(f"  {fault}" for fault in described(error, TABLES))
-        raise UnusableInputError(f"{path}: is not a study:\n{faults}") from None
+        raise UnusableInputError(f"{source}: is not a study:\n{faults}") from None
 
 
 def locate_task(task: str, folder: Path) -> TaskSource:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,6 +51,19 @@ class ResultTable:
             there = listed([repr(printable(column, 60)) for column in found or self.columns], 10)
             raise UnusableInputError(f"{self.source} {problem}; {'they are' if found else 'its columns are'} {there}")
         return found[0]
+
+    def only(self, column: str, value: str) -> ResultTable:
+        """The rows with a value in a column.
+
+        Raises:
+            UnusableInputError: there is no such column, or no such row.
+        """
+        found = self.column(column)
+        rows = tuple(row for row in self.rows if str(row.values.get(found)) == value)
+        if not rows:
+            there = listed(sorted({repr(printable(str(row.values.get(found)), 60)) for row in self.rows}), 10)
+            raise UnusableInputError(f"{self.source} has no row with {found} = {value!r}; its values are {there}")
+        return replace(self, rows=rows)
 
 
 def read_table(path: Path) -> ResultTable:

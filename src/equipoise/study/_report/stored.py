@@ -64,7 +64,7 @@ def read_record(store: Store, name: str | None = None) -> Record:
         table = Table(study, run.task)
         table.hyperparameters = run.hyperparameters
         cells, last = _read_cells(connection, table)
-        for key, reported, epoch, value in connection.execute(_last_values()):
+        for key, reported, epoch, value in connection.execute(last_values()):
             _add_reading(cells.get(key, []), reported, epoch, value)
         for question in {Question.of_study(study), Question.of_selection(study)}:
             if question.diverged is None and any(result.diverged for result in table.all_results()):
@@ -127,37 +127,55 @@ def read_curves(store: Store, record: Record, name: str) -> dict[str, Band]:
     return {arm: Band.of(list(own.values())) for arm, own in values.items()}
 
 
-def _read_cells(connection: Connection, table: Table) -> tuple[dict[str, list[Cell]], datetime | None]:
-    """Fill the table with the planned cells and what came of them; return them by key, and when the last was finished."""
-    wanted = (
-        select(CELLS.c.trial, CELLS.c.phase, CELLS.c.arm, CELLS.c.assignment)
+def planned_trials(study: str) -> Select[Any]:
+    """The planned trials of a study in their order, with what came of them."""
+    return (
+        select(CELLS.c.position, CELLS.c.trial, CELLS.c.phase, CELLS.c.arm, CELLS.c.assignment)
         .add_columns(TRIALS.c.status, TRIALS.c.seconds, TRIALS.c.finished_at)
         .add_columns(COSTS.c.memory, COSTS.c.state, COSTS.c.parameters)
         .outerjoin_from(CELLS, TRIALS, CELLS.c.trial == TRIALS.c.key)
         .outerjoin(COSTS, COSTS.c.trial == TRIALS.c.key)
-        .where(CELLS.c.study == table.study.name)
+        .where(CELLS.c.study == study)
         .order_by(CELLS.c.position)
     )
+
+
+def cell_of(row: Row[Any]) -> Cell:
+    """A planned trial, its result without what it reported."""
+    values: dict[str, Any] = json.loads(row.assignment)
+    cell = Cell(row.arm, row.phase, Assignment(task=TaskSource(**values.pop("task")), **values))
+    if row.status is not None:
+        cost = None if row.memory is None else Cost(row.memory, row.state, row.parameters)
+        cell.result = Result(row.status == "diverged", row.seconds, cost=cost)
+    return cell
+
+
+def last_values(trials: Sequence[str] | None = None) -> Select[str, str, int, float | None]:
+    """The last reading of every number of some trials, or of all in the store; the primary key has them in this order."""
+    newest = select(READINGS.c.trial, READINGS.c.name, func.max(READINGS.c.epoch).label("epoch"))
+    if trials is not None:
+        newest = newest.where(READINGS.c.trial.in_(trials))
+    newest = newest.group_by(READINGS.c.trial, READINGS.c.name).subquery()
+    same = READINGS.c.trial == newest.c.trial, READINGS.c.name == newest.c.name, READINGS.c.epoch == newest.c.epoch
+    return select(READINGS.c.trial, READINGS.c.name, READINGS.c.epoch, READINGS.c.value).join(newest, and_(*same))
+
+
+def _read_cells(connection: Connection, table: Table) -> tuple[dict[str, list[Cell]], datetime | None]:
+    """Fill the table with the planned cells and what came of them; return them by key, and when the last was finished."""
     cells: dict[str, list[Cell]] = {}
     times = list[datetime]()
-    for key, phase, arm, assignment, status, seconds, finished_at, *cost in connection.execute(wanted):
-        cell = Cell(arm, phase, _assignment(assignment))
-        if status is not None:
-            cell.result = Result(status == "diverged", seconds, cost=None if cost[0] is None else Cost(*cost))
-            times.append(utc(finished_at))
+    for row in connection.execute(planned_trials(table.study.name)):
+        cell = cell_of(row)
+        if cell.result is not None:
+            times.append(utc(row.finished_at))
         table.add([cell])
-        cells.setdefault(key, []).append(cell)
+        cells.setdefault(row.trial, []).append(cell)
     failed = select(FAILURES.c.trial, FAILURES.c.reason, FAILURES.c.log, FAILURES.c.output).order_by(FAILURES.c.id)
     failed = failed.where(FAILURES.c.trial.in_(select(CELLS.c.trial).where(CELLS.c.study == table.study.name)))
     for key, *failure in connection.execute(failed):
         for cell in cells[key]:
             cell.failure = Failure(*failure) if cell.result is None else None
     return cells, max(times, default=None)
-
-
-def _assignment(text: str) -> Assignment:
-    values: dict[str, Any] = json.loads(text)
-    return Assignment(task=TaskSource(**values.pop("task")), **values)
 
 
 def _readings(study: str, name: str) -> Select[str, int, float | None]:
@@ -168,17 +186,6 @@ def _readings(study: str, name: str) -> Select[str, int, float | None]:
 
 def _compared(study: str, name: str) -> Select[str, int, float | None]:
     return _readings(study, name).where(CELLS.c.phase == "comparison")
-
-
-def _last_values() -> Select[str, str, int, float | None]:
-    """The last reading of every number of every trial in the store; the primary key has them in this order."""
-    newest = (
-        select(READINGS.c.trial, READINGS.c.name, func.max(READINGS.c.epoch).label("epoch"))
-        .group_by(READINGS.c.trial, READINGS.c.name)
-        .subquery()
-    )
-    same = READINGS.c.trial == newest.c.trial, READINGS.c.name == newest.c.name, READINGS.c.epoch == newest.c.epoch
-    return select(READINGS.c.trial, READINGS.c.name, READINGS.c.epoch, READINGS.c.value).join(newest, and_(*same))
 
 
 def _worst_value(question: Question) -> Select[str, int, float | None]:

@@ -2,7 +2,7 @@
 
 from equipoise.study._store.schema import METADATA
 from equipoise.study._store.spool import Spool
-from equipoise.study._store.store import Store, sqlite_file, sqlite_url
+from equipoise.study._store.store import Store, sqlite_file, sqlite_url, store_url
 from equipoise.study._store.turn import Turn
 
-__all__ = ["METADATA", "Spool", "Store", "Turn", "sqlite_file", "sqlite_url"]
+__all__ = ["METADATA", "Spool", "Store", "Turn", "sqlite_file", "sqlite_url", "store_url"]

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from equipoise.errors import StudyStoppedError, UnusableInputError
 from equipoise.study._cells import Cell, Cost, Failure, Result
 from equipoise.study._sources import code_digest, digest, read_source
+from equipoise.study._spec import Study
 from equipoise.study._store.patience import patiently, why
 from equipoise.study._store.schema import CODES, COSTS, FAILURES, READINGS, SOURCES, TRIALS, prepare, rename
 
@@ -267,6 +268,11 @@ def record(study: str, cell: Cell, sources: Mapping[str, str]) -> dict[str, Any]
     ]
     cost = None if result.cost is None else {"trial": key, **asdict(result.cost)}
     return {"trial": trial, "readings": readings, "cost": cost, "sources": dict(sources)}
+
+
+def store_url(study: Study, folder: Path) -> str:
+    """The URL of the SQLite file in a folder that keeps the trials of a study, if nobody names another store."""
+    return sqlite_url(folder / f"{study.store or study.name}.db")
 
 
 def sqlite_url(path: Path) -> str:
