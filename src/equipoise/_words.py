@@ -37,6 +37,20 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def memory(size: float) -> str:
+    """A number of bytes in the unit that suits it.
+
+    Example:
+        >>> memory(4), memory(497_759_232)
+        ('4 bytes', '498 MB')
+    """
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
 def duration(seconds: float) -> str:
     """A time in the unit that suits it.
 
