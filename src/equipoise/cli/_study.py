@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from equipoise.cli import _judge, _plan, _report
 from equipoise.cli._arguments import from_study_extra, positive
-from equipoise.errors import StudyStoppedError
+from equipoise.errors import ArgumentError, StudyStoppedError
 
 if TYPE_CHECKING:
     from equipoise.cli._arguments import Commands
@@ -42,6 +42,15 @@ def _add_run(commands: Commands) -> None:
         metavar="N",
         help="How many trials run at once; the default is the number of cores, divided by the study's threads.",
     )
+    parser.add_argument("--gpus", type=positive, metavar="N", help="Give each trial one of N GPUs; then N trials run at once.")
+    parser.add_argument(
+        "--engine", choices=["local", "ray"], default="local", help="Where trials run: on this machine, or on a Ray cluster."
+    )
+    parser.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        help="The Ray cluster: HOST:PORT of its head, auto (the default) for the one that this machine belongs to, or local.",
+    )
     changed = parser.add_mutually_exclusive_group()
     parser.set_defaults(existing="reuse")
     for existing, explained in (
@@ -63,11 +72,15 @@ def _run(options: argparse.Namespace) -> int:
     with from_study_extra():
         from rich.console import Console
 
+        from equipoise.study._engines import RayCluster
         from equipoise.study._report.progress import ConsoleProgress
         from equipoise.study._report.table import as_plain, print_report
         from equipoise.study._run import run
         from equipoise.study._spec import read_study
 
+    if options.address is not None and options.engine != "ray":
+        raise ArgumentError("address", options.address, "given together with --engine ray")
+    engine = RayCluster(options.address or "auto") if options.engine == "ray" else None
     file: Path = options.file
     report: Path = options.report or file.with_name(f"{read_study(file).name}.report.html")
     try:
@@ -77,6 +90,8 @@ def _run(options: argparse.Namespace) -> int:
                 store=options.store,
                 report=report,
                 workers=options.workers,
+                gpus=options.gpus,
+                engine=engine,
                 existing=options.existing,
                 progress=progress,
             )

@@ -13,18 +13,20 @@ from equipoise._lazy import imported_on_first_use
 
 if TYPE_CHECKING:
     from equipoise.study._analysis import Analysis
+    from equipoise.study._engines import RayCluster
     from equipoise.study._judging.judge import judge
     from equipoise.study._run import run
     from equipoise.study._spec import Arm, Study, read_study
     from equipoise.study._worker import Trial
 
-__all__ = ["Analysis", "Arm", "Study", "Trial", "judge", "read_study", "run"]
+__all__ = ["Analysis", "Arm", "RayCluster", "Study", "Trial", "judge", "read_study", "run"]
 
 __getattr__, __dir__ = imported_on_first_use(
     __name__,
     {
         "Analysis": "_analysis",
         "Arm": "_spec",
+        "RayCluster": "_engines",
         "Study": "_spec",
         "Trial": "_worker",
         "judge": "_judging.judge",

@@ -17,9 +17,8 @@ from equipoise.hyperparameters import whole_number
 from equipoise.study._analysis import Analysis, Tuned, analyse, best_points, chosen_by_the_metric, too_few_seeds, tune
 from equipoise.study._arms.space import Point
 from equipoise.study._cells import Cell, Table, trials
-from equipoise.study._processes import usable_cores
-from equipoise.study._processes.children import preload
-from equipoise.study._processes.pool import Conditions, execute
+from equipoise.study._engines import Engine, ThisMachine
+from equipoise.study._processes.pool import Conditions
 from equipoise.study._processes.rehearsal import rehearse
 from equipoise.study._processes.stopping import Stop
 from equipoise.study._records import record_cells, record_study, recorded
@@ -41,6 +40,8 @@ def run(
     store: str | None = None,
     report: Path | str | None = None,
     workers: int | None = None,
+    gpus: int | None = None,
+    engine: Engine | None = None,
     existing: Existing = "reuse",
     progress: Progress | None = None,
 ) -> Analysis:
@@ -61,7 +62,12 @@ def run(
         folder: the file of a task is relative to it; by default the folder of the study file, else the working directory.
         store: the database that keeps the trials, as a URL of SQLAlchemy; by default NAME.db in `folder`.
         report: where to write the report, one HTML file with Markdown and CSV beside it; by default none is written.
-        workers: how many trials run at once; by default the number of usable cores, divided by the study's threads.
+        workers: how many trials run at once; by default as many as there are `gpus`, or else as many as the usable cores carry:
+            their number divided by the study's threads.
+        gpus: give each trial one of so many GPUs: the first that this process may use, or those of the cluster. By default
+            every trial sees all GPUs of this machine, and none on a cluster.
+        engine: where trials run: by default in processes of this machine, or on a :class:`RayCluster`. Results do not depend on
+            it.
         existing: what becomes of kept trials. "reuse" takes them, and refuses to run if the task or an arm is not what it was
             for them; "fork" runs what has changed anew beside them; "fresh" runs everything anew.
         progress: is told what happens; by default a bar is drawn if stderr is a terminal.
@@ -70,7 +76,7 @@ def run(
         The verdict (`headline`, `remarks`), every arm's values, and the contrasts with the baseline.
 
     Raises:
-        ArgumentError: `workers` is not a whole number of at least 1.
+        ArgumentError: `workers` or `gpus` is not a whole number of at least 1, or there are not so many GPUs.
         UnusableInputError: the file is not a study, its task or an arm's optimizer cannot be used or has changed, the store
             cannot be opened (in these cases no trial was run), or the report cannot be written.
         StudyStoppedError: it was interrupted, the store failed, the task never reports the metric, too many trials failed for a
@@ -107,9 +113,9 @@ def run(
         path = Path(study)
         folder = path.parent if folder is None else Path(folder)
         study, file = read_study(path), read_text(path)
-    if workers is None:
-        workers = max(1, usable_cores() // study.threads)
-    whole_number("workers", workers)
+    for name, count in {"workers": workers, "gpus": gpus}.items():
+        if count is not None:
+            whole_number(name, count)
     url = sqlite_url(folder / f"{study.name}.db") if store is None else store
     beside = sqlite_file(url) or folder / study.name
     stem = beside.with_name(beside.name.removesuffix(".db"))
@@ -119,12 +125,13 @@ def run(
     with default_progress() if progress is None else nullcontext(progress) as progress, stop.listening():
         try:
             with (
+                closing(ThisMachine() if engine is None else engine) as engine,
                 closing(Store(url, folder, progress.tell)) as database,
                 Turn(database, study.name, progress.tell, lambda: bool(stop.reason)) as turn,
             ):
                 keeping = Keeping(study.name, database, Spool(spool), turn, stop, progress)
-                conditions = Conditions(workers, study.timeout, study.retries, logs, checkpoints)
-                tuned = _Run(table, file, existing, conditions, keeping).complete()
+                conditions = Conditions(workers, gpus, study.timeout, study.retries, logs, checkpoints)
+                tuned = _Run(table, file, existing, engine, conditions, keeping).complete()
         except KeyboardInterrupt:
             if not stop.reason:  # this one is not ours
                 raise
@@ -145,10 +152,6 @@ HOW_TO_GO_ON: dict[Existing, str] = {
 }
 
 
-SLOW_TO_IMPORT = "pytorch_optimizer"
-"""It takes a second or two, which every trial would pay."""
-
-
 class _Run:
     """One run of a study, in its turn.
 
@@ -156,14 +159,17 @@ class _Run:
         table: with the cells that are tuned.
         file: the text of the study file, or "".
         existing: what becomes of kept trials.
+        engine: runs trials.
         conditions: how trials are run.
         keeping: takes what comes of them.
     """
 
-    def __init__(self, table: Table, file: str, existing: Existing, conditions: Conditions, keeping: Keeping) -> None:
+    def __init__(
+        self, table: Table, file: str, existing: Existing, engine: Engine, conditions: Conditions, keeping: Keeping
+    ) -> None:
         self.table, self.study, self.file = table, table.study, file
         self.existing: Existing = existing
-        self.conditions, self.keeping = conditions, keeping
+        self.engine, self.conditions, self.keeping = engine, conditions, keeping
         self.store, self.progress = keeping.store, keeping.progress
         self.rehearsed = False
 
@@ -256,8 +262,6 @@ class _Run:
     def _rehearse(self) -> None:
         """See whether the task can be loaded, the optimizers made, and whether the metric's name is one that the task knows."""
         arms = {cell.arm: cell for cell in reversed(self.table.cells)}
-        if any(cell.assignment.optimizer.startswith(f"{SLOW_TO_IMPORT}.") for cell in arms.values()):
-            preload(SLOW_TO_IMPORT)
         log = self.conditions.logs / "rehearsal.log"
         found = rehearse([arms[arm.name] for arm in self.study.arms], self.study.task, log, self.study.timeout)
         self.rehearsed = True
@@ -280,7 +284,7 @@ class _Run:
         self.progress.phase(cells[0].phase, len(planned), done)
         if done:
             self._tell_what_is_reused([cell for cell in planned if cell.result is not None])
-        execute(missing, self.conditions, self.keeping, self.keeping.stop)
+        self.engine.execute(missing, self.conditions, self.keeping, self.keeping.stop)
         if reason := self.keeping.stop.reason:
             finished = sum(cell.result is not None for cell in planned)
             raise StudyStoppedError(
