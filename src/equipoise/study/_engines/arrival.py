@@ -28,12 +28,11 @@ def arrive(order: bytes, software: dict[str, str]) -> Any:
         if found != wanted:
             different.append(f"{found} of {package} where it needs {wanted}")
     if different:
-        pins = " ".join(
-            f"{'equipoise[study,ray]' if package == 'equipoise' else package}=={software[package]}" for package in software
-        )
+        extras = {"equipoise": "[study,ray]"}
+        pins = " ".join(f"'{package}{extras.get(package, '')}=={wanted}'" for package, wanted in software.items())
         return (
-            f"node {platform.node()} of the Ray cluster has {' and '.join(different)}: run there pip install {pins!r},"
-            " so that trials are the same on every node"
+            f"node {platform.node()} of the Ray cluster has {' and '.join(different)}, so that its trials would be others: run"
+            f" pip install {pins} there"
         )
     from equipoise.study._engines.node import carry_out
 

@@ -24,10 +24,8 @@ class Order:
     """Seconds of silence after which it hangs."""
     gpus: int | None
     """1 if it has a GPU of its own, else None."""
-    checkpoints: Path
-    """The folder for what :meth:`Trial.resume` keeps, where the study runs."""
-    mark: str
-    """The name of a file in it: a node that sees it sees the folder itself, and not another one of the same name."""
+    mark: Path
+    """A file in the folder where the study keeps what trials resume from. A node that sees it shares that folder."""
 
 
 @dataclass
@@ -62,8 +60,9 @@ def carry_out(order: Order) -> Outcome:
     outcome = Outcome()
     with tempfile.TemporaryDirectory(prefix="equipoise-") as name:
         folder = Path(name)
-        shared = (order.checkpoints / order.mark).exists() and os.access(order.checkpoints, os.W_OK)
-        conditions = Conditions(1, order.gpus, order.timeout, 0, folder, order.checkpoints if shared else folder)
+        shared = order.mark.exists() and os.access(order.mark.parent, os.W_OK)
+        checkpoints = order.mark.parent if shared else folder
+        conditions = Conditions(1, order.gpus, order.timeout, 0, logs=folder, checkpoints=checkpoints)
         execute([cell], conditions, outcome, Stop())
         log = log_of(cell, folder)
         outcome.log = log.read_bytes() if log.exists() else b""

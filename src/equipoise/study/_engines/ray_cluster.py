@@ -25,7 +25,7 @@ from equipoise.study._processes.pool import TICK, Conditions, Keeper
 from equipoise.study._processes.stopping import Stop
 
 MOST_LOSSES = 5
-"""A trial that loses its process or its node more often than this has failed."""
+"""A trial that has lost its process or its node so often has failed."""
 
 LOST = ("WorkerCrashedError", "NodeDiedError", "LocalRayletDiedError", "ObjectLostError")
 """What Ray raises where the process that ran a task, its node, or what it has brought back is gone."""
@@ -70,7 +70,8 @@ class RayCluster:
             raise MissingExtraError("a Ray cluster", "ray")
         self.address = address
         self._ray: Any = None
-        self._mark = Path()
+        self._mark: Path | None = None
+        """A file in the folder for checkpoints: nodes that see it share the folder."""
 
     def __repr__(self) -> str:
         return f"RayCluster({self.address!r})"
@@ -83,12 +84,10 @@ class RayCluster:
         """
         if not cells:
             return
-        if self._ray is None:
-            self._connect(cells[0], conditions)
-        ray = self._ray
+        ray = self._connected(cells[0], conditions)
         resources = {"CPU": cells[0].assignment.threads, "GPU": 0 if conditions.gpus is None else 1}
         self._refuse_if_none_fits(resources, conditions)
-        # Where a task has a GPU, Ray ends its process with it, unless told otherwise. Ours leaves the GPU to the trial's process.
+        # Ray ends the process of a task that had a GPU, unless told otherwise. But it is the trial's process that uses the GPU.
         task = ray.remote(num_cpus=resources["CPU"], num_gpus=resources["GPU"], max_calls=0, max_retries=0)(arrival.arrive)
         waiting = deque(_Sent(cell) for cell in cells)
         running: dict[Any, _Sent] = {}
@@ -110,27 +109,32 @@ class RayCluster:
 
     def close(self) -> None:
         """Leave the cluster. A local one ends."""
-        if self._ray is None:
-            return
-        self._ray.shutdown()
-        self._ray = None
-        self._mark.unlink(missing_ok=True)
-        with suppress(OSError):  # trials that did not finish have left something there
-            self._mark.parent.rmdir()
+        if self._ray is not None:
+            self._ray.shutdown()
+            self._ray = None
+        if self._mark is not None:
+            self._mark.unlink(missing_ok=True)
+            with suppress(OSError):  # trials that did not finish have left something there
+                self._mark.parent.rmdir()
+            self._mark = None
 
-    def _connect(self, cell: Cell, conditions: Conditions) -> None:
+    def _connected(self, cell: Cell, conditions: Conditions) -> Any:
+        """The module `ray`, with a connection to the cluster that lasts until :meth:`close`."""
+        if self._ray is not None:
+            return self._ray
         task = cell.assignment.task
         if Path(task.place).is_absolute():
             raise UnusableInputError(
                 f"{task.place} is outside of the study's folder, {task.folder}, and only that is sent to the Ray cluster: move"
                 " the file there, or run the study from a folder that holds both"
             )
+        conditions.checkpoints.mkdir(exist_ok=True)
+        self._mark = conditions.checkpoints.resolve() / f".seen-{uuid.uuid4().hex}"
+        self._mark.touch()
         name = conditions.logs.name.removesuffix(".logs")
         self._ray = connect(self.address, Path(task.folder), [f"/{name}.{ending}" for ending in BESIDE])
         self._ray.cloudpickle.register_pickle_by_value(arrival)
-        conditions.checkpoints.mkdir(exist_ok=True)
-        self._mark = conditions.checkpoints / f".seen-{uuid.uuid4().hex}"
-        self._mark.touch()
+        return self._ray
 
     def _refuse_if_none_fits(self, resources: dict[str, int], conditions: Conditions) -> None:
         """Ray would wait for ever, unless a node is added: whoever has said how many `workers` there are expects that."""
@@ -147,11 +151,9 @@ class RayCluster:
         return wanted if conditions.gpus is None else min(wanted, conditions.gpus)
 
     def _send(self, task: Any, cell: Cell, conditions: Conditions) -> Any:
+        assert self._mark is not None  # it is connected
         gpus = None if conditions.gpus is None else 1
-        # Without the result of an earlier attempt, and with absolute paths: the node may see the same folder.
-        order = Order(
-            replace(cell, result=None, failure=None), conditions.timeout, gpus, self._mark.parent.resolve(), self._mark.name
-        )
+        order = Order(replace(cell, failure=None), conditions.timeout, gpus, self._mark)
         software = {package: version(package) for package in ("equipoise", "torch")}
         return task.options(name=cell.label).remote(pickle.dumps(order), software)
 
@@ -161,7 +163,7 @@ class RayCluster:
         try:
             found: Outcome | str = self._ray.get(reference)
         except tuple(getattr(errors, name) for name in LOST) as error:
-            again = replace(sent, losses=sent.losses + 1) if sent.losses < MOST_LOSSES else None
+            again = replace(sent, losses=sent.losses + 1) if sent.losses + 1 < MOST_LOSSES else None
             failure = Failure(f"its process or its node was lost: {_first_line(error)}", "", "")
             return _failed(sent.cell, failure, again, keeper)
         except errors.RayError as error:  # no memory left on the node, a full disk there, and others
