@@ -108,7 +108,7 @@ def test_trials_that_lose_their_process_or_their_node_begin_again_and_every_one_
         os.kill(process, signal.SIGKILL)
         node = next(iter(cluster.worker_nodes))
         [raylet] = [started.process.pid for started in node.all_processes["raylet"]]
-        count = len(when_begun(begun, 2))
+        count = len(when_begun(begun, 2)) + 1
         while parent((last := when_begun(begun, count)[-1])[0]) != raylet:
             count += 1
         killed.append(last[1])
@@ -121,7 +121,7 @@ def test_trials_that_lose_their_process_or_their_node_begin_again_and_every_one_
     striking.join()
     assert analysis.missing == ()
     assert [again for _, _, again in recorder.failures] == [True] * len(recorder.failures)
-    assert len(recorder.failures) >= 2
+    assert len(recorder.failures) == 2
     assert all(failure.reason.startswith("its process or its node was lost: ") for _, failure, _ in recorder.failures)
     store = Store(sqlite_url(tmp_path / "store.db"), tmp_path)
     assert Counter(store.keys_of("quadratic")) == Counter({cell.assignment.key: 1 for cell in recorder.cells})
@@ -152,7 +152,7 @@ def test_ctrl_c_lets_the_trials_finish_that_the_cluster_has_and_the_second_one_e
 
 def when_begun(begun: Path, count: int) -> list[tuple[int, int]]:
     """The processes of trials that began, as soon as there are so many: that of Ray's worker, and the trial's own."""
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while not begun.exists() or len(begun.read_text().splitlines()) < count:
         assert time.monotonic() < until
         time.sleep(0.05)
