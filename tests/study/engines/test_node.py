@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 import pytest
 
-from equipoise.errors import UnusableInputError
+from equipoise.errors import ArgumentError, UnusableInputError
 from equipoise.study import RayCluster, read_study
 from equipoise.study._cells import Table
 from equipoise.study._engines.arrival import arrive
@@ -93,6 +93,17 @@ def test_a_task_outside_of_the_folder_that_is_sent_is_refused(write_study, tmp_p
     path.write_text(path.read_text().replace("task.py", "../task.py"))
     with pytest.raises(UnusableInputError, match=r"task\.py is outside of the study's folder, .*: move the file there"):
         run(path, engine=RayCluster("local"))
+
+
+@pytest.mark.parametrize("address", ["", "head", "ray://head:10001", "head:", ":6379", "head:port", "head:65536"])
+def test_what_is_no_address_of_a_cluster_is_refused(address):
+    with pytest.raises(ArgumentError, match="address must be 'auto', 'local' or HOST:PORT"):
+        RayCluster(address)
+
+
+def test_an_address_where_nothing_answers_is_refused_at_once(write_study):
+    with pytest.raises(UnusableInputError, match=r"no Ray cluster answers at address '127.0.0.1:1': .*Connection refused"):
+        run(write_study(), engine=RayCluster("127.0.0.1:1"))
 
 
 def test_an_address_without_ray_is_refused(write_study, run):

@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ OBJECT_STORE = 100_000_000
 
 LARGEST_FOLDER = 200_000_000
 """Bytes of files that can be sent with a study. Ray refuses archives of 500 MB, but only after it has read everything."""
+
+PATIENCE = 10.0
+"""Seconds in which the head of a cluster has to answer."""
 
 NOT_SENT = (".git", ".venv", "venv", "__pycache__")
 """Folders that Ray leaves out by itself."""
@@ -40,6 +44,7 @@ def connect(address: str, folder: Path, without: list[str]) -> Any:
     Raises:
         UnusableInputError: there is no such cluster, or the folder cannot be sent.
     """
+    _refuse_silent(address)
     _refuse_large(folder)
     environment = {"working_dir": str(folder), "excludes": without}
     ours: dict[str, Any] = {}
@@ -64,6 +69,17 @@ def places(ray: Any, resources: Mapping[str, float]) -> int:
     """How many tasks that need so much fit on the nodes that the cluster has now."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return sum(min(int(node.get(name, 0) // needed) for name, needed in resources.items() if needed) for node in nodes)
+
+
+def _refuse_silent(address: str) -> None:
+    """Refuse a place where nothing answers. Ray would try for two minutes."""
+    host, separator, port = address.rpartition(":")
+    if not separator:
+        return
+    try:
+        socket.create_connection((host, int(port)), PATIENCE).close()
+    except OSError as error:
+        raise UnusableInputError(f"no Ray cluster answers at address {address!r}: {error}") from None
 
 
 def _refuse_large(folder: Path) -> None:

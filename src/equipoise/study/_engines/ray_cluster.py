@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+import re
 import shutil
 import uuid
 from collections import deque
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from equipoise._words import counted, printable
-from equipoise.errors import MissingExtraError, UnusableInputError
+from equipoise.errors import ArgumentError, MissingExtraError, UnusableInputError
 from equipoise.study._cells import Cell, Failure
 from equipoise.study._engines import arrival
 from equipoise.study._engines.connection import connect, places
@@ -58,6 +59,7 @@ class RayCluster:
 
     Raises:
         MissingExtraError: Ray is not installed.
+        ArgumentError: it is no such address.
 
     Example:
         >>> from equipoise.study import RayCluster
@@ -68,6 +70,9 @@ class RayCluster:
     def __init__(self, address: str = "auto") -> None:
         if importlib.util.find_spec("ray") is None:
             raise MissingExtraError("a Ray cluster", "ray")
+        head = re.fullmatch(r"[^/:]+:(\d{1,5})", address)
+        if address not in ("auto", "local") and (head is None or int(head[1]) > 65535):
+            raise ArgumentError("address", address, "'auto', 'local' or HOST:PORT")
         self.address = address
         self._ray: Any = None
         self._mark: Path | None = None
