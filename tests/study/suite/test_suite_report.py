@@ -26,7 +26,7 @@ def written(tmp_path_factory):
 def test_the_decision_stands_first_and_each_task_has_its_own_page(written):
     page = (written / "both.report.html").read_text()
     words = re.sub(r"\s+", " ", re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL))
-    assert "Suite both · complete Choose by task: sgd on widgets, adamw on gadgets. What this rests on" in words
+    assert "Suite both · complete Choose by task: sgd on widgets; adamw on gadgets. What this rests on" in words
     assert "sgd: better on 1, worse on 1." in words
     assert "2 tasks say little about another one. Only an arm that wins on each of 6 tasks (7, corrected for 3 arms)" in words
     assert "all 6 intervals hold at once with 95 % confidence" in words
@@ -41,7 +41,7 @@ def test_the_decision_stands_first_and_each_task_has_its_own_page(written):
 
 def test_markdown_and_csv_beside_it_say_the_same(written):
     words = (written / "both.report.md").read_text()
-    assert words.startswith("# Choose by task: sgd on widgets, adamw on gadgets.")
+    assert words.startswith("# Choose by task: sgd on widgets; adamw on gadgets.")
     assert "[The whole report of this task](both.report.gadgets.html)" in words
     with (written / "both.report.csv").open(newline="") as file:
         rows = {(row["task"], row["arm"]): row for row in csv.DictReader(file)}

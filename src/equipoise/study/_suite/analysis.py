@@ -97,9 +97,11 @@ class SuiteAnalysis:
             most = len(self.better[0].on("better"))
             return f"Use {self._alternatives(most)} in place of {self.baseline}: {self._on(self.better[0])}{self._lacking}."
         if any(analysis.better for analysis in self.tasks.values()):
-            best = {task: analysis.better for task, analysis in self.tasks.items()}
-            chosen = [f"{found[0].arm if found else self.baseline} on {task}" for task, found in best.items()]
-            return f"Choose by task: {listed(chosen, SAID)}{self._lacking}."
+            best: dict[str, list[str]] = {}
+            for task, analysis in self.tasks.items():
+                best.setdefault(analysis.better[0].arm if analysis.better else self.baseline, []).append(task)
+            chosen = [f"{arm} on {listed(tasks, SAID)}" for arm, tasks in best.items()]
+            return f"Choose by task: {'; '.join(chosen[:SAID])}{self._lacking}."
         where = "the task" if len(self.tasks) == 1 else f"any of {len(self.tasks)} tasks"
         both: tuple[tuple[list[Found], str], ...] = ((["as good"], "as good"), (["as good", "no worse"], "no worse"))
         for verdicts, words in both:
