@@ -604,7 +604,7 @@ def test_a_guard_that_stops_the_run_has_told_the_sinks_why(tmp_path):
     guard = Guard(Stop(tmp_path / "report.md"))
     with Monitor(optimizer, model, every=1, sinks=[sink], guard=guard) as monitor:
         train(model, optimizer, monitor, range(2))
-        with pytest.raises(RunStoppedError, match="stopped at step 3"):
+        with pytest.raises(RunStoppedError, match="equipoise stopped run Sequential at step 3"):
             train(model, optimizer, monitor, range(1), **{"3__weight": math.nan})
     *_, action, end = sink.found
     assert (action.kind, action.step, end) == ("stop", 3, None)

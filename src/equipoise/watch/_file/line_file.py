@@ -121,8 +121,8 @@ def records(folder: str | Path) -> Generator[RunInfo | Reading | EventLine]:
         ...     sink.close()
         ...     for record in records(folder):
         ...         print(record)
-        RunInfo(name='mine', started=0.0, versions={}, tensors=('w',), shapes=((2, 3),), group_of=(0,))
-        Reading(step=1, time=60.0, made=True, metrics={'loss': 0.5}, groups=(), tensors={})
+        RunInfo(name='mine', started=0.0, versions={}, tensors=('w',), shapes=((2, 3),), group_of=(0,), optimizer='', notes=())
+        Reading(step=1, time=60.0, made=True, metrics={'loss': 0.5}, groups=(), tensors={}, jumps=(), loop_step=0)
     """
     header: RunInfo | None = None
     for record in parsed_lines(folder):
