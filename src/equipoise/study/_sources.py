@@ -79,7 +79,7 @@ class Sources(MetaPathFinder):
 
     def note(self, path: Path, text: bytes) -> None:
         """Note what is about to be compiled."""
-        self.texts[source_name(path, self._folder)] = text.decode(errors="replace")
+        self.texts[source_name(path, self._folder)] = as_text(text)
 
     def _file(self, path: Path) -> ModuleType:
         known = sys.modules.get(path.stem)
@@ -128,6 +128,11 @@ def source_name(path: Path, folder: Path) -> str:
     return relative_name(path.resolve(), PACKAGE.parent if path.is_relative_to(TASKS) else folder)
 
 
+def as_text(source: bytes) -> str:
+    """A source as every database can hold it."""
+    return source.decode(errors="replace").replace("\0", "\ufffd")
+
+
 def digest(text: str) -> str:
     """The SHA-256 of a source."""
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
@@ -151,6 +156,6 @@ def read_source(name: str, folder: Path) -> str | None:
     """
     root = PACKAGE.parent if name.startswith(relative_name(TASKS, PACKAGE.parent)) else folder
     try:
-        return (root / name).read_bytes().decode(errors="replace")
+        return as_text((root / name).read_bytes())
     except OSError:
         return None

@@ -96,7 +96,7 @@ def make_store(
 
     store = Store(sqlite_url(path))
     tuning = table.plan_tuning()
-    store.do(lambda connection: record_study(connection, table, FILE))
+    store.do(lambda connection: record_study(connection, table, FILE, store.address))
     store.do(lambda connection: record_cells(connection, table, tuning))
     for cell in tuning[: len(tuning) // (1 if tuned else 2)]:
         train(cell)

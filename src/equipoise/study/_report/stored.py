@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from equipoise.errors import UnusableInputError
 from equipoise.study._analysis import Question
 from equipoise.study._cells import Assignment, Cell, Cost, Failure, Result, Table
-from equipoise.study._records import CELLS, STUDIES, Recorded, recorded, utc
+from equipoise.study._records import CELLS, STUDIES, Recorded, recorded
 from equipoise.study._report.figures.curves import Band
 from equipoise.study._spec import Study, TaskSource
 from equipoise.study._store import Store
@@ -144,7 +144,7 @@ def _read_cells(connection: Connection, table: Table) -> tuple[dict[str, list[Ce
         cell = Cell(arm, phase, _assignment(assignment))
         if status is not None:
             cell.result = Result(status == "diverged", seconds, cost=None if cost[0] is None else Cost(*cost))
-            times.append(utc(finished_at))
+            times.append(finished_at)
         table.add([cell])
         cells.setdefault(key, []).append(cell)
     failed = select(FAILURES.c.trial, FAILURES.c.reason, FAILURES.c.log, FAILURES.c.output).order_by(FAILURES.c.id)

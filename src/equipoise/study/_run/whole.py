@@ -59,7 +59,8 @@ def run(
     Args:
         study: the study, or the path of its TOML file.
         folder: the file of a task is relative to it; by default the folder of the study file, else the working directory.
-        store: the database that keeps the trials, as a URL of SQLAlchemy; by default NAME.db in `folder`.
+        store: the database that keeps the trials, as ``postgresql://user@host/database``; by default the SQLite file NAME.db in
+            `folder`.
         report: where to write the report, one HTML file with Markdown and CSV beside it; by default none is written.
         workers: how many trials run at once; by default the number of usable cores, divided by the study's threads.
         existing: what becomes of kept trials. "reuse" takes them, and refuses to run if the task or an arm is not what it was
@@ -190,7 +191,7 @@ class _Run:
         for remark in [*chosen_by_the_metric(self.study), *too_few_seeds(self.study.seeds, len(self.study.arms) - 1)]:
             self.progress.tell(f"warning: {remark}")
         self._prepare(tuning)
-        self.store.do(lambda connection: record_study(connection, self.table, self.file))
+        self.store.do(lambda connection: record_study(connection, self.table, self.file, self.store.address))
         self._train(tuning)
         for ended, following in pairwise(self.study.rungs):
             tuned = self._tuned(ended.stop_after)
