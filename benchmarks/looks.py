@@ -23,7 +23,7 @@ from equipoise.study._cells import Cell, Cost, Result, Table
 from equipoise.study._records import record_cells, record_study
 from equipoise.study._spec import Study, locate_task, read_study
 from equipoise.study._store import Store, sqlite_url
-from equipoise.study._store.schema import CODES, COSTS, READINGS, TRIALS
+from equipoise.study._store.schema import COSTS, READINGS, TRIALS
 from equipoise.study._store.store import record
 
 ARMS = ("adamw", "sgd", "quarter", "eighth", "kadam", "lion", "muon", "soap", "adopt", "prodigy")

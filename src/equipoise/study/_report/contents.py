@@ -11,7 +11,7 @@ from equipoise.errors import StudyStoppedError
 from equipoise.study._analysis import Analysis, Compared, Question, Tuned, analyse, tune
 from equipoise.study._cells import Cell
 from equipoise.study._report.figures.curves import Band
-from equipoise.study._report.stored import Record, read_curves, read_record, reported_names
+from equipoise.study._report.stored import Record, read_curves, read_record
 from equipoise.study._statistics.paired import Goal, direction
 from equipoise.study._store import Store
 
@@ -99,7 +99,7 @@ def of_store(store: Store, name: str | None = None) -> Contents:
             analysis = analyse(table, tuned)
     except StudyStoppedError as error:
         trouble = str(error)
-    names = _most_useful_first(reported_names(store, record), (study.metric, study.selection.metric))
+    names = _most_useful_first(record.names, (study.metric, study.selection.metric))
     curves = {name: read_curves(store, record, name) for name in names[:MOST_CHARTED]}
     return Contents(Question.of_study(study), analysis, tuned, record, curves, max(0, len(names) - MOST_CHARTED), trouble)
 

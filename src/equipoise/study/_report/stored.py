@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,18 +10,18 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Row, Select, and_, func, select
+from sqlalchemy import Row, Select, and_, func, literal, select
 from sqlalchemy.engine import Connection
 
 from equipoise.errors import UnusableInputError
 from equipoise.study._analysis import Question
-from equipoise.study._cells import Assignment, Cell, Cost, Failure, Result, Table
+from equipoise.study._cells import Assignment, Cell, Table
 from equipoise.study._records import CELLS, STUDIES, Recorded, recorded
 from equipoise.study._report.figures.curves import Band
 from equipoise.study._spec import Study, TaskSource
 from equipoise.study._store import Store
-from equipoise.study._store.schema import COSTS, FAILURES, READINGS, TRIALS
-from equipoise.study._store.store import portions
+from equipoise.study._store.schema import READINGS
+from equipoise.study._store.store import finished_trials, newest_failures, number, portions
 
 DRAWN_SEEDS, DRAWN_EPOCHS = 25, 100
 """Curves are drawn of so many seeds of each arm, and at so many epochs."""
@@ -45,6 +44,11 @@ class Record:
         """What is compared."""
         return self.table.study
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the numbers that trials reported."""
+        return sorted({name for result in self.table.all_results() for name in result.curves})
+
 
 def read_record(store: Store, name: str | None = None) -> Record:
     """Read a study.
@@ -64,8 +68,8 @@ def read_record(store: Store, name: str | None = None) -> Record:
         table = Table(study, run.task)
         table.hyperparameters = run.hyperparameters
         cells, last = _read_cells(connection, table)
-        for key, reported, epoch, value in connection.execute(_last_values()):
-            _add_reading(cells.get(key, []), reported, epoch, value)
+        for key, reported, epoch, value in connection.execute(_last_values(study.name)):
+            _add_reading(cells[key], reported, epoch, value)
         for question in {Question.of_study(study), Question.of_selection(study)}:
             if question.diverged is None and any(result.diverged for result in table.all_results()):
                 _add_readings(cells, question.metric, connection.execute(_worst_value(question)))
@@ -97,14 +101,6 @@ def find_run(connection: Connection, store: Store, name: str | None) -> Recorded
     return run
 
 
-def reported_names(store: Store, record: Record) -> list[str]:
-    """The names of the numbers that a few trials reported: of each arm, the first that has a result."""
-    keys = [(cell.arm, key) for key, cells in record.cells.items() for cell in cells if cell.result is not None]
-    first = dict(reversed(keys))
-    wanted = select(READINGS.c.name).where(READINGS.c.trial.in_(first.values())).distinct()
-    return sorted(store.do(lambda connection: list(connection.scalars(wanted))))
-
-
 def read_curves(store: Store, record: Record, name: str) -> dict[str, Band]:
     """The curves of a reported number, of every arm, over the first comparison seeds that have a result."""
     seeds = record.study.seeds_for_comparison[:DRAWN_SEEDS]
@@ -123,36 +119,31 @@ def read_curves(store: Store, record: Record, name: str) -> dict[str, Band]:
         for key, epoch, value in store.do(lambda connection, wanted=wanted: connection.execute(wanted).all()):
             for cell in compared[key]:
                 own = values.setdefault(cell.arm, {}).setdefault(cell.assignment.seed, {})
-                own[epoch] = math.nan if value is None else value
+                own[epoch] = number(value)
     return {arm: Band.of(list(own.values())) for arm, own in values.items()}
 
 
 def _read_cells(connection: Connection, table: Table) -> tuple[dict[str, list[Cell]], datetime | None]:
     """Fill the table with the planned cells and what came of them; return them by key, and when the last was finished."""
-    wanted = (
-        select(CELLS.c.trial, CELLS.c.phase, CELLS.c.arm, CELLS.c.assignment)
-        .add_columns(TRIALS.c.status, TRIALS.c.seconds, TRIALS.c.finished_at)
-        .add_columns(COSTS.c.memory, COSTS.c.state, COSTS.c.parameters)
-        .outerjoin_from(CELLS, TRIALS, CELLS.c.trial == TRIALS.c.key)
-        .outerjoin(COSTS, COSTS.c.trial == TRIALS.c.key)
-        .where(CELLS.c.study == table.study.name)
-        .order_by(CELLS.c.position)
-    )
+    wanted = select(CELLS.c.trial, CELLS.c.phase, CELLS.c.arm, CELLS.c.assignment)
     cells: dict[str, list[Cell]] = {}
-    times = list[datetime]()
-    for key, phase, arm, assignment, status, seconds, finished_at, *cost in connection.execute(wanted):
+    for key, phase, arm, assignment in connection.execute(
+        wanted.where(CELLS.c.study == table.study.name).order_by(CELLS.c.position)
+    ):
         cell = Cell(arm, phase, _assignment(assignment))
-        if status is not None:
-            cell.result = Result(status == "diverged", seconds, cost=None if cost[0] is None else Cost(*cost))
-            times.append(finished_at)
         table.add([cell])
         cells.setdefault(key, []).append(cell)
-    failed = select(FAILURES.c.trial, FAILURES.c.reason, FAILURES.c.log, FAILURES.c.output).order_by(FAILURES.c.id)
-    failed = failed.where(FAILURES.c.trial.in_(select(CELLS.c.trial).where(CELLS.c.study == table.study.name)))
-    for key, *failure in connection.execute(failed):
+    last: datetime | None = None
+    failed = set(cells)
+    for key, _, finished_at, result in finished_trials(connection, cells):
+        failed.remove(key)
+        last = finished_at if last is None else max(last, finished_at)
         for cell in cells[key]:
-            cell.failure = Failure(*failure) if cell.result is None else None
-    return cells, max(times, default=None)
+            cell.result = result
+    for key, failure in newest_failures(connection, failed).items():
+        for cell in cells[key]:
+            cell.failure = failure
+    return cells, last
 
 
 def _assignment(text: str) -> Assignment:
@@ -170,15 +161,19 @@ def _compared(study: str, name: str) -> Select[str, int, float | None]:
     return _readings(study, name).where(CELLS.c.phase == "comparison")
 
 
-def _last_values() -> Select[str, str, int, float | None]:
-    """The last reading of every number of every trial in the store; the primary key has them in this order."""
-    newest = (
-        select(READINGS.c.trial, READINGS.c.name, func.max(READINGS.c.epoch).label("epoch"))
-        .group_by(READINGS.c.trial, READINGS.c.name)
-        .subquery()
-    )
-    same = READINGS.c.trial == newest.c.trial, READINGS.c.name == newest.c.name, READINGS.c.epoch == newest.c.epoch
-    return select(READINGS.c.trial, READINGS.c.name, READINGS.c.epoch, READINGS.c.value).join(newest, and_(*same))
+def _last_values(study: str) -> Select[str, str, int, float | None]:
+    """The last reading of every number of every trial of a study.
+
+    The primary key is searched, not read: from one name of a trial to its next one, and there for the last epoch.
+    """
+    reading, later = READINGS.alias(), READINGS.alias()
+    trials = select(CELLS.c.trial, literal("").label("name")).where(CELLS.c.study == study).distinct()
+    named = trials.cte("named", recursive=True)
+    following = select(func.min(reading.c.name)).where(reading.c.trial == named.c.trial, reading.c.name > named.c.name)
+    named = named.union_all(select(named.c.trial, following.scalar_subquery()).where(named.c.name.is_not(None)))
+    last = select(func.max(later.c.epoch)).where(later.c.trial == named.c.trial, later.c.name == named.c.name)
+    same = READINGS.c.trial == named.c.trial, READINGS.c.name == named.c.name, READINGS.c.epoch == last.scalar_subquery()
+    return select(READINGS.c.trial, READINGS.c.name, READINGS.c.epoch, READINGS.c.value).join(named, and_(*same))
 
 
 def _worst_value(question: Question) -> Select[str, int, float | None]:
@@ -194,6 +189,6 @@ def _add_readings(cells: Mapping[str, Sequence[Cell]], name: str, rows: Iterable
 
 
 def _add_reading(cells: Sequence[Cell], name: str, epoch: int, value: float | None) -> None:
-    for cell in cells:
-        if cell.result is not None:
-            cell.result.curves.setdefault(name, {})[epoch] = math.nan if value is None else value
+    result = cells[0].result  # which they share
+    if result is not None:
+        result.curves.setdefault(name, {})[epoch] = number(value)

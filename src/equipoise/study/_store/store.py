@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.engine import Connection
@@ -80,7 +80,8 @@ class Store:
             database = self.address.url.database or "NAME"
             raise UnusableInputError(
                 f"the store {self.name} cannot be opened: {why(error)}; check that the server runs, that the user and the"
-                f" password are right (PGPASSWORD and ~/.pgpass count, too), and that the database was made (createdb {database})"
+                " password are right (PGPASSWORD and ~/.pgpass count, too), and that the database was made"
+                f" (createdb {database})"
             ) from error
 
     def close(self) -> None:
@@ -161,37 +162,21 @@ class Store:
 
         def ask(connection: Connection) -> dict[str, Result]:
             current = self._current_codes(connection)
-            found: dict[str, Result] = {}
-            for some in portions(keys):
-                rows = select(TRIALS.c.key, TRIALS.c.code, TRIALS.c.status, TRIALS.c.seconds).where(TRIALS.c.key.in_(some))
-                for key, code, status, seconds in connection.execute(rows):
-                    if code in current:
-                        found[key] = Result(status == "diverged", seconds)
-                costs = select(COSTS.c.trial, COSTS.c.memory, COSTS.c.state, COSTS.c.parameters).where(COSTS.c.trial.in_(some))
-                for key, *cost in connection.execute(costs):
-                    if key in found:
-                        found[key].cost = Cost(*cost)
+            found = {each.key: each.result for each in finished_trials(connection, keys) if each.code in current}
+            for some in portions(found):
                 values = select(READINGS.c.trial, READINGS.c.name, READINGS.c.epoch, READINGS.c.value)
                 values = values.where(READINGS.c.trial.in_(some)).order_by(READINGS.c.epoch)
                 for key, name, epoch, value in connection.execute(values):
-                    if key in found:
-                        found[key].curves.setdefault(name, {})[epoch] = math.nan if value is None else value
+                    found[key].curves.setdefault(name, {})[epoch] = number(value)
             return found
 
+        keys = list(keys)
         return self.do(ask)
 
     def failures(self, keys: Iterable[str]) -> dict[str, Failure]:
         """The newest failure of each trial among `keys`."""
-
-        def ask(connection: Connection) -> dict[str, Failure]:
-            found: dict[str, Failure] = {}
-            for some in portions(keys):
-                rows = select(FAILURES.c.trial, FAILURES.c.reason, FAILURES.c.log, FAILURES.c.output)
-                for key, *failure in connection.execute(rows.where(FAILURES.c.trial.in_(some)).order_by(FAILURES.c.id)):
-                    found[key] = Failure(*failure)
-            return found
-
-        return self.do(ask)
+        keys = list(keys)
+        return self.do(lambda connection: newest_failures(connection, keys))
 
     def finished_between(self, keys: Iterable[str]) -> tuple[datetime, datetime] | None:
         """When the first and the last of the trials among `keys` were finished; None where there is none."""
@@ -257,6 +242,43 @@ class Store:
             if present[name] != sha256:
                 changed.add(code)
         return known - changed
+
+
+class Finished(NamedTuple):
+    """A trial that the store keeps."""
+
+    key: str
+    code: str
+    """Of the sources that it ran."""
+    finished_at: datetime
+    result: Result
+    """Without its curves."""
+
+
+def finished_trials(connection: Connection, keys: Iterable[str]) -> Iterator[Finished]:
+    """The trials among `keys` that are finished, whatever their sources."""
+    for some in portions(keys):
+        rows = select(TRIALS.c.key, TRIALS.c.code, TRIALS.c.finished_at, TRIALS.c.status, TRIALS.c.seconds)
+        rows = rows.add_columns(COSTS.c.memory, COSTS.c.state, COSTS.c.parameters)
+        rows = rows.outerjoin_from(TRIALS, COSTS, COSTS.c.trial == TRIALS.c.key).where(TRIALS.c.key.in_(some))
+        for key, code, finished_at, status, seconds, *cost in connection.execute(rows):
+            result = Result(status == "diverged", seconds, cost=None if cost[0] is None else Cost(*cost))
+            yield Finished(key, code, finished_at, result)
+
+
+def newest_failures(connection: Connection, keys: Iterable[str]) -> dict[str, Failure]:
+    """The newest failure of each trial among `keys`."""
+    found: dict[str, Failure] = {}
+    for some in portions(keys):
+        rows = select(FAILURES.c.trial, FAILURES.c.reason, FAILURES.c.log, FAILURES.c.output)
+        for key, *failure in connection.execute(rows.where(FAILURES.c.trial.in_(some)).order_by(FAILURES.c.id)):
+            found[key] = Failure(*failure)
+    return found
+
+
+def number(value: float | None) -> float:
+    """A reading: NULL is NaN, which SQLite does not have."""
+    return math.nan if value is None else value
 
 
 def record(study: str, cell: Cell, sources: Mapping[str, str]) -> dict[str, Any]:

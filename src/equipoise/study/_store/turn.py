@@ -30,7 +30,7 @@ LOOK = 0.5
 """Seconds between two looks at a runner that others wait for."""
 
 GONE = 60
-"""A runner is gone after so many looks without a sign of life. While a server is down there are no looks, and no signs either."""
+"""A runner is gone after so many looks without a sign of life. While a server is down there are neither looks nor signs."""
 
 
 class Turn:
@@ -61,7 +61,8 @@ class Turn:
             if not told:
                 self._tell(
                     f"process {other['process']} on {other['host']} has been running this study since"
-                    f" {other['since']:%Y-%m-%d %H:%M} UTC; waiting until it ends, or gives no sign of life for {GONE * LOOK:g} s"
+                    f" {other['since']:%Y-%m-%d %H:%M} UTC; waiting until it ends, or gives no sign of life for"
+                    f" {GONE * LOOK:g} s"
                 )
                 told = True
             if self._stopped():
