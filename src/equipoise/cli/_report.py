@@ -55,13 +55,13 @@ def _report(options: argparse.Namespace) -> int:
         from rich.console import Console
         from rich.text import Text
 
-        from equipoise.study._report.page import report_study
+        from equipoise.study._report.page import report_file, report_study
         from equipoise.study._report.sentences import decision, status
         from equipoise.study._report.table import as_plain, print_report
 
     store, name = _open(options)
     file: Path = options.study
-    path: Path = options.report or file.with_name(f"{name or file.stem}.report.html")
+    path = report_file(options.report or file.parent, name or file.stem)
     contents = report_study(store, name, path)
     if options.json:
         verdict = {} if contents.verdict is None else as_plain(contents.verdict)

@@ -63,25 +63,26 @@ def _run(options: argparse.Namespace) -> int:
     with from_study_extra():
         from rich.console import Console
 
+        from equipoise.study._report.page import report_file
         from equipoise.study._report.progress import ConsoleProgress
         from equipoise.study._report.table import as_plain, print_report
         from equipoise.study._run import run
-        from equipoise.study._spec import read_study
 
     file: Path = options.file
-    report: Path = options.report or file.with_name(f"{read_study(file).name}.report.html")
+    place: Path = options.report or file.parent
     try:
         with ConsoleProgress(Console(stderr=True)) as progress:
             analysis = run(
                 file,
                 store=options.store,
-                report=report,
+                report=place,
                 workers=options.workers,
                 existing=options.existing,
                 progress=progress,
             )
     except KeyboardInterrupt:
         raise StudyStoppedError("interrupted before any trial was run") from None
+    report = report_file(place, analysis.question.name)
     if options.json:
         print(json.dumps(as_plain(analysis) | {"report": str(report)}, indent=2, allow_nan=False))
     else:

@@ -10,7 +10,8 @@ from equipoise.study._analysis.question import Question, value_of, worst_value
 from equipoise.study._arms.arm import Arm
 from equipoise.study._arms.space import Point, Range, axis_of
 from equipoise.study._cells import Result, Table
-from equipoise.study._statistics.paired import Goal, direction
+from equipoise.study._names import Goal
+from equipoise.study._statistics.paired import direction
 from equipoise.study._statistics.precision import mean
 
 

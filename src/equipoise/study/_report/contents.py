@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from equipoise.errors import StudyStoppedError
 from equipoise.study._analysis import Analysis, Compared, Question, Tuned, analyse, tune
 from equipoise.study._cells import Cell
+from equipoise.study._names import Goal
 from equipoise.study._report.figures.curves import Band
 from equipoise.study._report.stored import Record, read_curves, read_record
-from equipoise.study._statistics.paired import Goal, direction
+from equipoise.study._statistics.paired import direction
 from equipoise.study._store import Store
 
 MOST_CHARTED = 12
@@ -64,9 +65,14 @@ class Contents:
         return [] if self.record is None else self.record.table.cells
 
     @property
+    def trials(self) -> Sequence[Cell]:
+        """One cell for each planned trial, which arms may share."""
+        return [] if self.record is None else [cells[0] for cells in self.record.cells.values()]
+
+    @property
     def done(self) -> int:
         """How many planned trials have a result."""
-        return sum(cell.result is not None for cell in self.cells)
+        return sum(cell.result is not None for cell in self.trials)
 
     @property
     def settled(self) -> bool:

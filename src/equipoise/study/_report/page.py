@@ -27,6 +27,11 @@ from equipoise.study._store import Store
 COST_HEADINGS = ("arm", "trials", "computing", "one trial", "memory", "optimizer state", "bytes per parameter")
 
 
+def report_file(place: Path, study: str) -> Path:
+    """The HTML file of a report: `place`, or if that is a folder, the file in it that is named after the study."""
+    return place / f"{study}.report.html" if place.is_dir() else place
+
+
 def report_study(store: Store, name: str | None, path: Path) -> Contents:
     """Write the report of a study, finished or not, and beside it the same words as Markdown and the trials as CSV.
 

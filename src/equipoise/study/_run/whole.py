@@ -23,11 +23,11 @@ from equipoise.study._processes.pool import Conditions, execute
 from equipoise.study._processes.rehearsal import rehearse
 from equipoise.study._processes.stopping import Stop
 from equipoise.study._records import record_cells, record_study, recorded
-from equipoise.study._report.page import report_study
+from equipoise.study._report.page import report_file, report_study
 from equipoise.study._report.progress import Progress, default_progress
 from equipoise.study._run.changes import differing_arms, differing_sources
 from equipoise.study._run.keeping import Keeping, unreported
-from equipoise.study._spec import Study, locate_task, read_study
+from equipoise.study._spec import Study, locate_task, parse_study
 from equipoise.study._store import Spool, Store, Turn, sqlite_file, sqlite_url
 
 Existing: TypeAlias = Literal["reuse", "fork", "fresh"]
@@ -61,7 +61,8 @@ def run(
         folder: the file of a task is relative to it; by default the folder of the study file, else the working directory.
         store: the database that keeps the trials, as ``postgresql://user@host/database``; by default the SQLite file NAME.db in
             `folder`.
-        report: where to write the report, one HTML file with Markdown and CSV beside it; by default none is written.
+        report: where to write the report, one HTML file with Markdown and CSV beside it; in a folder that is there, it is
+            NAME.report.html. By default none is written.
         workers: how many trials run at once; by default the number of usable cores, divided by the study's threads.
         existing: what becomes of kept trials. "reuse" takes them, and refuses to run if the task or an arm is not what it was
             for them; "fork" runs what has changed anew beside them; "fresh" runs everything anew.
@@ -107,7 +108,8 @@ def run(
     else:
         path = Path(study)
         folder = path.parent if folder is None else Path(folder)
-        study, file = read_study(path), read_text(path)
+        file = read_text(path)
+        study = parse_study(file, path)
     if workers is None:
         workers = max(1, usable_cores() // study.threads)
     whole_number("workers", workers)
@@ -133,7 +135,7 @@ def run(
     analysis = analyse(table, tuned)
     if report is not None:
         with closing(Store(url, folder)) as database:
-            report_study(database, study.name, Path(report))
+            report_study(database, study.name, report_file(Path(report), study.name))
     return analysis
 
 
