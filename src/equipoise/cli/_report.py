@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,8 @@ def _report(options: argparse.Namespace) -> int:
     store, name = _open(options)
     file: Path = options.study
     path = report_file(options.report or file.parent, name or file.stem)
-    contents = report_study(store, name, path)
+    with closing(store):
+        contents = report_study(store, name, path)
     if options.json:
         verdict = {} if contents.verdict is None else as_plain(contents.verdict)
         found = {
@@ -89,7 +91,8 @@ def _status(options: argparse.Namespace) -> int:
         from equipoise.study._report.status import as_plain, print_status, read_status
 
     store, name = _open(options)
-    found = read_status(store, name)
+    with closing(store):
+        found = read_status(store, name)
     if options.json:
         print(json.dumps(as_plain(found), indent=2, allow_nan=False))
     else:

@@ -22,7 +22,7 @@ DIVERGED, COLLAPSED, FAILED = 10_001, 10_002, 10_003
 
 
 def make_store(
-    path: Path,
+    place: Path | str,
     *,
     arms: Sequence[str] = ("adamw", "sgd", "quarter", "kadam"),
     metric: str = "accuracy",
@@ -37,7 +37,7 @@ def make_store(
     """Make it.
 
     Args:
-        path: of its file.
+        place: of its file, or a URL.
         arms: four names, the baseline first; the second is better than it.
         metric: what decides.
         select_by: what chooses.
@@ -94,7 +94,7 @@ def make_store(
         cell.result = Result(diverges, 10.0 + index, curves, Cost(600_000_000, 8_000, 1_000))
         store.add(study.name, cell)
 
-    store = Store(sqlite_url(path))
+    store = Store(sqlite_url(place) if isinstance(place, Path) else place)
     tuning = table.plan_tuning()
     store.do(lambda connection: record_study(connection, table, FILE, store.address))
     store.do(lambda connection: record_cells(connection, table, tuning))

@@ -63,6 +63,13 @@ class Store:
         self.address = Address.parse(url)
         self.name = self.address.name
         self.engine = self.address.engine()
+        try:
+            self._open()
+        except UnusableInputError:
+            self.close()
+            raise
+
+    def _open(self) -> None:
         if self.address.on_server:
             self._reach()
         try:
