@@ -103,9 +103,10 @@ class Struck:
         """What was finished stays finished, and is not finished again."""
         with self.engine.connect() as connection:
             begun = inspect(connection).has_table("trial")  # else it was struck before there were tables
-            rows = {key: time for key, time in connection.execute(select(TRIALS.c.key, TRIALS.c.finished_at))} if begun else {}
-        assert self.seen.items() <= rows.items(), "a finished trial was lost or repeated"
-        self.seen = rows
+            rows = connection.execute(select(TRIALS.c.key, TRIALS.c.finished_at)).all() if begun else []
+        finished = {row.key: row.finished_at for row in rows}
+        assert self.seen.items() <= finished.items(), "a finished trial was lost or repeated"
+        self.seen = finished
 
     def readings(self) -> list[tuple[object, ...]]:
         """All that the store holds of the trials, but for times."""

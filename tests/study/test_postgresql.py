@@ -192,9 +192,10 @@ def test_what_waiting_does_not_mend_is_not_waited_for(store):
     assert store.told == []
 
 
+@pytest.mark.long
 def test_a_runner_keeps_its_place_however_long_the_server_is_away(store, url, postgresql, tmp_path, monkeypatch):
-    monkeypatch.setattr(turn_module, "LOOK", 0.1)
-    monkeypatch.setattr(turn_module, "GONE", 10)
+    monkeypatch.setattr(turn_module, "LOOK", 0.02)
+    monkeypatch.setattr(turn_module, "GONE", 100)
     monkeypatch.setattr(turn_module, "BEAT", 0.0)
     told, stopped = [], threading.Event()
 
@@ -208,8 +209,9 @@ def test_a_runner_keeps_its_place_however_long_the_server_is_away(store, url, po
         while not told:
             turn.beat()
         postgresql.stop()
-        stopped.wait(1.5)
+        stopped.wait(2.5)  # longer than 100 looks take
         postgresql.start()
+        stopped.wait(1.2)  # and so long after that the other one has looked again
         turn.beat()
         stopped.set()
         waiting.join()
