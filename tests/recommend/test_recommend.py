@@ -89,6 +89,16 @@ def test_rmsprop_and_sgd_with_momentum_show_how_far_layers_lie_apart_too(tmp_pat
     assert any("momentum is one sample" in doubt for doubt in group["doubts"]) == (cls is torch.optim.SGD)
 
 
+def test_a_number_may_be_saved_as_a_tensor_of_one(tmp_path, answer):
+    path = checkpoint(tmp_path / "state.pt", torch.optim.SGD, [1.0, 1e-3], momentum=0.9, dampening=0.5)
+    expected = answer(path)
+    saved = torch.load(path, weights_only=True)
+    for group in saved["optimizer"]["param_groups"]:
+        group["dampening"] = torch.tensor(0.5)
+    torch.save(saved, path)
+    assert answer(path) == expected
+
+
 def test_against_a_reference_only_what_moved_since_counts(tmp_path, answer):
     grows = checkpoint(tmp_path / "grows.pt", SMES, [1.0, lambda step: 1e-4 if step < 20 else 1e-2])
     _, group = answer(grows)

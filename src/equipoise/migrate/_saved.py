@@ -95,7 +95,9 @@ def parse_state_dict(state_dict: Any) -> SavedOptimizer:
             SavedParameter(identifier, name, _state(left.pop(identifier, {}), identifier, kind, group))
             for identifier, name in zip(identifiers, names, strict=True)
         ]
-        parsed.append(SavedGroup({key: value for key, value in group.items() if key != "params"}, parameters))
+        numbers = {key: _number(group[key]) for key in kind.numbers if key != "lr"}  # which may be a tensor that moves
+        values = {key: value for key, value in group.items() if key != "params"}
+        parsed.append(SavedGroup(values | numbers, parameters))
     if left:
         raise StateDictError(
             f"the state dict remembers parameters that none of its groups has: {listed([*map(ascii, left)], 3)}"
