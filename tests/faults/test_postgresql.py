@@ -39,7 +39,7 @@ def verdict(struck: Struck) -> dict[str, object]:
 
 @pytest.mark.long
 def test_two_runners_and_a_server_that_loses_its_power_twice_train_everything_once(tmp_path, postgresql):
-    struck = Struck(tmp_path / "struck", seeds=3, pause=0.3, store=postgresql.create())
+    struck = Struck(tmp_path / "struck", seeds=3, pause=0.3, store=postgresql.place())
     both = [struck.start() for _ in range(2)]
     begun(struck, 3)
     struck.look()
@@ -62,7 +62,7 @@ def test_two_runners_and_a_server_that_loses_its_power_twice_train_everything_on
 
 @pytest.mark.long
 def test_after_kill_9_of_a_runner_the_next_one_takes_over(tmp_path, postgresql):
-    struck = Struck(tmp_path / "struck", seeds=2, pause=0.2, store=postgresql.create())
+    struck = Struck(tmp_path / "struck", seeds=2, pause=0.2, store=postgresql.place())
     killed = struck.start()
     begun(struck, 5)
     os.kill(killed.pid, signal.SIGKILL)

@@ -92,4 +92,4 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a store that is not made yet, of each kind."""
     if request.param == "sqlite":
         return sqlite_url(tmp_path / "a folder with spaces.db")
-    return request.getfixturevalue("postgresql").create()
+    return request.getfixturevalue("postgresql").place()

@@ -30,7 +30,7 @@ from .test_stores import make_cell
 @pytest.fixture(scope="module")
 def made(postgresql):
     """A store with a whole study, made by a command that names its password twice."""
-    url = postgresql.create()
+    url = postgresql.place()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "orig_argv", ["python", "-m", "equipoise", f"--store={url}", "--password", PASSWORD])
         make_store(url, trouble=True).close()
@@ -39,7 +39,7 @@ def made(postgresql):
 
 @pytest.fixture
 def url(postgresql):
-    return postgresql.create()
+    return postgresql.place()
 
 
 @pytest.fixture
@@ -84,24 +84,25 @@ def test_a_database_that_lacks_characters_is_refused(postgresql):
 
 
 def test_another_programs_tables_are_refused_in_one_line(url, postgresql):
-    postgresql.query(url.rpartition("/")[2], "CREATE TABLE trial (key text, colour text)")
+    postgresql.query(url, "CREATE TABLE trial (key text, colour text)")
     with pytest.raises(UnusableInputError, match=r"its table 'trial' is another program's: it has no column arm, ") as refused:
         Store(url)
     assert "\n" not in str(refused.value)
 
 
 def test_an_account_that_may_make_no_tables_is_refused_in_the_servers_words(postgresql):
-    name = postgresql.create().rpartition("/")[2]
-    postgresql.query(name, "CREATE ROLE guest LOGIN PASSWORD 'guest'")
+    url = postgresql.create()
+    postgresql.query(url, "CREATE ROLE guest LOGIN PASSWORD 'guest'")
     with pytest.raises(UnusableInputError, match=r"guest:\*\*\*\S+ cannot be opened: permission denied for schema public$"):
-        Store(postgresql.url(name, "guest", "guest"))
+        Store(postgresql.url(url.rpartition("/")[2], "guest", "guest"))
 
 
 def test_an_account_that_may_only_read_can_look(postgresql, made):
-    name = made.rpartition("/")[2]
-    postgresql.query(name, "CREATE ROLE reader LOGIN PASSWORD 'reader'")
-    postgresql.query(name, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
-    with closing(Store(postgresql.url(name, "reader", "reader"))) as reader, closing(Store(made)) as owner:
+    place = made.rpartition("D")[2]
+    postgresql.query(made, "CREATE ROLE reader LOGIN PASSWORD 'reader'")
+    postgresql.query(made, f"GRANT USAGE ON SCHEMA {place} TO reader")
+    postgresql.query(made, f"GRANT SELECT ON ALL TABLES IN SCHEMA {place} TO reader")
+    with closing(Store(postgresql.url(made.rpartition("/")[2], "reader", "reader"))) as reader, closing(Store(made)) as owner:
         assert read_status(reader) == read_status(owner)
         assert of_store(reader).settled
 
@@ -152,10 +153,10 @@ def test_passwords_are_shown_and_kept_nowhere(postgresql, made, tmp_path):
     with closing(Store(made)) as store:
         contents = report_study(store, None, tmp_path / "widgets.report.html")
         shown = [repr(store.engine), store.name, str(read_status(store)), *(path.read_text() for path in tmp_path.iterdir())]
-    name = made.rpartition("/")[2]
-    expected = ["python", "-m", "equipoise", f"--store=postgresql://tester:***@127.0.0.1:{postgresql.port}/{name}"]
+    name = f"postgresql://tester:***@127.0.0.1:{postgresql.port}/{made.rpartition('/')[2]}"
+    expected = ["python", "-m", "equipoise", f"--store={name}"]
     assert contents.record.run.command == shlex.join([*expected, "--password", "***"])
-    for each in (*shown, postgresql.dump(name)):
+    for each in (*shown, postgresql.dump(made)):
         assert PASSWORD not in each
         assert quote(PASSWORD, safe="") not in each
 
