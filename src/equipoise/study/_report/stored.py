@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Row, Select, and_, func, literal, select
+from sqlalchemy import Row, Select, func, literal, select
 from sqlalchemy.engine import Connection
 
 from equipoise.errors import UnusableInputError
@@ -166,14 +166,17 @@ def _last_values(study: str) -> Select[str, str, int, float | None]:
 
     The primary key is searched, not read: from one name of a trial to its next one, and there for the last epoch.
     """
-    reading, later = READINGS.alias(), READINGS.alias()
-    trials = select(CELLS.c.trial, literal("").label("name")).where(CELLS.c.study == study).distinct()
-    named = trials.cte("named", recursive=True)
-    following = select(func.min(reading.c.name)).where(reading.c.trial == named.c.trial, reading.c.name > named.c.name)
+    # In the order of the key, so that neighbours in the file are looked at together.
+    trials = select(CELLS.c.trial).where(CELLS.c.study == study).distinct().order_by(CELLS.c.trial).subquery()
+    named = select(trials.c.trial, literal("").label("name")).cte("named", recursive=True)
+    following = select(func.min(READINGS.c.name)).where(READINGS.c.trial == named.c.trial, READINGS.c.name > named.c.name)
     named = named.union_all(select(named.c.trial, following.scalar_subquery()).where(named.c.name.is_not(None)))
-    last = select(func.max(later.c.epoch)).where(later.c.trial == named.c.trial, later.c.name == named.c.name)
-    same = READINGS.c.trial == named.c.trial, READINGS.c.name == named.c.name, READINGS.c.epoch == last.scalar_subquery()
-    return select(READINGS.c.trial, READINGS.c.name, READINGS.c.epoch, READINGS.c.value).join(named, and_(*same))
+    same = READINGS.c.trial == named.c.trial, READINGS.c.name == named.c.name
+    last = [
+        select(column).where(*same).order_by(READINGS.c.epoch.desc()).limit(1).scalar_subquery()
+        for column in (READINGS.c.epoch, READINGS.c.value)
+    ]
+    return select(named.c.trial, named.c.name, *last).where(named.c.name != "")
 
 
 def _worst_value(question: Question) -> Select[str, int, float | None]:
