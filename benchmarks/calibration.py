@@ -97,33 +97,39 @@ NOISES = {
 }
 
 
-def simulate(noise: Noise, seeds: int, comparisons: int, *, shared: bool, studies: int, seed: int = 0) -> Rates:
-    """Judge studies in which no arm differs from its baseline.
+def simulate(noise: Noise, seeds: int, comparisons: int, *, shared: bool, studies: int, tasks: int = 1, seed: int = 0) -> Rates:
+    """Judge studies in which no arm differs from its baseline, or suites of such studies, which are decided together.
 
     Args:
         noise: what the seeds do.
         seeds: of each arm.
         comparisons: the number of arms besides the baseline.
         shared: whether all arms are compared with one baseline, or each with one of its own.
-        studies: how many.
+        studies: how many, or how many suites.
+        tasks: how many each suite has.
         seed: of the random numbers.
     """
     rng = np.random.default_rng([seed, seeds, comparisons, shared])
-    arms = noise.arms(rng, (studies, comparisons, seeds))
-    baselines = noise.baseline(rng, (studies, 1 if shared else comparisons, seeds))
+    every, family = tasks * studies, tasks * comparisons
+    arms = noise.arms(rng, (every, comparisons, seeds))
+    baselines = noise.baseline(rng, (every, 1 if shared else comparisons, seeds))
     if "counted" in noise.arms.__qualname__:  # one network: all arms have about the same accuracy
-        both = noise.arms(rng, (studies, comparisons + baselines.shape[1], seeds))
+        both = noise.arms(rng, (every, comparisons + baselines.shape[1], seeds))
         arms, baselines = both[:, :comparisons], both[:, comparisons:]
-    step = resolution(np.concatenate([arms, baselines], 1).reshape(studies, -1))[:, None]
+    step = resolution(np.concatenate([arms, baselines], 1).reshape(every, -1))[:, None]
     mean, spread = mean_and_spread(arms - baselines, step)
-    low, high = simultaneous_interval(mean, spread, seeds, comparisons)
-    called = comparisons * student_p_value(mean, spread, seeds) <= LEVEL
+    low, high = simultaneous_interval(mean, spread, seeds, family)
+    called = family * student_p_value(mean, spread, seeds) <= LEVEL
     unequal = noise_p_value(arms, np.broadcast_to(baselines, arms.shape)) <= UNEQUAL_NOISE_LEVEL
-    any_called = called.any(-1)
+
+    def together(found: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return found.reshape(studies, family)
+
+    any_called = together(called).any(-1)
     return Rates(
         called=float(any_called.mean()),
-        holding=float(((low <= 0) & (high >= 0)).all(-1).mean()),
-        warned=float((called & unequal).any(-1).sum() / max(any_called.sum(), 1)),
+        holding=float(together((low <= 0) & (high >= 0)).all(-1).mean()),
+        warned=float(together(called & unequal).any(-1).sum() / max(any_called.sum(), 1)),
     )
 
 
@@ -138,6 +144,15 @@ def main() -> None:
         for comparisons in (1, 3, 5):
             row = [simulate(noise, seeds, comparisons, shared=True, studies=studies) for seeds in (3, 5, 7, 10, 18)]
             print(f"| {name} | {comparisons} | {' | '.join(f'{100 * rates.called:.1f} %' for rates in row)} |", flush=True)
+    print("\n| tasks | comparisons on each | n = 5 | n = 7 | n = 10 | n = 18 |")
+    print("|---|---|---|---|---|---|")
+    for tasks in (2, 5, 10):
+        for comparisons in (1, 5):
+            row = [
+                simulate(NOISES["normal"], seeds, comparisons, shared=True, studies=studies // 5, tasks=tasks)
+                for seeds in (5, 7, 10, 18)
+            ]
+            print(f"| {tasks} | {comparisons} | {' | '.join(f'{100 * rates.called:.1f} %' for rates in row)} |", flush=True)
 
 
 if __name__ == "__main__":

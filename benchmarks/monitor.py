@@ -1,12 +1,14 @@
 """What a monitor adds to a training step: ratios in one run, the loops taking turns.
 
     python benchmarks/monitor.py [--device cuda] [--batch 1] [--length 64] [--rounds 10] [--threads 1] [--small]
+                                   [--optimizer smes]
 
 The model has the 148 tensors of GPT-2 small (124 million parameters), with --small a sixteenth as wide, and does its forward
 and backward passes on random tokens. The monitor judges every reading and writes it to a file. On a GPU the passes are under
-autocast to bfloat16. Steps are timed ten at a time, unmonitored, read at every tenth, and read at every one, in an order that
-turns from round to round; the median of the ratios within a round is printed, with the quartiles. Times are of the processor,
-so that other programs on the machine count less; with --device cuda of the clock.
+autocast to bfloat16. Of SMES, the kernel measures in passing; of AdamW, the monitor reads the state after the step; of Lion,
+it copies the parameters before the step. Steps are timed ten at a time, unmonitored, read at every tenth, and read at every
+one, in an order that turns from round to round; the median of the ratios within a round is printed, with the quartiles. Times
+are of the processor, so that other programs on the machine count less; with --device cuda of the clock.
 
 Where a training step takes seconds, a reading is such a small part of it that these ratios are noise on a busy machine. So the
 last lines time what a monitor adds to a step of the optimizer alone, one step at a time, relative to a whole training step.
@@ -20,13 +22,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 
 import torch
+from pytorch_optimizer import Lion
 from torch import Tensor, nn
 
 from equipoise import SMES
 from equipoise.monitor import JsonLines, Monitor
 
+OPTIMIZERS = {"smes": SMES, "adamw": partial(torch.optim.AdamW, fused=True), "lion": Lion}
 STEPS = 10
 """Timed at a time."""
 
@@ -85,12 +90,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--small", action="store_true")
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="smes")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     device = torch.device(given.device)
     model = Transformer(48 if given.small else 768).to(device)
-    optimizer = SMES(model.parameters(), lr=1e-5)
+    optimizer = OPTIMIZERS[given.optimizer](model.parameters(), lr=1e-5)
     tokens = torch.randint(50257, (given.batch, given.length), device=device)
 
     def step() -> Tensor:
@@ -128,7 +134,7 @@ def main() -> None:
     added(model, optimizer, device, whole)
 
 
-def added(model: Transformer, optimizer: SMES, device: torch.device, whole: float) -> None:
+def added(model: Transformer, optimizer: torch.optim.Optimizer, device: torch.device, whole: float) -> None:
     """What a monitor adds to a step of the optimizer, with the same gradients in every step."""
     for parameter in model.parameters():
         parameter.grad = 1e-3 * torch.randn_like(parameter)

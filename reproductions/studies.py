@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,10 @@ from equipoise.study import Analysis, Study
 from equipoise.study import _processes as processes
 from equipoise.study import _tasks as built_in
 from equipoise.study import run as run_study
+from equipoise.study._data import require
 from equipoise.study._report.progress import ConsoleProgress
 from equipoise.study._store import sqlite_url
-from reproductions import cifar, tasks
+from reproductions import tasks
 from reproductions.claim import Interval, Options
 
 FOLDER = Path(__file__).parent
@@ -32,7 +32,7 @@ processes.preload("reproductions.studies")
 # A trial's process imports the script that is running; what a script imports is imported once, 0.5 s less per trial.
 
 TRAINED = [
-    *(Path(__file__).with_name(name) for name in ("cifar.py", "resnet.py", "sizes.py", "tasks.py", "text.py")),
+    *(Path(__file__).with_name(name) for name in ("resnet.py", "sizes.py", "tasks.py", "text.py")),
     *sorted(Path(built_in.__file__).parent.glob("*.py")),
 ]
 """What a trial does depends on these files."""
@@ -66,8 +66,7 @@ def run(options: Options, *, task: str, arms: list[dict[str, Any]], **spec: Any)
     """
     study = Study.model_validate({"task": f"reproductions.tasks:{task}", "arm": arms, **spec})
     if task.startswith("cifar"):
-        archive = cifar.CIFAR_100 if task.startswith("cifar100") else cifar.CIFAR_10
-        print(cifar.provenance(archive, Path(os.environ.get(tasks.ARCHIVES, "."))), file=sys.stderr)
+        require("cifar-100" if task.startswith("cifar100") else "cifar-10")
     os.environ[tasks.DEVICE] = str(options.device)
     options.out.mkdir(parents=True, exist_ok=True)
     with ConsoleProgress(Console(stderr=True)) as progress:

@@ -1,7 +1,7 @@
 """What the claims train, as tasks of ``equipoise study``: pictures and text, each with and without normalization layers.
 
-A trial runs in a process of its own and knows its study only; the device and the folder of the CIFAR archives are
-properties of the machine and come from the environment, as :data:`DEVICE` and :data:`ARCHIVES` say.
+A trial runs in a process of its own and knows its study only; the device is a property of the machine and comes from the
+environment, as :data:`DEVICE` says. CIFAR-10 and CIFAR-100 are what ``equipoise data`` has read.
 
 The digits are scikit-learn's 1,797 pictures of 8 x 8; a seed draws its own training set, initial weights and batches. The text
 is the source of Python's standard library.
@@ -11,25 +11,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
+from equipoise.study._data import Pictures as Read
+from equipoise.study._data import load, require
 from equipoise.study._tasks.digits import convolutional
 from equipoise.study._tasks.transformer import Size, Transformer
 from equipoise.study._worker import Trial
-from reproductions import cifar, text
+from reproductions import text
 from reproductions.resnet import Normalization, resnet18
 from reproductions.sizes import SIZES
 
 DEVICE = "EQUIPOISE_REPRODUCTIONS_DEVICE"
 """Environment variable: where trials train; without it, on the CPU."""
-
-ARCHIVES = "EQUIPOISE_REPRODUCTIONS_CIFAR"
-"""Environment variable: the folder of the CIFAR archives, see :mod:`reproductions.cifar`; without it, the present one."""
 
 STEPS_PER_EPOCH = 25
 """Steps that count as one epoch of the text, which has no epochs of its own."""
@@ -55,17 +53,17 @@ def few_digits_norm(trial: Trial) -> None:
 
 def cifar10(trial: Trial) -> None:
     """ResNet-18 on CIFAR-10, without normalization layers."""
-    _cifar(trial, cifar.CIFAR_10, nn.Identity)
+    _cifar(trial, "cifar-10", nn.Identity)
 
 
 def cifar10_norm(trial: Trial) -> None:
     """ResNet-18 on CIFAR-10."""
-    _cifar(trial, cifar.CIFAR_10, nn.BatchNorm2d)
+    _cifar(trial, "cifar-10", nn.BatchNorm2d)
 
 
 def cifar100_norm(trial: Trial) -> None:
     """ResNet-18 on CIFAR-100."""
-    _cifar(trial, cifar.CIFAR_100, nn.BatchNorm2d)
+    _cifar(trial, "cifar-100", nn.BatchNorm2d)
 
 
 def small_stdlib(trial: Trial) -> None:
@@ -107,12 +105,16 @@ def _digits(trial: Trial, normalization: Normalization, number: int = 1200, batc
     _classify(trial, network, (pixels[training], labels[training]), (pixels[test], labels[test]), batch)
 
 
-def _cifar(trial: Trial, archive: cifar.Archive, normalization: Normalization) -> None:
+def _cifar(trial: Trial, name: str, normalization: Normalization) -> None:
+    found = load(trial.data(require(name)), Read)
     training, test = (
-        ((images.pixels / 255 - 0.5) / 0.25, images.labels)  # about mean 0, variance 1
-        for images in cifar.read(archive, Path(os.environ.get(ARCHIVES, ".")))
+        ((torch.as_tensor(pixels) / 255 - 0.5) / 0.25, torch.as_tensor(labels).long())  # about mean 0, variance 1
+        for pixels, labels in (
+            (found.training_pixels, found.training_labels),
+            (found.test_pixels, found.test_labels),
+        )
     )
-    _classify(trial, resnet18(archive.classes, normalization), training, test, 128, shift_and_flip)
+    _classify(trial, resnet18(found.classes, normalization), training, test, 128, shift_and_flip)
 
 
 def _classify(

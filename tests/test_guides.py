@@ -69,4 +69,4 @@ def test_the_snippets_of_a_guide_run_twice_in_a_row(page, tmp_path, monkeypatch)
 
 
 def test_there_is_a_guide_for_every_job():
-    assert {page.stem for page in PAGES} == {"check", "train", "compare", "choose"}  # watch is docs/monitor.md
+    assert {page.stem for page in PAGES} == {"check", "train", "compare", "data", "choose"}  # watch is docs/monitor.md

@@ -37,6 +37,49 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def memory(size: float) -> str:
+    """A number of bytes in the unit that suits it.
+
+    Example:
+        >>> memory(4), memory(497_759_232)
+        ('4 bytes', '498 MB')
+    """
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it.
+
+    Example:
+        >>> duration(90), duration(5400), duration(86400)
+        ('90 s', '90 min', '24 h')
+    """
+    value, unit = _in_a_unit(seconds)
+    return f"{value:.3g} {unit}"
+
+
+def about(seconds: float) -> str:
+    """A time that is known roughly.
+
+    Example:
+        >>> about(1.234), about(100.4), about(8765)
+        ('1.2 s', '100 s', '2.4 h')
+    """
+    value, unit = _in_a_unit(seconds)
+    return f"{value:.0f} {unit}" if value >= 10 else f"{value:.2g} {unit}"
+
+
+def _in_a_unit(seconds: float) -> tuple[float, str]:
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return seconds / length, unit
+    return seconds, "s"
+
+
 def printable(text: str, most: int = 200) -> str:
     r"""Text from a file, as it may be printed in a terminal: on one line, and at most so many characters long.
 

@@ -9,7 +9,7 @@ from matplotlib import image
 from equipoise.check import _map as figures
 from equipoise.check._map import RegionPoint, region_figure, write_region
 from equipoise.errors import MissingExtraError, UnusableInputError
-from equipoise.theory import continuous_margin, margin, max_update
+from equipoise.theory import Growth, continuous_margin, growth_rate, margin, max_update
 
 ADAM = RegionPoint("adam", 0.9, 0.999, 0.5)
 QUARTER = RegionPoint("quarter", 0.9, 0.999, 0.25)
@@ -44,7 +44,7 @@ def test_points_lie_at_the_logarithm_of_their_memories():
 def test_hovering_shows_margin_and_largest_update():
     assert f"margin {margin(0.9, 0.999):+.4f} nats per step" in traces(ADAM)["1: adam"].hovertext
     assert f"largest update {max_update(0.9, 0.999):.4g}" in traces(ADAM)["1: adam"].hovertext
-    assert "without limit" in traces(OUTSIDE)["1: outside (unstable)"].hovertext
+    assert "without limit" in traces(OUTSIDE)["1: outside (growth: fast)"].hovertext
 
 
 def test_markup_in_a_name_is_shown_and_not_followed():
@@ -55,9 +55,9 @@ def test_markup_in_a_name_is_shown_and_not_followed():
 
 def test_points_with_the_same_betas_share_a_mark_that_is_stable_only_if_all_are():
     shown = traces(ADAM, QUARTER, OUTSIDE, RegionPoint("eighth", 0.95, 0.7, 0.125))
-    assert list(shown)[-2:] == ["1: adam, quarter", "2: outside, eighth (unstable)"]
+    assert list(shown)[-2:] == ["1: adam, quarter", "2: outside, eighth (growth: fast)"]
     assert shown["1: adam, quarter"].marker.symbol == "circle"
-    assert shown["2: outside, eighth (unstable)"].marker.symbol == "square"
+    assert shown["2: outside, eighth (growth: fast)"].marker.symbol == "square"
 
 
 def test_shaded_is_what_is_stable_for_every_exponent_shown():
@@ -67,11 +67,19 @@ def test_shaded_is_what_is_stable_for_every_exponent_shown():
     assert not set(shown["boundary, exponent 0.25"].y[20:300]) & set(shade.y)
 
 
+def test_outside_the_areas_say_how_fast_updates_can_grow():
+    shown = traces(ADAM)
+    assert list(shown)[:3] == ["fast growth", "moderate growth: tenfold in 23 steps or more", "stable"]
+    line = slice(20, 300)
+    moderate = shown["moderate growth: tenfold in 23 steps or more"]
+    assert growth_rate(beta(moderate.x[line]), beta(moderate.y[line])) == pytest.approx(0.1, abs=1e-9)
+
+
 def test_without_a_boundary_everything_is_shaded_and_above_half_nothing():
     everything = traces(RegionPoint("sgd", 0.9, 0.99, 0.0))
     assert list(everything) == ["stable", "1: sgd"]
     assert len(set(everything["stable"].x)) == len(set(everything["stable"].y)) == 2
-    assert list(traces(RegionPoint("steep", 0.9, 0.99, 0.75))) == ["1: steep (unstable)"]
+    assert list(traces(RegionPoint("steep", 0.9, 0.99, 0.75))) == ["1: steep (growth: with the gradients)"]
 
 
 def test_the_map_reaches_as_far_as_its_points():
@@ -109,7 +117,9 @@ def test_png_is_drawn_whatever_the_name_of_a_point(tmp_path, label):
 
 
 def test_png_shows_the_point_in_the_colour_of_its_verdict(tmp_path):
-    for point, colour in [(ADAM, figures.STABLE), (OUTSIDE, figures.UNSTABLE)]:
+    mild = RegionPoint("mild", 0.9, 0.8, 0.5)
+    for point, growth in [(ADAM, Growth.NONE), (mild, Growth.MODERATE), (OUTSIDE, Growth.FAST)]:
+        colour = figures.MARKS[growth]
         write_region(tmp_path / "map.png", [point])
         pixels = np.round(image.imread(tmp_path / "map.png")[:, :, :3] * 255).astype(int)
         wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]

@@ -67,7 +67,7 @@ def test_the_page_computes_what_the_theory_computes(page):
         margin: equipoise.margin(b1, b2, p), continuous: equipoise.continuousMargin(b1, b2, p),
         limit: equipoise.maxUpdate(b1, b2, p), bound: equipoise.maxUpdate(b1, b2, p, n),
         gradients: p <= 0.5 ? equipoise.worstCaseGradients(b1, b2, p, n) : [],
-        stages: equipoise.assess(b1, b2, p, 3), sentence: equipoise.assess(b1, b2, p, 1).sentence}))"""
+        stages: equipoise.assess(b1, b2, p, 3), one: equipoise.assess(b1, b2, p, 1)}))"""
     for values, found in zip(cases(), evaluated(page, expression, cases()), strict=True):
         beta1, beta2, p, n = values
         close = {"rel": 1e-9, "abs": 1e-12}
@@ -80,7 +80,8 @@ def test_the_page_computes_what_the_theory_computes(page):
         chain = assess((beta1, beta2), p, 3)
         assert found["stages"]["stable"] == chain.stable
         assert float(found["stages"]["bound"]) == pytest.approx(chain.max_update, **close), values
-        assert found["sentence"] == assess((beta1, beta2), p).sentence
+        one = assess((beta1, beta2), p)
+        assert [found["one"][name] for name in ("sentence", "growth", "advice")] == [one.sentence, one.growth.value, one.advice]
 
 
 @needs_browser

@@ -26,9 +26,16 @@ def test_stable_betas_exit_with_0_and_the_verdict_first(run):
 def test_unstable_betas_exit_with_1_and_say_how_fast_updates_grow(run):
     code, out, err = run("check", "--betas", 0.95, 0.7)
     assert (code, err) == (1, "")
-    assert out.startswith("UNSTABLE: betas (0.95, 0.7), exponent 0.5\n")
+    assert out.startswith("UNSTABLE, fast growth: betas (0.95, 0.7), exponent 0.5\n")
     assert "by up to 13.5% per step, tenfold every 18 steps" in out.replace("\n ", "")
     assert "beta1 <= 0.82, beta2 >= 0.9119, exponent <= 0.129" in out
+
+
+def test_what_is_outside_is_graded_and_says_what_was_seen_and_what_to_do(run):
+    said = [" ".join(run("check", "--betas", 0.9, beta2)[1].split()) for beta2 in (0.7, 0.2)]
+    assert [text.partition(":")[0] for text in said] == ["UNSTABLE, moderate growth", "UNSTABLE, fast growth"]
+    assert "A run that goes well need not be stopped. Before the next one, change beta1, beta2 or the exponent." in said[0]
+    assert "Do not train like this: in 16 of 45 comparisons" in said[1]
 
 
 @pytest.mark.parametrize(
@@ -89,6 +96,8 @@ def test_json_holds_every_number_of_the_assessment(run):
                 "scale_degree": 0.5,
                 "nearest": {"beta1": 0.9, "beta2": 0.999, "exponent": 0.25},
                 "sentence": found.sentence,
+                "growth": "none",
+                "advice": "",
             }
         ],
     }

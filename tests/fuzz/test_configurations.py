@@ -3,7 +3,7 @@
 import json
 
 import pytest
-import tomli_w
+import tomlkit
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,7 +73,7 @@ def files(draw):
     """The suffix and the bytes of a file that is nearly a configuration: up to three snippets are put into a good one."""
     tree = draw(GOOD) | draw(st.dictionaries(NAMES, TREES, max_size=2))
     suffix, write = draw(
-        st.sampled_from([("json", json.dumps), ("toml", tomli_w.dumps), ("yaml", yaml.safe_dump), ("yml", str)])
+        st.sampled_from([("json", json.dumps), ("toml", tomlkit.dumps), ("yaml", yaml.safe_dump), ("yml", str)])
     )
     text = write(tree)
     for _ in range(draw(st.integers(0, 3))):

@@ -6,7 +6,7 @@ import copy
 import tomllib
 from typing import Any
 
-import tomli_w
+import tomlkit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -112,7 +112,7 @@ def attempt(path: Any) -> str:
 def test_a_changed_value_is_accepted_or_named_with_what_is_accepted(tmp_path_factory, change):
     place, content = change
     path = tmp_path_factory.getbasetemp() / "changed.toml"
-    path.write_text(tomli_w.dumps(content), encoding="utf-8")
+    path.write_text(tomlkit.dumps(content), encoding="utf-8")
     refused = attempt(path)
     if refused:
         assert any(printable(key) in refused for key in place if isinstance(key, str)), refused
@@ -123,7 +123,7 @@ def test_a_changed_value_is_accepted_or_named_with_what_is_accepted(tmp_path_fac
 
 
 @many
-@given(st.sampled_from([tomli_w.dumps(SEARCHED), tomli_w.dumps(GRID)]), st.data())
+@given(st.sampled_from([tomlkit.dumps(SEARCHED), tomlkit.dumps(GRID)]), st.data())
 def test_a_changed_text_is_accepted_or_refused_in_words(tmp_path_factory, text, data):
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, min(len(text), start + 20)))
@@ -135,6 +135,6 @@ def test_a_changed_text_is_accepted_or_refused_in_words(tmp_path_factory, text, 
 
 def test_the_files_that_are_changed_are_studies(tmp_path):
     for content in (SEARCHED, GRID):
-        (tmp_path / "study.toml").write_text(tomli_w.dumps(content))
+        (tmp_path / "study.toml").write_text(tomlkit.dumps(content))
         assert attempt(tmp_path / "study.toml") == ""
-        assert tomllib.loads(tomli_w.dumps(content)) == content
+        assert tomllib.loads(tomlkit.dumps(content)) == content

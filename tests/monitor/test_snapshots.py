@@ -1,6 +1,7 @@
 """Snapshots are whole, share no memory with what trains, and survive a damaged disk."""
 
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -9,11 +10,14 @@ import random
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from equipoise import SMES
 from equipoise.errors import ArgumentError, UnusableInputError
 from equipoise.monitor import Snapshots
+from equipoise.monitor._guarding.archive import spaced
 
 
 class Counter:
@@ -97,7 +101,55 @@ def test_all_random_numbers_go_back(tmp_path, on_disk):
     assert drawn() == first
 
 
-def test_the_newest_are_kept_in_memory_and_on_disk(tmp_path):
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=300), st.integers(2, 6))
+def test_recent_snapshots_are_kept_close_together_and_some_old_ones(gaps, keep):
+    kept, every = [], []
+    for step in itertools.accumulate(gaps):
+        every.append(step)
+        kept = spaced([*kept, step], keep)
+        assert kept == sorted(set(kept))
+        assert kept[-1] == step
+        assert len(kept) == min(keep, len(every))
+        if len(kept) == keep > 2:  # there is one that is older than those just before
+            assert kept[0] < every[-2]
+
+
+def test_the_oldest_is_some_times_as_old_as_the_one_before_the_newest():
+    kept, ages = [], []
+    for step in range(10, 20_000, 10):
+        kept = spaced([*kept, step], 4)
+        ages.append((step - kept[0]) / (step - kept[-2]) if len(kept) == 4 else 3)
+    assert min(ages) >= 3
+    assert max(ages) == 16
+
+
+def test_without_a_distance_snapshots_are_closer_early_in_a_run():
+    snapshots = Snapshots({"counter": Counter()})
+    taken = []
+    for step in range(1, 1001):
+        if snapshots.due(step):
+            snapshots.take(step)
+            taken.append(step)
+    assert taken[:9] == [1, 2, 3, 4, 5, 6, 7, 8, 10]
+    assert taken[-3:] == [757, 857, 957]
+    assert len(taken) < 35
+
+
+def test_the_log_says_how_much_memory_and_disk_they_will_take(tmp_path, caplog):
+    model = nn.Linear(1000, 1000, bias=False)
+    optimizer = torch.optim.Adam(model.parameters())
+    snapshots = Snapshots({"model": model, "optimizer": optimizer}, folder=tmp_path, every=1)
+    snapshots.take(0)
+    model.weight.grad = torch.ones(1000, 1000)
+    optimizer.step()
+    snapshots.take(1)
+    snapshots.take(2)
+    first, second = [record.message for record in caplog.records]
+    assert "a snapshot takes 4 MB; the 3 that are kept, 12 MB, and as much in" in first
+    assert "a snapshot takes 12 MB; the 3 that are kept, 36 MB" in second
+
+
+def test_the_newest_and_an_old_one_are_kept_in_memory_and_on_disk(tmp_path):
     counter = Counter()
     snapshots = Snapshots({"counter": counter}, folder=tmp_path, every=10, keep=3)
     for step in range(10, 60, 10):
@@ -105,15 +157,15 @@ def test_the_newest_are_kept_in_memory_and_on_disk(tmp_path):
         assert not (snapshots.steps and snapshots.due(step - 1))
         counter.value = step
         snapshots.take(step)
-    assert snapshots.steps == [30, 40, 50]
+    assert snapshots.steps == [10, 40, 50]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        f"{step:09d}.rank0.{suffix}" for step in (30, 40, 50) for suffix in ("pt", "json")
+        f"{step:09d}.rank0.{suffix}" for step in (10, 40, 50) for suffix in ("pt", "json")
     )
     assert snapshots.restore(before=50).step == 40
     assert counter.value == 40
-    assert snapshots.steps == [30, 40]
+    assert snapshots.steps == [10, 40]
     assert len(list(tmp_path.iterdir())) == 4  # what came after it is gone
-    assert snapshots.restore(before=1).step == 30  # the oldest, where there is none
+    assert snapshots.restore(before=1).step == 10  # the oldest, where there is none
 
 
 def test_the_manifest_has_the_sha256_of_the_file(tmp_path):

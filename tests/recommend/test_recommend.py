@@ -6,7 +6,7 @@ import re
 import tomllib
 
 import pytest
-import tomli_w
+import tomlkit
 import torch
 
 from equipoise import SMES, recommend
@@ -242,7 +242,7 @@ def test_the_study_that_is_written_runs_and_tests_the_recommendation_against_ada
     assert path.read_text().startswith("# Tests a recommendation: exponent 0.33")
     for arm in [study, *study["arm"]]:
         arm |= {"learning_rates": arm["learning_rates"][:1]} if "learning_rates" in arm else {}
-    path.write_text(tomli_w.dumps(study | {"seeds": 2, "tuning_seeds": 1, "epochs": 1}))
+    path.write_text(tomlkit.dumps(study | {"seeds": 2, "tuning_seeds": 1, "epochs": 1}))
     code, out, err = run("study", "run", path, "--workers", 1)
     assert code == 0, err
     assert "recommended" in out

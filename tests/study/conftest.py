@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from equipoise.study import run as run_study
+from equipoise.study._run import probe
 from equipoise.study._store import sqlite_url
 
 TASK = '''
@@ -93,3 +95,25 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return sqlite_url(tmp_path / "a folder with spaces.db")
     return request.getfixturevalue("postgresql").place()
+
+
+@dataclass
+class Finished:
+    """The study above, probed and then run whole."""
+
+    folder: Path
+    probed: list[str]
+    """The trials that the probe executed."""
+    executed: list[str]
+    """All of them, after the run."""
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """It, run once for all tests: they read it, or copy its folder and go on there."""
+    folder = tmp_path_factory.mktemp("finished")
+    path, log = StudyWriter(folder)(), folder / "executed.log"
+    probe(path, workers=2)
+    probed = log.read_text().splitlines()
+    run_study(path, workers=2)
+    return Finished(folder, probed, log.read_text().splitlines())

@@ -21,7 +21,7 @@ class Recorder:
     told: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def phase(self, name: str, total: int, done: int) -> None:
+    def phase(self, name: str, total: int, done: int, later: int) -> None:
         self.phases.append((name, total, done))
 
     def finished(self, cell: Cell) -> None:

@@ -28,14 +28,15 @@ def test_a_study_runs_from_the_command_line_in_a_folder_with_spaces(write_study,
     assert "No arm is shown to beat adamw." in done.stdout
     assert f"report: {folder / 'quadratic.report.html'}" in done.stdout
     assert {file.name for file in folder.iterdir()} >= {"quadratic.db", "quadratic.report.html"}
-    # Plain lines where stderr is no terminal, one per trial.
-    assert "tuning: 8 trials" in done.stderr
-    assert done.stderr.count("loss = ") == 8 + 6
+    # Plain lines where stderr is no terminal.
+    assert "\ntuning: 8 trials\n" in done.stderr
+    assert done.stderr.endswith("\ncomparison: 6 of 6 trials\n")
 
 
 def test_results_are_one_json_object_on_stdout(write_study):
-    done = run(write_study(), "--json", "--workers", "1")
+    done = run(write_study(), "--json", "--workers", "1", "--quiet")
     assert done.returncode == 0, done.stderr
+    assert [line.partition(" ")[0] for line in done.stderr.splitlines()] == ["warning:", "warning:"]
     found = json.loads(done.stdout)
     assert found["baseline"] == "adamw"
     assert Path(found["report"]).exists()

@@ -29,7 +29,7 @@ class Listening(SilentProgress):
         self.told: list[str] = []
         self.phases: list[tuple[str, int]] = []
 
-    def phase(self, name: str, total: int, done: int) -> None:
+    def phase(self, name: str, total: int, done: int, later: int) -> None:
         self.phases.append((name, total))
 
     def tell(self, message: str) -> None:

@@ -151,3 +151,56 @@ def test_an_optimizer_in_a_file_beside_the_study_is_a_part_of_its_trials(write_s
     (tmp_path / "my_mix.py").write_text(mix.replace("boost * lr", "boost * lr / 3"))
     with pytest.raises(UnusableInputError, match=r"1 trial\(s\), kept since(?s:.)*\+ .*boost \* lr / 3"):
         run(write_study(ONE_POINT, *arm))
+
+
+READS = "import torch\n\ndef train(trial):\n    weight = torch.nn.Parameter(torch.zeros(1))\n    centre = float({read})\n"
+READS += (
+    "    optimizer = trial.optimizer([weight])\n    for _ in trial.epochs():\n        loss = (weight - centre).square().sum()\n"
+)
+READS += "        optimizer.zero_grad()\n        loss.backward()\n        optimizer.step()\n        trial.report(loss=loss)\n"
+
+
+def test_data_that_a_trial_names_are_a_part_of_it(write_study, tmp_path):
+    file = tmp_path / "centre.txt"
+    file.write_text("1.0")
+    path = write_study(
+        ONE_POINT, ("\nseeds = 3", "\nseeds = 2"), task=READS.format(read="trial.data('centre.txt').read_text()")
+    )
+    first, again = Recorder(), Recorder()
+    run(path, first)
+    run(path, again)
+    assert len(first.cells) == 2 * 1 + 2 * 2
+    assert again.cells == []
+    file.write_text("2.0")
+    with pytest.raises(UnusableInputError, match=r"data: centre\.txt \(as it was run\)[\s\S]*-SHA-256 [\s\S]*\+SHA-256 "):
+        run(path)
+    file.unlink()
+    with pytest.raises(UnusableInputError, match=r"data: centre\.txt: is gone"):
+        run(path)
+    file.write_text("1.0")
+    back = Recorder()
+    run(path, back)
+    assert back.cells == []
+
+
+def test_shared_data_are_named_alike_wherever_they_lie(sources, tmp_path, monkeypatch):
+    from equipoise.study._sources import read_source
+
+    names = []
+    for place in ("here", "there"):
+        monkeypatch.setenv("EQUIPOISE_DATA", str(tmp_path / place))
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "text.npz").write_bytes(b"the same")
+        sources.texts.clear()
+        sources.note_data(tmp_path / place / "text.npz")
+        names.append(dict(sources.texts))
+        assert read_source("shared data: text.npz", tmp_path) == sources.texts["shared data: text.npz"]
+    assert names[0] == names[1]
+    assert names[0].keys() == {"shared data: text.npz"}
+
+
+def test_data_of_a_built_in_task_that_are_missing_stop_a_study_before_its_first_trial(write_study, tmp_path, monkeypatch):
+    monkeypatch.setenv("EQUIPOISE_DATA", str(tmp_path / "empty"))
+    path = write_study(ONE_POINT, ('task = "task.py:train"', 'task = "mail"'))
+    with pytest.raises(UnusableInputError, match="the data 'mail' are not there"):
+        run(path)

@@ -8,10 +8,29 @@ import pytest
 import torch
 
 from equipoise.study._cells import Assignment
+from equipoise.study._data import DATASETS
 from equipoise.study._spec import BUILT_IN_TASKS, TaskSource
 from equipoise.study._tasks.digits import LONG_TAIL
 from equipoise.study._tasks.training import Examples, Shuffled, split
+from equipoise.study._tasks.transformer import Size
 from equipoise.study._worker import Report, Trial
+
+from .originals import write_everything
+
+ON_DATA = [name for name in BUILT_IN_TASKS if name.removesuffix("-batchnorm").removesuffix("-layernorm") in DATASETS]
+PACKAGED = [name for name in BUILT_IN_TASKS if name not in ON_DATA]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """The folder with small data of every kind."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EQUIPOISE_DATA", str(tmp_path_factory.mktemp("data")))
+        write_everything(tmp_path_factory.mktemp("originals"))
+        patch.setattr("equipoise.study._tasks.texts.STEPS_PER_EPOCH", 4)
+        patch.setattr("equipoise.study._tasks.texts.EVALUATED_WINDOWS", 4)
+        patch.setattr("equipoise.study._tasks.texts.SIZE", Size(width=32, depth=1, heads=2, context=32, batch=8))
+        yield
 
 
 def train(name: str, seed: int = 0, epochs: int = 1, optimizer: str = "torch.optim.AdamW", rate: float = 0.01) -> list[Report]:
@@ -44,9 +63,32 @@ def test_a_few_epochs_learn_what_there_is_to_learn(name, epochs, rate, metric, g
     assert last["loss"] < reports[0].metrics["loss"]
 
 
-@pytest.mark.parametrize("name", BUILT_IN_TASKS)
+@pytest.mark.parametrize("name", PACKAGED)
 def test_a_seed_fixes_the_whole_trial(name):
     assert train(name, seed=3) == train(name, seed=3)
+
+
+@pytest.mark.usefixtures("data")
+@pytest.mark.parametrize("name", ON_DATA)
+def test_tasks_on_data_learn_the_same_way_for_the_same_seed_and_report_what_all_tasks_do(name):
+    first, again = (train(name, seed=3, epochs=2, rate=0.003) for _ in range(2))
+    assert first == again
+    assert first[-1].metrics.keys() == {"loss", "validation_loss", "test_loss", "accuracy", "validation_accuracy"}
+    assert first[-1].metrics["loss"] < first[0].metrics["loss"]
+
+
+@pytest.mark.usefixtures("data")
+@pytest.mark.parametrize(
+    ("name", "rate", "good"), [("fashion-mnist", 0.01, 0.3), ("pictures-batchnorm", 0.01, 0.6), ("mail", 0.1, 0.9)]
+)
+def test_tasks_on_data_learn_what_there_is_to_learn(name, rate, good):
+    assert train(name, epochs=12, rate=rate)[-1].metrics["accuracy"] > good
+
+
+@pytest.mark.usefixtures("data")
+@pytest.mark.parametrize(("name", "added"), [("cifar-10", "batchnorm"), ("tiny-shakespeare", "layernorm")])
+def test_normalization_makes_another_task_of_the_same_data(name, added):
+    assert train(name) != train(f"{name}-{added}")
 
 
 def test_another_seed_makes_another_trial():

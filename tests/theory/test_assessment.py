@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from equipoise.errors import ArgumentError
 from equipoise.hyperparameters import parse_betas, parse_exponents
 from equipoise.rules import Memory, Stage, Step, apply_stage
-from equipoise.theory import NearestStable, Stability, assess, margin, max_update
+from equipoise.theory import Growth, NearestStable, Stability, assess, margin, max_update
 from equipoise.theory._assessment import rounded_towards_stability
 
 SPIKE = np.eye(1, 400)[0]
@@ -120,6 +120,25 @@ def test_a_bound_beyond_all_doubles_is_infinite():
 )
 def test_the_sentence_says_what_follows(betas, exponent, sentence):
     assert sentence in assess(betas, exponent).sentence
+
+
+@pytest.mark.parametrize(
+    ("betas", "exponent", "growth"),
+    [
+        ((0.9, 0.999), 0.5, Growth.NONE),
+        ((0.9, 0.81), 0.5, Growth.MODERATE),  # the boundary itself
+        ((0.9, (0.9 * math.exp(-0.0999)) ** 2), 0.5, Growth.MODERATE),
+        ((0.9, (0.9 * math.exp(-0.1001)) ** 2), 0.5, Growth.FAST),
+        ((0.9, 0.2), 0.125, Growth.MODERATE),  # a smaller exponent grows more slowly
+        ((0.9, 0.0), 0.5, Growth.FAST),
+        ((0.9, 0.999), 0.75, Growth.WITH_GRADIENTS),
+        ((0.9, 0.2), 0.75, Growth.WITH_GRADIENTS),
+    ],
+)
+def test_what_is_outside_of_the_region_is_graded_by_its_rate_and_comes_with_advice(betas, exponent, growth):
+    found = assess(betas, exponent)
+    assert found.growth is growth
+    assert (found.advice == "") == found.stable
 
 
 @given(beta1=st.floats(0, 0.999999), beta2=st.floats(0, 0.999999), exponent=st.floats(0.001, 1))

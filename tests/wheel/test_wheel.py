@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent.parent
 SOURCE = ROOT / "src" / "equipoise"
 LINUX = sys.platform == "linux"
 
-EXTRAS = {"pydantic", "rich", "sqlalchemy", "plotly", "sklearn", "tomli_w", "starlette", "uvicorn", "triton"}
+EXTRAS = {"pydantic", "rich", "sqlalchemy", "plotly", "sklearn", "tomlkit", "starlette", "uvicorn", "triton"}
 """What private modules may need that the base does not install; triton is for the kernel on GPUs alone."""
 
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from equipoise._files import replace_file
 from equipoise._html import render
 from equipoise.errors import MissingExtraError, UnusableInputError
-from equipoise.theory._assessment import Assessment, assess
+from equipoise.theory._assessment import Assessment, Stability, assess
+from equipoise.theory._growth import MODERATE_UP_TO, Growth, tenfold
 
 if TYPE_CHECKING:
     import plotly.graph_objects  # pyright: ignore[reportMissingTypeStubs]
@@ -29,7 +30,21 @@ if TYPE_CHECKING:
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
 """Lines that must be told apart, also by the colour-blind (Okabe and Ito)."""
 
-STABLE, UNSTABLE, SHADE = "#00694d", "#b3261e", "#e3f1ec"
+STABLE = "#00694d"
+MARKS = {
+    Growth.NONE: STABLE,
+    Growth.MODERATE: "#8a5a00",
+    Growth.FAST: "#b3261e",
+    Growth.WITH_GRADIENTS: "#b3261e",
+}
+"""Points, by how fast updates can grow there."""
+SHADES = {Growth.NONE: "#e3f1ec", Growth.MODERATE: "#fdf0cf", Growth.FAST: "#f6d5d3"}
+"""The areas around them."""
+AREAS = {
+    Growth.NONE: "stable",
+    Growth.MODERATE: f"moderate growth: tenfold in {tenfold(MODERATE_UP_TO):.0f} steps or more",
+    Growth.FAST: "fast growth",
+}
 
 TITLE = "Where updates stay bounded"
 
@@ -57,13 +72,23 @@ class _Boundary:
 
 
 @dataclass(frozen=True)
+class _Area:
+    """Where updates can grow so fast, and slower: the areas are drawn one over the other."""
+
+    growth: Growth
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class _Mark:
     """All points with the same betas."""
 
     number: int
     x: float
     y: float
-    stable: bool
+    growth: Growth
+    """The fastest of them."""
     name: str
     details: tuple[str, ...]
 
@@ -74,14 +99,14 @@ class _Map:
 
     end: tuple[float, float]
     boundaries: tuple[_Boundary, ...]
-    shade: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+    areas: tuple[_Area, ...]
     marks: tuple[_Mark, ...]
 
 
 def region_figure(points: Sequence[RegionPoint]) -> plotly.graph_objects.Figure:
     """The map as a plotly figure: boundary ``b2**p = b1`` of every exponent, and the points with their numbers on hover.
 
-    Shaded is what is stable for all the exponents shown. Points with the same betas share a mark.
+    Shaded is how fast updates can grow with the largest of the exponents shown. Points with the same betas share a mark.
 
     Raises:
         ArgumentError: a beta outside of [0, 1).
@@ -89,16 +114,22 @@ def region_figure(points: Sequence[RegionPoint]) -> plotly.graph_objects.Figure:
 
     Example:
         >>> figure = region_figure([RegionPoint("mine", 0.9, 0.999, 0.5)])
-        >>> [trace.name for trace in figure.data]
+        >>> [trace.name for trace in figure.data][2:]
         ['stable', 'boundary, exponent 0.5', 'the same in continuous time', '1: mine']
     """
     go = _import("plotly.graph_objects")
     shown = _describe(points)
     figure = go.Figure()
-    if shown.shade:
-        x, y = shown.shade
+    for area in shown.areas:
         figure.add_scatter(
-            x=x, y=y, fill="toself", fillcolor=SHADE, mode="lines", line={"width": 0}, hoverinfo="skip", name="stable"
+            x=area.x,
+            y=area.y,
+            fill="toself",
+            fillcolor=SHADES[area.growth],
+            mode="lines",
+            line={"width": 0},
+            hoverinfo="skip",
+            name=AREAS[area.growth],
         )
     for boundary in shown.boundaries:
         figure.add_scatter(
@@ -116,8 +147,8 @@ def region_figure(points: Sequence[RegionPoint]) -> plotly.graph_objects.Figure:
             mode="markers+text",
             marker={
                 "size": 20,
-                "color": STABLE if mark.stable else UNSTABLE,
-                "symbol": "circle" if mark.stable else "square",
+                "color": MARKS[mark.growth],
+                "symbol": "circle" if mark.growth is Growth.NONE else "square",
                 "line": {"color": "white", "width": 1},
             },
             text=[str(mark.number)],
@@ -167,12 +198,24 @@ def _describe(points: Sequence[RegionPoint]) -> _Map:
     if len(bounded) == 1:  # beside several others a second line each would only confuse
         line = _continuous_boundary(bounded[0], end)
         boundaries.append(_Boundary("the same in continuous time", "#888888", "dot", *line))
-    shade = None
-    if not exponents or exponents[0] <= 0.5:  # above, nothing is stable
-        x, y = boundaries[0].x if bounded else np.array([-0.25, end[0]]), boundaries[0].y if bounded else np.array([-0.25] * 2)
-        left = [-0.25, -0.25, x[0]]
-        shade = np.array([*x, end[0], *left]), np.array([*y, end[1], end[1], y[0], y[0]])
-    return _Map(end, tuple(boundaries), shade, marks)
+    return _Map(end, tuple(boundaries), _areas(exponents, end), marks)
+
+
+def _areas(exponents: Sequence[float], end: tuple[float, float]) -> tuple[_Area, ...]:
+    """The areas of the largest exponent, the fastest growth first."""
+    if exponents and exponents[0] > 0.5:  # nothing is stable, and there is no rate
+        return ()
+    whole = np.array([-0.25, end[0]]), np.array([-0.25, -0.25])
+    if not exponents or exponents[0] <= 0:
+        return (_area(Growth.NONE, *whole, end),)
+    rates = {Growth.MODERATE: MODERATE_UP_TO, Growth.NONE: 0.0}
+    above = (_area(growth, *_boundary(exponents[0], end, rate), end) for growth, rate in rates.items())
+    return _area(Growth.FAST, *whole, end), *above
+
+
+def _area(growth: Growth, x: NDArray[np.float64], y: NDArray[np.float64], end: tuple[float, float]) -> _Area:
+    """What lies above a line."""
+    return _Area(growth, np.array([*x, end[0], -0.25, -0.25, x[0]]), np.array([*y, end[1], end[1], y[0], y[0]]))
 
 
 def _mark(number: int, beta1: float, beta2: float, points: Sequence[RegionPoint]) -> _Mark:
@@ -180,10 +223,12 @@ def _mark(number: int, beta1: float, beta2: float, points: Sequence[RegionPoint]
     labels = [_printable(point.label) for point in points]
     details = [f"beta1 = {beta1:.6g}, beta2 = {beta2:.6g}"]
     for label, point, one in zip(labels, points, found, strict=True):
-        details += [f"{label} (exponent {point.exponent:.3g}): {one.stability.value}", f"    {_numbers(one)}"]
-    stable = all(one.stable for one in found)
-    name = _shortened(", ".join(dict.fromkeys(labels))) + ("" if stable else " (unstable)")
-    return _Mark(number, _decades(beta1), _decades(beta2), stable, name, tuple(details))
+        grade = f", {one.growth.value} growth" if one.stability is Stability.UNSTABLE else ""
+        details += [f"{label} (exponent {point.exponent:.3g}): {one.stability.value}{grade}", f"    {_numbers(one)}"]
+    growth = max((one.growth for one in found), key=list(Growth).index)
+    grade = "" if growth is Growth.NONE else f" (growth: {growth.value})"
+    name = _shortened(", ".join(dict.fromkeys(labels))) + grade
+    return _Mark(number, _decades(beta1), _decades(beta2), growth, name, tuple(details))
 
 
 def _numbers(found: Assessment) -> str:
@@ -203,12 +248,12 @@ def _decades(beta: float) -> float:
     return -math.log10(1 - beta)
 
 
-def _boundary(exponent: float, end: tuple[float, float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where ``b2 = b1^(1/p)``."""
+def _boundary(exponent: float, end: tuple[float, float], rate: float = 0.0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where the worst case grows at a rate: ``b2 = (b1 exp(-rate))^(1/p)``."""
     x = np.linspace(0, end[0], 400)
     with np.errstate(divide="ignore"):
         log_beta1 = np.log1p(-(10**-x))
-    return x, np.minimum(-np.log10(-np.expm1(log_beta1 / exponent)), end[1])
+    return x, np.minimum(-np.log10(-np.expm1((log_beta1 - rate) / exponent)), end[1])
 
 
 def _continuous_boundary(exponent: float, end: tuple[float, float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -234,11 +279,15 @@ def _page(points: Sequence[RegionPoint]) -> bytes:
         (
             _printable(point.label),
             f"betas ({point.beta1:.6g}, {point.beta2:.6g}), exponent {point.exponent:.3g}.",
-            assess((point.beta1, point.beta2), point.exponent).sentence,
+            _in_words(assess((point.beta1, point.beta2), point.exponent)),
         )
         for point in points
     ]
     return render("equipoise.check", "map.html", title=TITLE, rows=rows, drawing=drawing).encode()
+
+
+def _in_words(found: Assessment) -> str:
+    return f"{found.sentence} {found.advice}".strip()
 
 
 def _png(points: Sequence[RegionPoint]) -> bytes:
@@ -247,13 +296,13 @@ def _png(points: Sequence[RegionPoint]) -> bytes:
     axes = canvas.subplots()
     axes.grid(color="#e5e5e5", linewidth=0.8)
     axes.set_axisbelow(True)
-    if shown.shade:
-        axes.fill(*shown.shade, color=SHADE, label="stable", zorder=0.5)
+    for area in shown.areas:
+        axes.fill(area.x, area.y, color=SHADES[area.growth], label=AREAS[area.growth], zorder=0.5)
     for boundary in shown.boundaries:
         style = ":" if boundary.dash == "dot" else "-"
         axes.plot(boundary.x, boundary.y, style, color=boundary.colour, linewidth=2, label=boundary.name)
     for mark in shown.marks:
-        colour, symbol = (STABLE, "o") if mark.stable else (UNSTABLE, "s")
+        colour, symbol = MARKS[mark.growth], "o" if mark.growth is Growth.NONE else "s"
         label = f"{mark.number}: {mark.name}".replace("$", r"\$")  # else matplotlib reads it as mathematics
         axes.plot(mark.x, mark.y, symbol, color=colour, markersize=15, markeredgecolor="white", label=label, clip_on=False)
         axes.text(mark.x, mark.y, str(mark.number), color="white", ha="center", va="center_baseline", fontsize=9)

@@ -15,6 +15,7 @@ from equipoise._html import render
 from equipoise._words import listed
 from equipoise.errors import UnusableInputError
 from equipoise.theory._assessment import Assessment, Stability
+from equipoise.theory._growth import ADVICE, MODERATE_UP_TO
 
 
 def write_explanation(path: Path, places: Mapping[Assessment, Sequence[str]]) -> None:
@@ -40,7 +41,9 @@ def write_explanation(path: Path, places: Mapping[Assessment, Sequence[str]]) ->
         raise UnusableInputError(f"{path}: an explanation is written as .html, not as {path.suffix or 'a file without suffix'}")
     worst = max(places, key=lambda found: (list(Stability).index(found.stability), -found.margin))
     groups = [_group(found, where, found is worst) for found, where in places.items()]
-    replace_file(path, render("equipoise.check", "page.html", groups=groups).encode())
+    advice = {growth.value: text for growth, text in ADVICE.items()}
+    grades = {"moderate": MODERATE_UP_TO, "advice": advice}
+    replace_file(path, render("equipoise.check", "page.html", groups=groups, grades=grades).encode())
 
 
 def _group(found: Assessment, where: Sequence[str], first: bool) -> dict[str, Any]:

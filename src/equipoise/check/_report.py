@@ -68,6 +68,7 @@ def _draw(path: Path, places: Mapping[Assessment, Sequence[str]]) -> None:
 def _as_json(one: Recipe, found: Assessment) -> dict[str, Any]:
     absent = {name: None if math.isnan(value) else value for name, value in found.nearest._asdict().items()}
     numbers: dict[str, Any] = {"verdict": found.stability.value} | asdict(found) | {"nearest": absent}
+    numbers["growth"] = found.growth.value
     del numbers["stability"]
     values = numbers.pop("hyperparameters")
     return {"where": one.where, "stable": found.stable} | plain(values | numbers)
@@ -75,7 +76,7 @@ def _as_json(one: Recipe, found: Assessment) -> dict[str, Any]:
 
 def _block(found: Assessment, places: Sequence[str]) -> str:
     """The result for one set of values, at most 80 columns wide unless a name in the file is longer."""
-    head = found.stability.value.upper()
+    head = found.stability.value.upper() + (f", {found.growth.value} growth" if found.stability is Stability.UNSTABLE else "")
     if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
         head = f"\033[1;{32 if found.stable else 31}m{head}\033[0m"
     betas, exponents, stages = found.hyperparameters.betas, found.hyperparameters.exponents, len(found.hyperparameters.stages)
@@ -84,7 +85,8 @@ def _block(found: Assessment, places: Sequence[str]) -> str:
     else:
         values = f"betas {_list(betas)}, exponents {_list(exponents)}"
     lines = [f"{head}: {values}" + (f", {stages} stages" if stages > 1 else "")]
-    lines += textwrap.wrap(found.sentence, 78, initial_indent="  ", subsequent_indent="  ")
+    for text in filter(None, (found.sentence, found.advice)):
+        lines += textwrap.wrap(text, 78, initial_indent="  ", subsequent_indent="  ")
     rows = [("" if index else "where", place) for index, place in enumerate(places)]
     if stages > 1:
         rows.append(("deciding stage", f"{found.deciding_stage} of {stages}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -10,15 +11,24 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from equipoise.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # pyright: ignore[reportPrivateUsage]
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that refuses an option which is given twice: argparse takes the last one, and says nothing."""
+    """A parser that refuses an option which is given twice: argparse takes the last one, and says nothing.
+
+    It also hides no failure of the output, as argparse does where it prints a help or a mistake.
+    """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.register("action", None, _StoreOnce)  # for options without an action of their own
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        if message:
+            print(message, end="", file=file or sys.stderr)
 
 
 class _StoreOnce(argparse.Action):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from equipoise.monitor._judging.judge import judge
     from equipoise.monitor._judging.thresholds import Thresholds
     from equipoise.monitor._judging.verdict import Verdict
-    from equipoise.monitor._measuring.readings import GroupReading, Reading, TensorReading
+    from equipoise.monitor._measuring.readings import GroupReading, Jump, Reading, TensorReading
     from equipoise.monitor._measuring.scale_invariance import ScaleInvariance, ScaleVerdict, probe_scale_invariance
     from equipoise.monitor._monitor import Monitor
     from equipoise.monitor._recording.json_lines import JsonLines
@@ -28,6 +28,7 @@ __all__ = [
     "GroupReading",
     "Guard",
     "JsonLines",
+    "Jump",
     "LowerRate",
     "MLflow",
     "Monitor",
@@ -56,6 +57,7 @@ __getattr__, __dir__ = imported_on_first_use(
         "GroupReading": "_measuring.readings",
         "Guard": "_guarding.guard",
         "JsonLines": "_recording.json_lines",
+        "Jump": "_measuring.readings",
         "LowerRate": "_guarding.remedies",
         "MLflow": "_recording.loggers",
         "Monitor": "_monitor",

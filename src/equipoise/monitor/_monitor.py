@@ -14,21 +14,23 @@ from torch import Tensor, nn
 
 from equipoise._version import __version__
 from equipoise.balance._scheduler import Scheduler
-from equipoise.errors import ArgumentError, RunStoppedError, StateDictError
+from equipoise.errors import RunStoppedError, StateDictError
 from equipoise.hyperparameters import whole_number
 from equipoise.monitor._guarding.guard import Guard
 from equipoise.monitor._judging.judge import judge
+from equipoise.monitor._judging.thresholds import Thresholds
 from equipoise.monitor._judging.verdict import Verdict
 from equipoise.monitor._measuring.metric_means import MetricMeans
+from equipoise.monitor._measuring.optimizers.theory import notes_on
+from equipoise.monitor._measuring.optimizers.unwrapping import stepping_optimizer
 from equipoise.monitor._measuring.parameter_names import unwrapped
-from equipoise.monitor._measuring.readings import Reading
+from equipoise.monitor._measuring.readings import Jump, Reading
 from equipoise.monitor._measuring.scale_invariance import ScaleInvariance
+from equipoise.monitor._measuring.settings import Settings
 from equipoise.monitor._measuring.step_measurer import StateBeforeStep, StepMeasurer
 from equipoise.monitor._recording.run_file import RunInfo
 from equipoise.monitor._recording.sinks import Sink, SinkSet
 from equipoise.optim import _sharding as sharding
-from equipoise.optim._optimizer import Equipoise
-from equipoise.optim._telemetry import Telemetry
 
 HISTORY = 200
 """So many readings are kept for verdicts; for a model with 148 tensors they take 10 MB."""
@@ -37,9 +39,10 @@ HISTORY = 200
 class Monitor:
     r"""Reads a training run every so many steps: tensors, groups, metrics.
 
-    The optimizer's kernels measure gradients, updates and parameters in the same pass that updates them
-    (:class:`~equipoise.Telemetry`, which the monitor opens for the steps that are read). In other steps nothing is measured,
-    and nothing waits for the device. A reading waits for it once.
+    The kernels of this package's optimizers measure gradients, updates and parameters in the same pass that updates them
+    (:class:`~equipoise.Telemetry`, which the monitor opens for the steps that are read). Of any other optimizer, tensors are
+    looked at before and after the steps that are read; the run's file says what is known in another way, or not at all. In
+    other steps nothing is measured, and nothing waits for the device. A reading waits for it once.
 
     Call :meth:`step` once per training step, after the optimizer and the schedulers::
 
@@ -63,7 +66,7 @@ class Monitor:
     reading. So readings are the same on every process, but for the time and the rounding of tensors that are not sharded.
 
     Args:
-        optimizer: an :class:`~equipoise.Equipoise`. Migrate another one first (:mod:`equipoise.migrate`).
+        optimizer: any ``torch.optim.Optimizer``, or what a framework wraps around one.
         model: the model, which gives the parameters their names. It may be compiled, in DDP, or sharded by ``fully_shard``. A
             parameter that only the optimizer has is called by its group and place, as ``group 1, parameter 0``.
         every: the number of steps from one reading to the next.
@@ -75,7 +78,7 @@ class Monitor:
         name: the name of the run; None takes the name of the model's class.
 
     Raises:
-        ArgumentError: an optimizer that does not measure its steps, or another argument outside of what is accepted.
+        ArgumentError: an argument outside of what is accepted.
 
     Example:
         >>> from equipoise import SMES
@@ -104,33 +107,38 @@ class Monitor:
         invariance: Mapping[str, ScaleInvariance] | None = None,
         name: str | None = None,
     ) -> None:
-        if not isinstance(optimizer, Equipoise):
-            accepted = "an Equipoise, SMES or KAdam (equipoise.migrate makes one of torch's Adam, AdamW or SGD, with its state)"
-            raise ArgumentError("optimizer", type(optimizer).__name__, accepted)
         whole_number("every", every)
         self.every = every
-        self.optimizer = optimizer
+        self.optimizer = stepping_optimizer(optimizer)
+        """The optimizer that makes the steps, without what a framework wraps around it."""
         self.guard = guard
         self.steps = 0
-        """The steps that it was told of."""
+        """The steps that it was told of, without those that a rollback undid."""
+        self.loop_steps = 0
+        """The steps of the training loop: those too."""
         self.history: deque[Reading] = deque(maxlen=HISTORY)
         """The last readings."""
         self.verdicts: list[Verdict] = []
         """What is wrong at the last reading."""
         user_model = unwrapped(model)
         self.name = name or type(user_model).__name__
-        self._measurer = StepMeasurer(optimizer, user_model, schedules, invariance or {})
+        self._measurer = StepMeasurer(self.optimizer, user_model, schedules, invariance or {})
         self._metrics = MetricMeans()
+        self._settings = Settings(schedules, (guard.thresholds if guard else Thresholds()).jump)
+        self._jumps: tuple[Jump, ...] = ()
+        """The settings that jumped before the coming step."""
         self._before: StateBeforeStep | None = None
         self._made = False
+        self._unmade: list[dict[str, Any]] = []
+        """The values of groups before a step that the guard does not let happen."""
         self._given_sinks = tuple(sinks) if not sharding.is_distributed() or dist.get_rank() == 0 else ()
         self._sinks = self._opened_sinks()
         self._handles = [
-            optimizer.register_step_pre_hook(self._before_step),
-            optimizer.register_step_post_hook(self._after_step),
+            self.optimizer.register_step_pre_hook(self._before_step),
+            self.optimizer.register_step_post_hook(self._after_step),
         ]
         if guard is not None:
-            guard.attach(self)
+            guard.attach(self, self.name)
 
     @property
     def last(self) -> Reading | None:
@@ -152,24 +160,28 @@ class Monitor:
         """
         self._metrics.add(metrics)
         self.steps += 1
+        self.loop_steps += 1
+        jumps, self._jumps = (*self._jumps, *self._settings.look_at_batch(metrics)), ()
         made, before = self._made, self._before
-        self._close_telemetry()
+        self._measurer.sums.close()
         self._made, self._before = False, None
-        if self.steps % self.every:
+        if self.steps % self.every and not jumps:
             return None
         if len(self._measurer.places) != sum(len(group["params"]) for group in self.optimizer.param_groups):
             self._measurer.find_parameters()
             self._sinks.close()
             self._sinks = self._opened_sinks()
-        means, groups, tensors = self._measurer.measure(made, before or StateBeforeStep(self.optimizer), self._metrics.take())
-        reading = Reading(self.steps, time.time(), made, means, groups, tensors)
+        groups_before = before or StateBeforeStep(self.optimizer)
+        means, groups, tensors = self._measurer.measure(made and before is not None, groups_before, self._metrics.take())
+        reading = Reading(self.steps, time.time(), made, means, groups, tensors, jumps, self.loop_steps)
         self.history.append(reading)
         self._sinks.write(reading)
-        action = None
+        action, loop_steps = None, self.loop_steps
         if self.guard is None:
             self.verdicts = judge(list(self.history))
         else:
             self.verdicts, action = self.guard.consider(list(self.history))
+        self.loop_steps = loop_steps  # a rollback takes back all but these
         for record in (*self.verdicts, *([action] if action else [])):
             self._sinks.write(record)
         if action is not None and action.to_step is not None:  # what came after it never happened
@@ -196,7 +208,7 @@ class Monitor:
 
     def close(self) -> None:
         """Leave the optimizer alone, and close the sinks. Doing it again changes nothing."""
-        self._close_telemetry()
+        self._measurer.sums.close()
         for handle in self._handles:
             handle.remove()
         self._sinks.close()
@@ -209,7 +221,12 @@ class Monitor:
 
     def state_dict(self) -> dict[str, Any]:
         """What the next readings depend on, in plain values. A guard has a state dict of its own. Waits for the device."""
-        return {"steps": self.steps, "metrics": self._metrics.state_dict(), "reader": self._measurer.state_dict()}
+        return {
+            "steps": self.steps,
+            "metrics": self._metrics.state_dict(),
+            "reader": self._measurer.state_dict(),
+            "settings": self._settings.state_dict(),
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue where a state dict was made.
@@ -217,9 +234,11 @@ class Monitor:
         Raises:
             StateDictError: it is no state dict of this class; nothing was changed.
         """
-        if set(state_dict) != {"steps", "metrics", "reader"}:
+        if set(state_dict) - {"settings"} != {"steps", "metrics", "reader"}:  # earlier versions had no settings
             raise StateDictError(f"a state dict with the keys {', '.join(state_dict) or '(none)'} is not one of a Monitor")
-        self.steps = state_dict["steps"]
+        self.steps = self.loop_steps = state_dict["steps"]
+        if "settings" in state_dict:
+            self._settings.load_state_dict(state_dict["settings"])
         self._metrics.load_state_dict(state_dict["metrics"])
         self._measurer.load_state_dict(state_dict["reader"])
 
@@ -229,35 +248,45 @@ class Monitor:
         versions = {"equipoise": __version__, "torch": torch.__version__, "python": platform.python_version()}
         sinks = SinkSet(self._given_sinks)
         shapes = tuple(tuple(parameter.shape) for parameter in parameters)
-        sinks.open(RunInfo(self.name, time.time(), versions, names, shapes, numbers))
+        kind, notes = type(self.optimizer).__name__, notes_on(self.optimizer)
+        sinks.open(RunInfo(self.name, time.time(), versions, names, shapes, numbers, kind, notes))
         return sinks
 
-    def _before_step(self, optimizer: Equipoise, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any] | None:
+    def _before_step(
+        self, optimizer: torch.optim.Optimizer, given: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[Any, Any] | None:
         self._measurer.note_changes()
-        self._close_telemetry()  # of a step that failed
-        if (self.steps + 1) % self.every == 0:
-            before = StateBeforeStep(optimizer)
-            before.telemetry = Telemetry(optimizer)  # last: whoever subscribes must be able to end it
-            self._before = before
-        return None if self.guard is None else self._guarded(self.guard, given, named)
-
-    def _guarded(self, guard: Guard, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any] | None:
-        """Let the guard look at the gradients: now, or where a closure is to make them, after that."""
+        self._measurer.sums.close()  # of a step that failed
+        self._jumps = (*self._jumps, *self._settings.look(optimizer.param_groups))
+        if (self.steps + 1) % self.every == 0 or self._jumps:
+            self._before = StateBeforeStep(optimizer)
+            self._measurer.sums.open()
         closure: Callable[[], Any] | None = named.get("closure", given[1] if len(given) > 1 else None)
         if closure is None:
-            guard.before_step(self.optimizer)
+            self._see_gradients()
             return None
 
-        def guarded() -> Any:
+        def seen() -> Any:
             loss = closure()
-            guard.before_step(self.optimizer)
+            self._see_gradients()
             return loss
 
-        return given[:1], {**named, "closure": guarded}
+        return given[:1], {**named, "closure": seen}
 
-    def _after_step(self, optimizer: Equipoise, *_: Any) -> None:
-        self._made |= any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])
+    def _see_gradients(self) -> None:
+        """The gradients of the step are there: before it, or where a closure makes them, in it."""
+        if self.guard is not None and self.guard.before_step(self.optimizer):
+            self._unmade = [dict(group) for group in self.optimizer.param_groups]
+        if self._before is not None:
+            self._measurer.sums.see_gradients()
 
-    def _close_telemetry(self) -> None:
-        if self._before is not None and self._before.telemetry is not None:
-            self._before.telemetry.close()
+    def _after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        for group, values in zip(optimizer.param_groups, self._unmade, strict=False):
+            group.update(values)  # some optimizers count steps there, of parameters without gradients too
+        self._unmade = []
+        # A GradScaler leaves it to optimizers that can to skip a step by themselves.
+        skipped = getattr(optimizer, "found_inf", None)
+        has_gradient = any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])
+        self._made |= has_gradient and not (self._before is not None and skipped is not None and bool(skipped))
+        if self._before is not None:
+            self._measurer.sums.see_step()

@@ -109,7 +109,10 @@ def _read(folder: Path) -> tuple[list[_Gradients], int, int | None]:
                 kept, every = kept[::2], 2 * every
             newest, count = found, count + 1
     if newest is None:
-        raise UnusableInputError(f"{folder} holds no reading of finite gradients from step {REFERENCE_STEPS} on")
+        raise UnusableInputError(
+            f"{folder} holds no reading of finite gradients from step {REFERENCE_STEPS} on, of an optimizer that keeps their"
+            " squares"
+        )
     return kept if kept[-1] is newest else [*kept, newest], count, broken_at
 
 
@@ -147,6 +150,11 @@ def _snapshot(
 def _settings(readings: Sequence[_Gradients], number: int) -> GroupSettings:
     """The hyperparameters of a group: betas as they were at the end, the highest learning rate."""
     last = readings[-1].groups[number]
+    if not last.betas:
+        raise UnusableInputError(
+            f"the run does not know the betas of group {number}: accepted are runs of Adam, AdamW and the"
+            " optimizers of equipoise"
+        )
     [betas] = parse_betas(last.betas[0], 1)
     lr = max(reading.groups[number].lr for reading in readings if number < len(reading.groups))
     if last.exponent != (0.5,):  # updates are not of Adam's size

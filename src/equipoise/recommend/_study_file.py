@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import tomli_w
+import tomlkit
 
 from equipoise._files import replace_file
 from equipoise.errors import UnusableInputError
@@ -79,7 +79,7 @@ def write_study(
     }
     locate_task(Study.model_validate(content).task, path.parent)
     comment = f"# Tests a recommendation: exponent {tested.exponent:.3g}, from {evidence.source}.\n\n"
-    replace_file(path, (comment + tomli_w.dumps(content)).encode())
+    replace_file(path, (comment + tomlkit.dumps(content)).encode())
     return tested
 
 

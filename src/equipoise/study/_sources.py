@@ -14,6 +14,7 @@ import pkgutil
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
@@ -21,11 +22,15 @@ from types import CodeType, ModuleType
 from typing import Any, Self
 
 from equipoise._words import did_you_mean
+from equipoise.study._data import data_folder
 from equipoise.study._spec import relative_name
 
 PACKAGE = Path(__file__).parents[1]
 TASKS = PACKAGE / "study" / "_tasks"
 """The built-in tasks count as a user's own. Everything else of the package counts by its version."""
+
+DATA, SHARED_DATA = "data: ", "shared data: "
+"""How the name of a file begins that holds data: of the study, or of the folder for all studies. It counts by its SHA-256."""
 
 NOT_OWN = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}", sysconfig.get_path("stdlib") + os.sep)
 
@@ -80,6 +85,16 @@ class Sources(MetaPathFinder):
     def note(self, path: Path, text: bytes) -> None:
         """Note what is about to be compiled."""
         self.texts[source_name(path, self._folder)] = as_text(text)
+
+    def note_data(self, path: Path) -> None:
+        """Note what a file with data holds.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        file, shared = path.resolve(), data_folder().resolve()
+        prefix, folder = (SHARED_DATA, shared) if file.is_relative_to(shared) else (DATA, self._folder)
+        self.texts[prefix + relative_name(file, folder)] = data_text(file)
 
     def _file(self, path: Path) -> ModuleType:
         known = sys.modules.get(path.stem)
@@ -147,6 +162,22 @@ def code_digest(digests: Mapping[str, str]) -> str:
     return digest("".join(f"{digests[name]} {name}\n" for name in sorted(digests)))
 
 
+def data_text(file: Path) -> str:
+    """What stands for the content of a file with data.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    found = file.stat()
+    return _data_text(file, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache
+def _data_text(file: Path, changed: int, size: int) -> str:  # noqa: ARG001 (a store asks often whether a file is the same)
+    with file.open("rb") as content:
+        return f"SHA-256 {hashlib.file_digest(content, 'sha256').hexdigest()}\n"
+
+
 def read_source(name: str, folder: Path) -> str | None:
     """The present text of a source; None if there is no such file any more.
 
@@ -154,6 +185,12 @@ def read_source(name: str, folder: Path) -> str | None:
         name: as noted.
         folder: of the study.
     """
+    for prefix, place in ((DATA, folder), (SHARED_DATA, data_folder())):
+        if name.startswith(prefix):
+            try:
+                return data_text(place / name.removeprefix(prefix))
+            except OSError:
+                return None
     root = PACKAGE.parent if name.startswith(relative_name(TASKS, PACKAGE.parent)) else folder
     try:
         return as_text((root / name).read_bytes())

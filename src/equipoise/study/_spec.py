@@ -18,6 +18,7 @@ from equipoise.errors import UnusableInputError
 from equipoise.study._arms.arm import Arm, LearningRateRange, LearningRates
 from equipoise.study._arms.space import MOST_POINTS, Axis, Point, Range, Space, axes_of, combinations, grid, quasi_random
 from equipoise.study._arms.tuning import Rung, SelectBy, Selection, chooses_the_worst, rungs
+from equipoise.study._data import DATASETS, require
 from equipoise.study._faults import described
 from equipoise.study._names import Goal, Name, storable
 from equipoise.study._statistics.power import MOST_SEEDS
@@ -31,11 +32,27 @@ BUILT_IN_TASKS = {
     "characters-layernorm": "equipoise.study._tasks.source_files:characters_layernorm",
     "words": "equipoise.study._tasks.source_files:words",
     "diabetes": "equipoise.study._tasks.tables:diabetes",
+    "fashion-mnist": "equipoise.study._tasks.pictures:fashion_mnist",
+    "fashion-mnist-batchnorm": "equipoise.study._tasks.pictures:fashion_mnist_batchnorm",
+    "cifar-10": "equipoise.study._tasks.pictures:cifar_10",
+    "cifar-10-batchnorm": "equipoise.study._tasks.pictures:cifar_10_batchnorm",
+    "cifar-100": "equipoise.study._tasks.pictures:cifar_100",
+    "cifar-100-batchnorm": "equipoise.study._tasks.pictures:cifar_100_batchnorm",
+    "pictures": "equipoise.study._tasks.pictures:own_pictures",
+    "pictures-batchnorm": "equipoise.study._tasks.pictures:own_pictures_batchnorm",
+    "tiny-shakespeare": "equipoise.study._tasks.texts:tiny_shakespeare",
+    "tiny-shakespeare-layernorm": "equipoise.study._tasks.texts:tiny_shakespeare_layernorm",
+    "text": "equipoise.study._tasks.texts:own_text",
+    "text-layernorm": "equipoise.study._tasks.texts:own_text_layernorm",
+    "mail": "equipoise.study._tasks.messages:mail",
 }
-"""The tasks that a study file can name without saying where they are."""
+"""The tasks that a study file can name without saying where they are. The name of one on data that no package brings begins
+with the name of the data."""
 
 FIRST_COMPARISON_SEED = 10_000
 """Tuning seeds count from 0, comparison seeds from here: no seed that chose an arm's point is used to compare."""
+
+FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 MOST_EPOCHS, MOST_EXTENSIONS = 10**9, 100
 
@@ -71,8 +88,10 @@ class Study(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)
+    name: str = Field(pattern=FILE_NAME, max_length=200)
     """The store is NAME.db, and the report of the command NAME.report.html."""
+    store: str | None = Field(default=None, pattern=FILE_NAME, max_length=200)
+    """The name of another study: its store keeps the trials of this one too, and those that are the same in both run once."""
     task: Annotated[str, AfterValidator(storable)]
     """The name of a built-in task, ``file.py:function`` or ``package.module:function``: a function of one :class:`Trial`."""
     metric: Name
@@ -151,6 +170,11 @@ class Study(BaseModel):
         """The stages of tuning: without `halving` only one, of all points and epochs. Every stage trains from the beginning."""
         return rungs(len(self.points_of(self.baseline)), self.epochs, self.halving)
 
+    @property
+    def points_of_an_extension(self) -> int:
+        """How many points every arm gets more where `extend` goes on: a quarter of what it had."""
+        return max(1, len(self.points_of(self.baseline)) // 4)
+
     def points_of(self, arm: Arm) -> list[Point]:
         """The points that an arm is tuned over, as many as every other arm: a grid of lists, or quasi-random.
 
@@ -186,7 +210,7 @@ class Study(BaseModel):
             assert isinstance(axis, Axis)  # lists have no edges
             axes[key] = axis.beyond(value, upwards=value == max(point.values[key] for point in tried))
         new = (point for point in quasi_random(axes, self.search_seed) if point not in tried)
-        return list(itertools.islice(new, max(1, len(self.points_of(arm)) // 4)))
+        return list(itertools.islice(new, self.points_of_an_extension))
 
     def _searchable_axes(self, arm: Arm) -> dict[str, Axis | list[Any]]:
         """The axes of an arm, with a range between the smallest and the largest of its learning rates if these are a list."""
@@ -274,14 +298,22 @@ def read_study(path: Path) -> Study:
     return parse_study(read_text(path), path)
 
 
-def parse_study(text: str, path: Path) -> Study:
-    """The same of a file whose text was read."""
-    content = parse_toml(text, path)
+def parse_study(text: str, source: object) -> Study:
+    """Check what stands in a study file.
+
+    Args:
+        text: the TOML.
+        source: where it is from, for messages.
+
+    Raises:
+        UnusableInputError: it is not TOML, or not a study; the message lists every fault.
+    """
+    content = parse_toml(text, source)
     try:
         return Study.model_validate(content)
     except ValidationError as error:
         faults = "\n".join(f"  {fault}" for fault in described(error, TABLES))
-        raise UnusableInputError(f"{path}: is not a study:\n{faults}") from None
+        raise UnusableInputError(f"{source}: is not a study:\n{faults}") from None
 
 
 def locate_task(task: str, folder: Path) -> TaskSource:
@@ -292,8 +324,10 @@ def locate_task(task: str, folder: Path) -> TaskSource:
         folder: of the study file.
 
     Raises:
-        UnusableInputError: there is no such file or module.
+        UnusableInputError: there is no such file or module, or the data of a built-in task are missing.
     """
+    if task in BUILT_IN_TASKS and (data := task.removesuffix("-batchnorm").removesuffix("-layernorm")) in DATASETS:
+        require(data)
     module, separator, function = BUILT_IN_TASKS.get(task, task).rpartition(":")
     if not separator or not function.isidentifier():
         raise UnusableInputError(

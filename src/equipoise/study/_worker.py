@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
@@ -90,6 +91,7 @@ class Trial:
         send: is called with everything that the task reports.
         load: finds an optimizer's class by its name; by default in modules only.
         checkpoint: keeps what :meth:`resume` is given; by default nothing does.
+        note_data: is called with every file that the task names by :meth:`data`; by default nothing is.
     """
 
     def __init__(
@@ -98,11 +100,13 @@ class Trial:
         send: Callable[[Report], None],
         load: Callable[[str], Any] | None = None,
         checkpoint: Checkpoint | None = None,
+        note_data: Callable[[Path], None] | None = None,
     ) -> None:
         self._assignment = assignment
         self._send = send
         self._load = load or pkgutil.resolve_name
         self._checkpoint = checkpoint
+        self._note_data = note_data
         self._epoch = 0
         self._controller: Controller | None = None
         self._optimizer: torch.optim.Optimizer | None = None
@@ -127,6 +131,25 @@ class Trial:
     def learning_rate(self) -> float:
         """The learning rate of this trial."""
         return self._assignment.learning_rate
+
+    def data(self, file: str | Path) -> Path:
+        """Say that the trial depends on a file with data: ``table = read(trial.data("table.csv"))``.
+
+        Its content becomes a part of the trial, as the source of the task is: when it changes, finished trials no longer count.
+
+        Args:
+            file: its path, relative to the folder of the study.
+
+        Returns:
+            Where it is, wherever the process runs.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        path = Path(self._assignment.task.folder, file)
+        if self._note_data is not None:
+            self._note_data(path)
+        return path
 
     def optimizer(self, params: nn.Module | Iterable[Any]) -> torch.optim.Optimizer:
         """The arm's optimizer at this trial's learning rate. If the arm has a controller, it moves the optimizer's exponent.

@@ -13,6 +13,7 @@ from equipoise.theory._exponent import (
     update_spread,
 )
 from equipoise.theory._flow import Discrepancy, Flow, FlowStatus, discrepancy, flow
+from equipoise.theory._growth import Growth
 from equipoise.theory._invariance import (
     NormEquilibrium,
     NormMotion,
@@ -37,6 +38,7 @@ __all__ = [
     "ExponentRecommendation",
     "Flow",
     "FlowStatus",
+    "Growth",
     "NearestStable",
     "NormEquilibrium",
     "NormMotion",

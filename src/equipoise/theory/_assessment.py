@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from equipoise.hyperparameters import Betas, Exponent, Hyperparameters, Pair
 from equipoise.theory._bound import max_update
+from equipoise.theory._growth import ADVICE, Growth, tenfold
 from equipoise.theory._region import NearestStable, continuous_margin, growth_rate, margin, nearest_stable
 
 
@@ -49,6 +50,10 @@ class Assessment:
     """Stable values for the deciding stage, each with the other two kept."""
     sentence: str
     """The consequence, in one sentence for somebody who does not know the theory."""
+    growth: Growth
+    """How fast the worst case grows, as a grade."""
+    advice: str
+    """What training has lost at such a growth in our runs, and what to do; empty inside of the region."""
 
     @property
     def stable(self) -> bool:
@@ -90,6 +95,8 @@ def assess(betas: Betas, exponent: Exponent = 0.5, stages: int = 1) -> Assessmen
         'Safe: no sequence of gradients can make an update larger than 7.27 learning rates.'
         >>> assess((0.95, 0.7)).stability
         <Stability.UNSTABLE: 'unstable'>
+        >>> [assess((0.9, beta2)).growth.value for beta2 in (0.999, 0.8, 0.7, 0.2)]
+        ['none', 'moderate', 'moderate', 'fast']
     """
     return assess_hyperparameters(Hyperparameters.parse(betas, exponent, stages))
 
@@ -110,6 +117,7 @@ def assess_hyperparameters(given: Hyperparameters) -> Assessment:
         stability = Stability.UNSTABLE
     bound, degree = _chain_bound(pairs, exponents) if stability is Stability.STABLE else (math.inf, 1 - 2 * p)
     rate = growth_rate(*pair, p)
+    grades = {Stability.STABLE: Growth.NONE, Stability.UNSTABLE: Growth.of(rate), Stability.VANISHING: Growth.WITH_GRADIENTS}
     return Assessment(
         stability=stability,
         hyperparameters=given,
@@ -121,6 +129,8 @@ def assess_hyperparameters(given: Hyperparameters) -> Assessment:
         scale_degree=degree,
         nearest=nearest_stable(*pair, p),
         sentence=_sentence(stability, bound, degree, rate),
+        growth=grades[stability],
+        advice=ADVICE[grades[stability]],
     )
 
 
@@ -165,7 +175,7 @@ def growth(rate: float) -> str:
     """
     if rate > math.log(2):
         return f"grows up to {math.exp(rate):.3g}-fold per step"
-    return f"grows by up to {100 * math.expm1(rate):.3g}% per step, tenfold every {math.log(10) / rate:,.0f} steps"
+    return f"grows by up to {100 * math.expm1(rate):.3g}% per step, tenfold every {tenfold(rate):,.0f} steps"
 
 
 def rounded_towards_stability(nearest: NearestStable) -> NearestStable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -27,10 +28,26 @@ COLUMNS = {
     "bound": Column("update bound", "largest update that any gradients can cause, in its unit; ∞ where none is known"),
     "update_rms": Column("update RMS", "root mean square of the update, in weights per unit of learning rate"),
     "parameter_rms": Column("weight RMS", "root mean square of the weights after the step, in their own unit"),
-    "second_moment": Column("second moment", "mean of the average of squared gradients, in (loss per weight) squared"),
+    "second_moment": Column(
+        "second moment",
+        "mean of the average of squared gradients, in (loss per weight) squared; none if the optimizer keeps none",
+    ),
     "norm_ratio": Column("norm / expected", "|weight| / the norm that its updates predict, a ratio; only if scale-invariant"),
 }
 """What is measured of a tensor, by its name in a reading. A narrow terminal shows the first of them only."""
+
+
+def absent(column: str, value: float, weights: float) -> str:
+    """What stands in the place of a number that does not exist; empty where it does.
+
+    A second moment that is NaN in earnest makes the weights NaN in the same step.
+
+    Example:
+        >>> absent("second_moment", math.nan, 0.5), absent("second_moment", math.nan, math.nan)
+        ('none', '')
+    """
+    missing = math.isnan(value) and (column == "norm_ratio" or (column == "second_moment" and not math.isnan(weights)))
+    return "none" if missing else ""
 
 
 def folder_names(folders: Sequence[Path]) -> list[str]:

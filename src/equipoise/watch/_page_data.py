@@ -150,6 +150,8 @@ class ServedRuns:
             "folder": self._folders[number],
             "path": str(run.folder.absolute()),
             "started": run.header.started if run.header else None,
+            "optimizer": run.header.optimizer if run.header else "",
+            "notes": [printable(note, SHOWN_TEXT) for note in (run.header.notes if run.header else ())],
             "progress": run.position / run.size if shown is not run else 1,
             "unavailable": run.unavailable,
             "unreadable": run.unreadable,
@@ -162,7 +164,13 @@ class ServedRuns:
         }
         if shown.newest is not None:
             header, newest = shown.newest
-            message |= {"step": newest.step, "time": newest.time, "made": newest.made, "groups": len(newest.groups)}
+            message |= {
+                "step": newest.step,
+                "loop_step": newest.loop_step,
+                "time": newest.time,
+                "made": newest.made,
+                "groups": len(newest.groups),
+            }
             if number == selection.run:
                 named = {name for verdict in shown.verdicts for name in verdict["where"]}
                 message["tensors"] = table(header, newest, named, selection)

@@ -13,7 +13,8 @@ def summary(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Everything that is known of runs now, as what JSON has; a number that is not finite is a string, as in the file.
 
     Returns:
-        For each run its ``folder`` and ``name``, the number of ``readings`` and of ``unreadable_lines``, what is wrong
+        For each run its ``folder``, ``name`` and ``optimizer``, what is not known of that (``notes``), the number of
+        ``readings`` and of ``unreadable_lines``, what is wrong
         with the first of those (``refusals``: the number of the line, and why), the ``last`` reading, the ``verdicts`` on it,
         and the ``actions`` of the guard.
 
@@ -34,6 +35,8 @@ def summary(runs: Sequence[Run]) -> list[dict[str, Any]]:
         {
             "folder": str(run.folder),
             "name": run.name,
+            "optimizer": run.header.optimizer if run.header else "",
+            "notes": list(run.header.notes) if run.header else [],
             "readings": run.overview.count,
             "unreadable_lines": run.unreadable,
             "refusals": [{"line": number, "why": why} for number, why in run.refusals],

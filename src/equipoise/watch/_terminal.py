@@ -15,7 +15,7 @@ from equipoise._words import counted, listed, printable
 from equipoise.errors import MissingExtraError
 from equipoise.monitor._measuring.readings import Reading, TensorReading
 from equipoise.monitor._recording.run_file import FILE
-from equipoise.watch._naming import COLUMNS, folder_names
+from equipoise.watch._naming import COLUMNS, absent, folder_names
 from equipoise.watch._overview import Overview
 from equipoise.watch._run import Run, read_to_the_end
 from equipoise.watch._story import Story
@@ -97,6 +97,7 @@ def _run_view(run: Run, folder: str, width: int, height: int) -> list[Renderable
     parts: list[RenderableType] = [
         Rule(_title(run, folder, shown, last), align="left", style="dim", characters="─"),
         *_what_cannot_be_read(run, brief=brief),
+        *(Text(printable(note, TEXT), style="dim") for note in (shown.header.notes if shown.header else ())),
     ]
     if last is None:
         return [*parts, Text("no readings yet", style="dim")]
@@ -113,10 +114,14 @@ def _title(run: Run, folder: str, shown: Story, last: Reading | None) -> Text:
     title = Text(printable(run.name, 60), style="bold")
     title.append(f"  {printable(folder, 60)}", style="not bold")
     if run.header is not None:
+        if run.header.optimizer:
+            title.append(f", {printable(run.header.optimizer, 60)}", style="not bold")
         title.append(f", started {datetime.fromtimestamp(run.header.started):%Y-%m-%d %H:%M}", style="not bold")
     if last is not None:
         age = max(0.0, time.time() - last.time)
         title.append(f"  step {last.step:,}", style="not bold")
+        if last.loop_step not in (0, last.step):
+            title.append(f" (step {last.loop_step:,} of the training loop)", style="not bold")
         title.append(f"  {_duration(age)} ago", style="not bold dim")
         if not last.made:
             title.append("  the optimizer made no step", style="not bold yellow")
@@ -156,8 +161,9 @@ def _curves(overview: Overview, last: Reading, width: int, most: int) -> list[Te
     given = [series for series in overview.place_of if series.startswith("metrics/")]
     metrics = {series: series.removeprefix("metrics/") for series in given[:most]}
     shown = {series: (name, _number(last.metrics.get(name, overview.newest(series)))) for series, name in metrics.items()}
-    if last.groups:
-        number, group = min(enumerate(last.groups), key=lambda numbered: numbered[1].margin_ahead)
+    judged = [(number, group) for number, group in enumerate(last.groups) if group.exponent]
+    if judged:
+        number, group = min(judged, key=lambda numbered: numbered[1].margin_ahead)
         of = f", group {number}" if len(last.groups) > 1 else ""
         shown[f"group {number}/margin"] = (f"stability margin{of}", _margin(group.margin))
         if group.margin_ahead != group.margin:
@@ -226,8 +232,8 @@ def _columns(width: int) -> list[str]:
 
 def _cell(tensor: TensorReading, column: str) -> Text:
     value = getattr(tensor, column)
-    if column == "norm_ratio" and math.isnan(value):
-        return Text("-", style="dim")  # not known to be scale-invariant
+    if word := absent(column, value, tensor.parameter_rms):
+        return Text(word, style="dim")
     if column.endswith("fraction") and math.isfinite(value):
         return Text(f"{value:.1%}", style="red" if column == "nonfinite_fraction" and value > 0 else "")
     exceeded = column == "largest_update" and value > tensor.bound

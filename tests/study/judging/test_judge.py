@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import random
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from equipoise.errors import ArgumentError, UnusableInputError
 from equipoise.study import judge
+from equipoise.study._report.table import headings, print_report
 from equipoise.study._statistics.paired import compare
 
 ACCURACY = {"adamw": 0.90, "sgd": 0.92, "lion": 0.87}
@@ -68,6 +71,24 @@ def nested(rows: list[dict[str, object]]) -> list[dict[str, object]]:
     ]
 
 
+def ray_tune(rows: list[dict[str, object]]) -> str:
+    """What ``ResultGrid.get_dataframe().to_csv()`` writes."""
+    heading = "accuracy,timestamp,done,training_iteration,trial_id,time_total_s,config/optimizer,config/seed,logdir\n"
+    return heading + "".join(
+        f"{row['accuracy']},1795573694,False,1,d8780_{index:05},62.0,{row['optimizer']},{row['seed']},d8780_{index:05}\n"
+        for index, row in enumerate(rows)
+    )
+
+
+def optuna(rows: list[dict[str, object]]) -> str:
+    """What ``study.trials_dataframe().to_csv()`` writes, where the study's metric has a name."""
+    heading = "number,value_accuracy,datetime_start,duration,params_optimizer,params_seed,state\n"
+    return heading + "".join(
+        f"{index},{row['accuracy']},2026-01-01 00:00:00.000000,0 days 00:01:02,{row['optimizer']},{row['seed']},COMPLETE\n"
+        for index, row in enumerate(rows)
+    )
+
+
 FORMATS = {
     "comma-separated": as_csv(records()),
     "comma-separated with a byte order mark and Windows line ends": "\ufeff" + as_csv(records()).replace("\n", "\r\n"),
@@ -78,6 +99,8 @@ FORMATS = {
     "a table of runs of W&B": weights_and_biases(records()),
     "nested objects": "".join(json.dumps(record) + "\n" for record in nested(records())),
     "MLflow": mlflow(records()),
+    "Ray Tune": ray_tune(records()),
+    "Optuna": optuna(records()),
 }
 
 
@@ -228,6 +251,14 @@ def test_arguments_are_checked(argument, tmp_path):
 def test_a_target_needs_epochs(tmp_path):
     with pytest.raises(ArgumentError, match="target"):
         judge(written(tmp_path, as_csv(records())), **QUESTION, target=0.9)
+
+
+def test_every_column_of_the_verdict_is_printed_in_the_table(tmp_path):
+    analysis, printed = judge(written(tmp_path, as_csv(records())), **QUESTION), io.StringIO()
+    print_report(analysis, Console(file=printed, width=100))
+    table = next(block for block in printed.getvalue().split("\n\n") if block.startswith("arm"))
+    assert table.split("\n")[0].split() == " ".join(headings(analysis)).split()
+    assert f"{analysis.contrasts[0].adjusted_p_value:.2g}" in table
 
 
 def test_a_large_table_is_judged(tmp_path):

@@ -24,12 +24,14 @@ DIVERGED, COLLAPSED, FAILED = 10_001, 10_002, 10_003
 def make_store(
     place: Path | str,
     *,
+    name: str = "widgets",
+    gain: float = 0.03,
     arms: Sequence[str] = ("adamw", "sgd", "quarter", "kadam"),
     metric: str = "accuracy",
     select_by: str = "validation_accuracy",
     more: Sequence[str] = ("loss",),
     tuned: bool = True,
-    compared: float = 1.0,
+    compared: float | None = 1.0,
     trouble: bool = False,
     epochs: int = 4,
     seeds: int = 7,
@@ -38,12 +40,14 @@ def make_store(
 
     Args:
         place: of its file, or a URL.
-        arms: four names, the baseline first; the second is better than it.
+        name: of the study.
+        gain: what the second arm is better by than the baseline.
+        arms: four names, the baseline first.
         metric: what decides.
         select_by: what chooses.
         more: the names of other reported numbers.
         tuned: whether the tuning is finished; if not, half of it is.
-        compared: the share of the comparison that is finished.
+        compared: the share of the comparison that is finished; None: it is not planned yet.
         trouble: whether seeds diverge, collapse and fail.
         epochs: of a trial.
         seeds: of the comparison.
@@ -52,7 +56,7 @@ def make_store(
     space = {"lr": {"low": 1e-4, "high": 1e-1}, "weight_decay": [0.0, 0.1]}
     study = Study.model_validate(
         {
-            "name": "widgets",
+            "name": name,
             "task": "digits",
             "metric": metric,
             "select_by": {"metric": select_by, "goal": "maximize"},
@@ -83,7 +87,7 @@ def make_store(
         end = (
             0.1
             if collapses
-            else 0.9 + (0.03 if index == 1 else 0.0) - 0.02 * abs(math.log10(rate) + 2) + noise.normal(0, 0.004)
+            else 0.9 + (gain if index == 1 else 0.0) - 0.02 * abs(math.log10(rate) + 2) + noise.normal(0, 0.004)
         )
         curves: dict[str, dict[int, float]] = {name: {} for name in (metric, select_by, *more)}
         for epoch in range(1, (2 if diverges else epochs) + 1):
@@ -100,7 +104,7 @@ def make_store(
     store.do(lambda connection: record_cells(connection, table, tuning))
     for cell in tuning[: len(tuning) // (1 if tuned else 2)]:
         train(cell)
-    if tuned:
+    if tuned and compared is not None:
         chosen = {found.arm.name: found.point for arm in study.arms if (found := tune(table, arm)) is not None}
         comparison = table.plan_comparison(chosen)
         store.do(lambda connection: record_cells(connection, table, comparison))

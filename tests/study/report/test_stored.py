@@ -77,7 +77,10 @@ def test_lost_seeds_and_failed_trials_are_said_to_a_manager_and_shown_with_their
     assert float(lines["kadam", str(COLLAPSED), "comparison"]["accuracy"]) < 0.1
 
 
-@pytest.mark.parametrize(("arguments", "done"), [({"tuned": False}, 16), ({"compared": 0.0}, 32), ({"compared": 0.5}, 46)])
+@pytest.mark.parametrize(
+    ("arguments", "done"),
+    [({"tuned": False}, 16), ({"compared": None}, 32), ({"compared": 0.0}, 32), ({"compared": 0.5}, 46)],
+)
 def test_a_study_that_is_not_finished_has_a_report_without_a_verdict(made, tmp_path, arguments, done):
     contents = report_study(made(**arguments), None, tmp_path / "widgets.report.html")
     text = (tmp_path / "widgets.report.md").read_text()

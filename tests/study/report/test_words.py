@@ -26,7 +26,7 @@ from equipoise.study._report.contents import astray
 from equipoise.study._report.figures.charts import region_points
 from equipoise.study._report.markdown import line
 from equipoise.study._report.page import report_analysis
-from equipoise.study._report.table import as_plain, print_report, rows
+from equipoise.study._report.table import as_plain, print_report
 from equipoise.study._spec import Study
 
 EVIL = "<script>alert('arm')</script>\x1b[31m\r\u202e"
@@ -110,7 +110,7 @@ def test_without_a_difference_the_verdict_says_that_none_was_shown():
 
 
 def test_the_table_is_sorted_by_the_metric_and_marks_the_baseline():
-    table = rows(make_analysis(make_study(), (0.8, 0.7, 0.9)))
+    table = make_analysis(make_study(), (0.8, 0.7, 0.9)).table.rows
     assert [row[0] for row in table] == ["quarter", "adamw", "sgd"]
     assert [row[1] for row in table] == ["better", "baseline", "worse"]
 
@@ -147,7 +147,7 @@ def test_the_page_loads_nothing_and_begins_with_the_decision(tmp_path):
     body = source.index("<body>")
     decision = source.index("<h1>Use quarter in place of adamw", body)
     assert decision < source.index('class="plot"', body) < source.index(analysis.headline, body) < source.index("<table", body)
-    for row in rows(analysis):
+    for row in analysis.table.rows:
         assert set(row) - {""} <= set(page.text)
     assert {path.name for path in tmp_path.iterdir()} == {"report.html", "report.md"}
 

@@ -24,6 +24,14 @@ def test_five_of_a_hundred_studies_without_a_difference_call_one(seeds, comparis
     assert rates.holding == pytest.approx(0.95, abs=0.015)
 
 
+@pytest.mark.parametrize(("tasks", "comparisons"), [(2, 1), (2, 5), (6, 5)])
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_five_of_a_hundred_suites_without_a_difference_call_one_on_any_task(seeds, tasks, comparisons):
+    rates = simulate(NOISES["normal"], seeds, comparisons, shared=True, studies=STUDIES, tasks=tasks)
+    assert rates.called == pytest.approx(0.05, abs=0.01)
+    assert rates.holding == pytest.approx(0.95, abs=0.015)
+
+
 @pytest.mark.parametrize("comparisons", [1, 5])
 @pytest.mark.parametrize("seeds", [3, *SEEDS])
 @pytest.mark.parametrize("name", [name for name in NOISES if "baseline" not in name])

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -45,6 +46,33 @@ class Snapshot:
     """State dicts, by the names that the objects were given."""
     random: dict[str, Any]
     """The states of the random number generators."""
+
+
+def spaced(steps: Sequence[int], keep: int) -> list[int]:
+    """The steps of the snapshots to keep: recent ones close together, older ones further apart.
+
+    One after the other goes, until there are `keep`: the oldest if it is 2^keep times as old as the second newest; else the one
+    that leaves the smallest gap for its age.
+
+    Args:
+        steps: ascending.
+        keep: at least 2.
+
+    Example:
+        >>> kept = []
+        >>> for step in range(100, 1700, 100):
+        ...     kept = spaced([*kept, step], 4)
+        >>> kept
+        [100, 1100, 1500, 1600]
+    """
+    kept = list(steps)
+    while len(kept) > keep:
+        ages = [kept[-1] - step for step in kept]
+        if ages[0] > 2**keep * ages[-2]:
+            del kept[0]
+        else:
+            del kept[min(range(1, len(kept) - 1), key=lambda place: (ages[place - 1] - ages[place + 1]) / ages[place - 1])]
+    return kept
 
 
 class Archive:
@@ -89,7 +117,7 @@ class Archive:
             replace_file(self._path(snapshot.step, MANIFEST), json.dumps(manifest).encode())
             _sync(self.folder)
             self._prove(snapshot)
-            kept = [step for step in self.steps() if step <= snapshot.step][-self._keep :]
+            kept = spaced([step for step in self.steps() if step <= snapshot.step], self._keep)
             self._remove(set(self._ours()) - set(kept))
         except (UnusableInputError, OSError, RuntimeError) as error:  # torch makes a RuntimeError of what a file raises
             cause = error.__context__ or error

@@ -16,6 +16,7 @@ from equipoise.monitor._guarding.nonfinite_gradients import gradients_overflow, 
 from equipoise.monitor._guarding.policies import Policy, Rollback, Skip, Stop
 from equipoise.monitor._guarding.snapshots import Snapshots, Stateful
 from equipoise.monitor._judging.judge import judge
+from equipoise.monitor._judging.recovery import Recovery
 from equipoise.monitor._judging.thresholds import Thresholds
 from equipoise.monitor._judging.verdict import Verdict
 from equipoise.monitor._measuring.readings import Reading
@@ -81,39 +82,46 @@ class Guard:
         """For every step that was skipped since the last reading, the parameters that were to blame."""
         self._returned: int | None = None
         """The step that the last rollback went back to."""
+        self._recovery: Recovery | None = None
+        """What the run has to reach again after a rollback, until it has."""
+        self._run = "the run"
         self._known: set[tuple[str, tuple[str, ...]]] = set()
         """What was wrong at the last reading, and has been logged: kinds and places."""
         self._done: list[str] = []
         """The messages of all skips and rollbacks, for a report."""
 
-    def attach(self, monitor: Stateful) -> None:
-        """Let snapshots hold the monitor too, so that its steps go back with everything else. The monitor calls this."""
+    def attach(self, monitor: Stateful, run: str) -> None:
+        """Let snapshots hold the monitor too, so that its steps go back with everything else, and name the run in messages. The
+        monitor calls this."""
+        self._run = f"run {run}"
         if self.snapshots is not None:
             self.snapshots.objects["monitor"] = monitor
 
-    def before_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Drop gradients that are not finite, if that is the policy. Call it before every step.
+    def before_step(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Drop gradients that are not finite, if that is the policy, and say whether they were. Call it before every step.
 
         With the policy Skip and several processes this is a collective: all of them must make this step.
         """
-        if not isinstance(self.on_trouble, Skip):
-            return
+        if not isinstance(self.on_trouble, Skip) or getattr(optimizer, "found_inf", None) is not None:
+            return False  # a GradScaler has looked already, and this optimizer skips the step by itself
         if not true_on_any_process(gradients_overflow(optimizer)):
-            return
+            return False
         names = sorted({name for names in from_every_process(nonfinite_gradient_names(optimizer)) for name in names})
         if not names:
-            return
+            return False
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
         self.skipped += 1
         self._dropped.append(", ".join(names))
         _log.error(
-            "NaN or infinity in the gradients of %s: this step is not made (%d of at most %d)",
+            "equipoise, %s: NaN or infinity in the gradients of %s: this step is not made (%d of at most %d)",
+            self._run,
             self._dropped[-1],
             self.skipped,
             self.on_trouble.limit,
         )
+        return True
 
     def consider(self, history: Sequence[Reading]) -> tuple[list[Verdict], Action | None]:
         """Judge the newest reading. If there is no trouble, take a snapshot when one is due; if there is, act on it.
@@ -127,20 +135,35 @@ class Guard:
             What is wrong, and what was done. After an action of kind "stop" the caller is to raise ``RunStoppedError``.
         """
         step = history[-1].step
-        verdicts = _from_every_process(judge(history, self.thresholds))
+        verdicts = _from_every_process(self._judged(history))
         new = [verdict for verdict in verdicts if (verdict.kind, verdict.where) not in self._known]
         self._known = {(verdict.kind, verdict.where) for verdict in verdicts}
         for verdict in new:
             level = logging.ERROR if verdict.severity == "trouble" else logging.WARNING
-            _log.log(level, "step %d: %s %s", step, verdict.message, verdict.advice)
+            _log.log(level, "equipoise, %s, step %d: %s %s", self._run, step, verdict.message, verdict.advice)
         trouble = [verdict for verdict in verdicts if verdict.severity == "trouble"]
-        if not trouble and self.snapshots is not None and self.snapshots.due(step):
+        # Before it has recovered nobody knows whether a state is good.
+        if not trouble and self._recovery is None and self.snapshots is not None and self.snapshots.due(step):
             self.snapshots.take(step)
         return verdicts, self._act(history, trouble, new)
 
+    def _judged(self, history: Sequence[Reading]) -> list[Verdict]:
+        """The verdicts on the newest reading, and whether the run has recovered from a rollback."""
+        found = judge(history, self.thresholds)
+        if self._recovery is None:
+            return found
+        if self._recovery.reached(history, self.thresholds):
+            step, level = history[-1].step, self._recovery.level
+            _log.warning("equipoise, %s, step %d: %s is at %.4g again", self._run, step, self.thresholds.loss, level)
+            self._recovery = None
+            return found
+        lost = self._recovery.verdict(history, self.thresholds)
+        return found if lost is None else [lost, *found]
+
     def state_dict(self) -> dict[str, Any]:
-        """How much of the limits is used up, in plain values."""
-        return {"skipped": self.skipped, "rollbacks": self.rollbacks}
+        """How much of the limits is used up, and what is still to be recovered, in plain values."""
+        recovery = None if self._recovery is None else tuple(self._recovery)
+        return {"skipped": self.skipped, "rollbacks": self.rollbacks, "recovery": recovery}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue where a state dict was made.
@@ -148,9 +171,11 @@ class Guard:
         Raises:
             StateDictError: it is no state dict of this class; nothing was changed.
         """
-        if set(state_dict) != set(self.state_dict()):
+        if not {"skipped", "rollbacks"} <= set(state_dict) <= set(self.state_dict()):
             raise StateDictError(f"a state dict with the keys {', '.join(state_dict) or '(none)'} is not one of a Guard")
         self.skipped, self.rollbacks = state_dict["skipped"], state_dict["rollbacks"]
+        recovery = state_dict.get("recovery")  # earlier versions had none
+        self._recovery = None if recovery is None else Recovery(*recovery)
 
     def _act(self, history: Sequence[Reading], trouble: list[Verdict], new: list[Verdict]) -> Action | None:
         step = history[-1].step
@@ -191,12 +216,16 @@ class Guard:
             return self._stop(policy.otherwise, step, trouble, f"No rollback: {error}.")
         self.rollbacks += 1
         self._returned = snapshot.step
+        self._recovery = Recovery.of(history, snapshot.step, self.thresholds)
         self._known.clear()
         if policy.rewind is not None:
             policy.rewind(snapshot.step)
         self.snapshots.remedies = had + 1
         remedies = [remedy(self.snapshots.objects, had + 1 - snapshot.remedies) for remedy in policy.remedies]
         data = "" if policy.rewind is not None else " The data stay where they are."
+        loop = history[-1].loop_step
+        if loop and loop != snapshot.step:
+            data += f" The training loop has made {loop} steps, and counts on."
         message = " ".join(
             [
                 f"Back from step {step} to step {snapshot.step}, rollback {self.rollbacks} of at most {policy.limit}.{data}",
@@ -204,7 +233,7 @@ class Guard:
             ]
         )
         self._done.append(message)
-        _log.error("%s", message)
+        _log.error("equipoise, %s: %s", self._run, message)
         return Action("rollback", step, snapshot.step, tuple(trouble), message)
 
     def _first_bad_step(self, history: Sequence[Reading], verdict: Verdict) -> int:
@@ -218,7 +247,7 @@ class Guard:
         said = [f"- since step {each.since}: {each.message} {each.advice}" for each in trouble]
         snapshot = "None was asked for." if self.snapshots is None else self.snapshots.newest
         report = [
-            f"# The run was stopped at step {step}",
+            f"# equipoise stopped {self._run} at step {step}",
             why,
             "## What is wrong",
             "\n".join(said) or "Nothing else than that.",
@@ -227,7 +256,9 @@ class Guard:
             "## The last good snapshot",
             snapshot,
         ]
-        message = f"The run was stopped at step {step}. {why} {' '.join(each.message for each in trouble)} Report: {path}"
+        message = (
+            f"equipoise stopped {self._run} at step {step}. {why} {' '.join(each.message for each in trouble)} Report: {path}"
+        )
         if sharding.is_distributed() and torch.distributed.get_rank():
             return Action("stop", step, None, tuple(trouble), message)
         try:

@@ -16,7 +16,7 @@ def gradients_overflow(optimizer: torch.optim.Optimizer) -> Tensor:
     element would not overflow, but takes torch twelve times as long on a CPU.)
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    gradients = [sharding.local(parameter.grad) for parameter in parameters if parameter.grad is not None]
+    gradients = [_numbers(parameter.grad) for parameter in parameters if parameter.grad is not None]
     if not gradients:
         return torch.zeros((), dtype=torch.bool, device=sharding.local(parameters[0]).device)
     return ~get_total_norm(gradients).isfinite()
@@ -28,6 +28,12 @@ def nonfinite_gradient_names(optimizer: torch.optim.Optimizer) -> list[str]:
     for number, group in enumerate(optimizer.param_groups):
         known = group.get("param_names") or [f"parameter {place} of group {number}" for place in range(len(group["params"]))]
         for name, parameter in zip(known, group["params"], strict=True):
-            if parameter.grad is not None and not bool(sharding.local(parameter.grad).isfinite().all()):
+            if parameter.grad is not None and not bool(_numbers(parameter.grad).isfinite().all()):
                 found.append(name)
     return found
+
+
+def _numbers(gradient: Tensor) -> Tensor:
+    """The elements of a gradient that are here; of a sparse one, those that it has."""
+    here = sharding.local(gradient)
+    return here.coalesce().values() if here.is_sparse else here

@@ -12,7 +12,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from equipoise.errors import ArgumentError
 from equipoise.hyperparameters import Hyperparameters
-from equipoise.optim._optimizer import Equipoise
+from equipoise.monitor._measuring.optimizers.theory import stages_of
+from equipoise.monitor._measuring.optimizers.unwrapping import stepping_optimizer
 from equipoise.theory._region import nearest_stable
 
 Remedy: TypeAlias = Callable[[Mapping[str, Any], int], str]
@@ -28,7 +29,7 @@ class LowerRate:
     multiplied by the factor. A floor of a schedule, as ``eta_min``, stays.
 
     Example:
-        >>> optimizer = Equipoise([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+        >>> optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))], lr=0.1)
         >>> LowerRate(0.5)({"optimizer": optimizer}, 2)
         'The learning rates are 0.25 times those of the snapshot.'
         >>> optimizer.param_groups[0]["lr"]
@@ -62,9 +63,7 @@ class MoveInside:
     A :class:`~equipoise.balance.Scheduler` or a controller that changes this hyperparameter moves it again.
 
     Example:
-        >>> import warnings
-        >>> with warnings.catch_warnings(action="ignore"):
-        ...     optimizer = Equipoise([torch.nn.Parameter(torch.ones(1))], betas=(0.95, 0.7))
+        >>> optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))], betas=(0.95, 0.7))
         >>> MoveInside("beta1")({"optimizer": optimizer}, 1)
         'In group 0 beta1 goes from 0.95 to 0.8202.'
         >>> MoveInside("beta1")({"optimizer": optimizer}, 1)
@@ -81,23 +80,31 @@ class MoveInside:
         """Move it in every group, and say from where to where."""
         said: list[str] = []
         for optimizer in objects.values():
-            if isinstance(optimizer, Equipoise):
-                for number, group in enumerate(optimizer.param_groups):
-                    said += [f"In group {number} {each}." for each in self._move(group)]
+            if isinstance(optimizer, torch.optim.Optimizer):
+                inner = stepping_optimizer(optimizer)
+                for number, group in enumerate(inner.param_groups):
+                    said += [f"In group {number} {each}." for each in self._move(inner, group)]
         return " ".join(said) or "All groups are stable already."
 
-    def _move(self, group: dict[str, Any]) -> Iterator[str]:
+    def _move(self, optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> Iterator[str]:
+        known, name = stages_of(optimizer, group), type(optimizer).__name__
+        if known is None:
+            yield f"{self.value} stays as it is, as nothing is known of the stability of {name}"
+            return
         place = ("beta1", "beta2", "exponent").index(self.value)
-        stages = [list(stage) for stage in Hyperparameters.of_group(group).stages]
+        stages = [list(stage) for stage in known.stages]
         for stage in stages:
             before, after = stage[place], getattr(nearest_stable(*stage), self.value)
             if math.isnan(after):
                 yield f"{self.value} stays {before:.4g}, as no value of it alone is stable"
-            elif after != before:
+            elif after != before and (self.value != "exponent" or "exponent" in group):
                 stage[place] = after
                 yield f"{self.value} goes from {before:.4g} to {after:.4g}"
+            elif after != before:
+                yield f"the exponent stays {before:.4g}, as {name} has no other"
         moved = Hyperparameters(tuple((beta1, beta2) for beta1, beta2, _ in stages), tuple(p for *_, p in stages))
-        group.update(moved.group_values())
+        if moved != known:
+            group.update({key: value for key, value in moved.group_values().items() if key in group})
 
 
 def _schedulers(each: Any) -> Iterator[LRScheduler]:

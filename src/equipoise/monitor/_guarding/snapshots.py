@@ -8,16 +8,23 @@ the device none. What is restored is a copy again, so that training never writes
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
 
+from equipoise._words import memory
 from equipoise.errors import ArgumentError, UnusableInputError
 from equipoise.hyperparameters import whole_number
-from equipoise.monitor._guarding.archive import Archive, Snapshot
+from equipoise.monitor._guarding.archive import Archive, Snapshot, spaced
 from equipoise.monitor._guarding.random_state import random_state, set_random_state
+
+MOST_STEPS = 100
+"""So many steps may be lost to a rollback, unless the user says otherwise."""
+
+_log = logging.getLogger("equipoise")
 
 
 class Stateful(Protocol):
@@ -42,15 +49,18 @@ class Snapshots:
     are moved into a folder ``earlier-1`` (then ``earlier-2``, ...) beside the new ones, and the log says so. Nothing is
     deleted.
 
-    In memory a snapshot takes as many bytes as the state dicts, and so does each on disk, per process. Training waits while one
-    is taken: for a copy, and with a folder for a hash and for the disk. Choose `every` for that to be small.
+    In memory a snapshot takes as many bytes as the state dicts, and so does each on disk, per process; the log says how
+    many when the first one is taken, and again if they become more, as optimizers make their state in the first step. Training
+    waits while one is taken: for a copy, and with a folder for a hash and for the disk. Choose `every` for that to be small.
 
     Args:
         objects: what to keep, by name: model, optimizer, schedulers, scaler, controllers, in the order in which they are to be
             restored, the optimizer before its controllers. A monitor with a guard adds itself, as "monitor".
         folder: where they are kept on disk, made if it is missing; None keeps them in memory only.
-        every: the least number of steps from one snapshot to the next.
+        every: the least number of steps from one snapshot to the next. None is a quarter of the steps so far, so that there is
+            something to go back to early in a run, but at most 100.
         keep: how many are kept, at least 2: trouble may have begun before it was seen, so that the newest is not good enough.
+            Their ages are about 0, 1, 2, 4, ... times the distance of the newest two.
 
     Raises:
         ArgumentError: an argument outside of what is accepted.
@@ -68,7 +78,7 @@ class Snapshots:
     """
 
     def __init__(
-        self, objects: Mapping[str, Stateful], *, folder: str | Path | None = None, every: int = 100, keep: int = 2
+        self, objects: Mapping[str, Stateful], *, folder: str | Path | None = None, every: int | None = None, keep: int = 3
     ) -> None:
         for name, each in objects.items():
             if not (hasattr(each, "state_dict") and hasattr(each, "load_state_dict")):
@@ -76,13 +86,16 @@ class Snapshots:
         if not objects:
             raise ArgumentError("objects", objects, "at least one object to keep, by name")
         whole_number("keep", keep, 2)
-        whole_number("every", every)
+        if every is not None:
+            whole_number("every", every)
         self.objects = dict(objects)
         self.every = every
         self.keep = keep
         self.remedies = 0
         """How many rollbacks have left their remedies in the present state; a guard counts them."""
         self._held: list[Snapshot] = []
+        self._said = 0
+        """The size of a snapshot that the log has."""
         self._archive = None if folder is None else Archive(Path(folder), keep)
 
     @property
@@ -99,8 +112,11 @@ class Snapshots:
         return f"The newest is of step {self._held[-1].step}, {place}."
 
     def due(self, step: int) -> bool:
-        """Whether `every` steps have passed since the newest snapshot."""
-        return not self._held or step >= self._held[-1].step + self.every
+        """Whether so many steps have passed since the newest snapshot that another one is to be taken."""
+        if not self._held:
+            return True
+        newest = self._held[-1].step
+        return step >= newest + (self.every or min(MOST_STEPS, max(1, newest // 4)))
 
     def take(self, step: int) -> None:
         """Keep the present state as that after `step`. Where the disk fails, it is kept in memory, and the log says so.
@@ -116,7 +132,9 @@ class Snapshots:
             self._archive.set_earlier_run_aside(step)
         states = {name: copied(each.state_dict()) for name, each in self.objects.items()}
         snapshot = Snapshot(step, self.remedies, states, random_state())
-        self._held = [*self._held, snapshot][-self.keep :]
+        held = {each.step: each for each in [*self._held, snapshot]}
+        self._held = [held[kept] for kept in spaced(list(held), self.keep)]
+        self._say_size(snapshot)
         if self._archive is not None:
             self._archive.write(snapshot)
 
@@ -152,6 +170,25 @@ class Snapshots:
         set_random_state(snapshot.random)
         self.remedies = snapshot.remedies
         return snapshot
+
+    def _say_size(self, snapshot: Snapshot) -> None:
+        size = bytes_of(snapshot.objects)
+        if size > 1.1 * self._said:
+            self._said = size
+            disk = "" if self._archive is None else f", and as much in {self._archive.folder}, where one more has to fit"
+            all_of_them = memory(self.keep * size)
+            _log.warning(
+                "equipoise: a snapshot takes %s; the %d that are kept, %s%s", memory(size), self.keep, all_of_them, disk
+            )
+
+
+def bytes_of(value: Any) -> int:
+    """How much memory the tensors in a state take."""
+    if isinstance(value, Tensor):
+        return value.nbytes
+    if isinstance(value, dict):
+        return sum(map(bytes_of, value.values()))  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+    return sum(map(bytes_of, value)) if isinstance(value, (list, tuple)) else 0  # pyright: ignore[reportUnknownArgumentType]
 
 
 def copied(value: Any) -> Any:

@@ -5,7 +5,8 @@ since when, how sure that is, and what to do. Nothing is remembered between call
 A number that is not finite is never left out: it is a verdict.
 
 Trouble, on which a guard acts: ``nonfinite-loss``, ``nonfinite-gradient``, ``nonfinite-parameter``, ``nonfinite-moment``,
-``divergence``, ``bound-exceeded``. Warnings: ``exploding``, ``vanishing``, ``dead-layer``, ``overfitting``,
+``divergence``, ``bound-exceeded``, ``jump``; a guard adds ``not-recovered`` after a rollback.
+Warnings: ``exploding``, ``vanishing``, ``dead-layer``, ``overfitting``,
 ``unstable-margin``.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from equipoise.monitor._judging.jump_verdict import jump
 from equipoise.monitor._judging.loss_verdicts import divergence, nonfinite_loss, overfitting
 from equipoise.monitor._judging.margin_verdict import unstable_margin
 from equipoise.monitor._judging.tensor_verdicts import (
@@ -35,6 +37,7 @@ KINDS = (
     nonfinite_moment,
     divergence,
     bound_exceeded,
+    jump,
     exploding,
     vanishing,
     dead_layer,

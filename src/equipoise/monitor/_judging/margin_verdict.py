@@ -48,8 +48,12 @@ def _outside(reading: Reading) -> dict[int, GroupReading]:
     return {
         number: group
         for number, group in enumerate(reading.groups)
-        if group.margin <= 0 or group.margin_ahead <= 0 or (max(group.exponent) > 0.5 and not _assessed(group).stable)
+        if group.margin <= 0 or group.margin_ahead <= 0 or _unstable_above_half(group)
     }
+
+
+def _unstable_above_half(group: GroupReading) -> bool:
+    return max(group.exponent, default=0.0) > 0.5 and not _assessed(group).stable
 
 
 def _assessed(group: GroupReading) -> Assessment:

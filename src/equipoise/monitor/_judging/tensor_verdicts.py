@@ -69,10 +69,11 @@ def nonfinite_moment(history: Sequence[Reading], _: Thresholds) -> Verdict | Non
     """Moments with a NaN or an infinity, or at the verge of it, where parameters and gradients have none. Certain.
 
     The square of a finite gradient overflows from about 1e19 in float32; the update is 0 from then on, and nothing else shows.
+    (A NaN in a second moment makes parameters NaN in the same step. With finite ones it says that the optimizer keeps none.)
     """
 
     def lost(tensor: TensorReading) -> bool:
-        return not math.isfinite(tensor.second_moment) and math.isfinite(tensor.parameter_rms) and not tensor.nonfinite_fraction
+        return math.isinf(tensor.second_moment) and math.isfinite(tensor.parameter_rms) and not tensor.nonfinite_fraction
 
     affected = _affected(history, _tensors_with(lost))
     if affected is None:

@@ -41,6 +41,12 @@ class Thresholds:
     start: float = 5.0
     """So many times the loss at the start of the run is a divergence too: a learning rate that is far too large spoils the very
     first steps, before anything is usual. Batches differ by less, unless the model is nearly perfect on them."""
+    recovery: int = 20
+    """So many readings a run has, after a rollback, to reach the loss from before it again. It begins with the very same
+    weights, so that only other batches or another learning rate keep it from that."""
+    jump: float = 3.0
+    """So many times everything that it was before is too much for a learning rate, a weight decay or a batch in one step, and
+    so many times as long or short a memory for a beta. Warm-ups at most double a learning rate in a step."""
     explosion: float = 100.0
     """So many times its usual size is too much for a gradient: batches differ by less than two decades."""
     vanishing: float = 1e-4

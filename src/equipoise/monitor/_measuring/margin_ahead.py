@@ -39,9 +39,9 @@ class MarginAhead:
         self._schedulers = schedulers
         self._tables: dict[int, tuple[Any, _LeastMargins]] = {}
 
-    def least(self, number: int, present: Hyperparameters) -> float:
+    def least(self, number: int, present: Hyperparameters | None) -> float:
         """The least margin from the present step of the schedulers on, in nats per step; infinite for a group without a
-        schedule.
+        schedule or without stages.
 
         Args:
             number: the number of the parameter group.
@@ -59,7 +59,7 @@ class MarginAhead:
                     known[name] = tuple(_Shifted(schedule, behind) for schedule in schedules)
                     identity.append((name, schedules, behind))
                     repetitions += [(start + behind, period) for start, period in (each.repetition for each in schedules)]
-        if not known:
+        if not known or present is None:
             return math.inf
         unscheduled = [
             None if "exponent" in known else present.exponents,

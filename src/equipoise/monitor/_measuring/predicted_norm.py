@@ -35,6 +35,8 @@ class PredictedNorm:
             given: the values of the parameter group in the step.
             step: how many steps the tensor has seen, this one included.
         """
+        if given.hyperparameters is None or math.isnan(given.weight_decay) or math.isnan(step):
+            return math.nan  # no law is known of this norm
         steps, before = round(step) - self.step, (self.squared_update, self.lr)
         begun, norm = self.step > 0, math.sqrt(squared_norm)
         self.step, self.squared_update, self.lr = round(step), squared_update, max(0.0, given.lr)

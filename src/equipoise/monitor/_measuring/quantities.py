@@ -48,8 +48,11 @@ class GroupValues:
     """What a parameter group holds in one step."""
 
     lr: float
+    """NaN where the optimizer has none; then its updates are the steps themselves."""
     weight_decay: float
-    hyperparameters: Hyperparameters
+    """Decoupled; NaN where it goes through the moments."""
+    hyperparameters: Hyperparameters | None
+    """The stages that updates come from; None for an optimizer that the theory does not know."""
     referenced: bool
     """Whether second moments are measured against a reference scale."""
     changed: bool
@@ -63,9 +66,9 @@ class TensorColumns:
     elements: Floats
     """The number of elements, n."""
     ages: Floats
-    """How many steps the second moment of the first stage has seen."""
+    """How many steps the second moment of the first stage has seen; infinite where it needs no bias correction."""
     alike: NDArray[np.bool_]
-    """Whether all averages of all stages have that age."""
+    """Whether all averages of all stages have that age, and the update is known to rounding."""
     references: Floats
     """The reference scale R of the first stage in the step; 0 where there is none yet."""
     norm_ratios: Floats
@@ -84,8 +87,9 @@ def tensor_readings(measured: Floats, tensors: TensorColumns, given: GroupValues
     gradient, update, parameter, v, largest, zeros, nonfinite = measured.T
     count = np.maximum(tensors.elements, 1)
     with np.errstate(all="ignore"):  # what is not finite is to be seen
-        second_moment = v / count / rules.correction(given.hyperparameters.betas[0][1], tensors.ages)
-        step = abs(given.lr) * np.sqrt(update)
+        beta2 = given.hyperparameters.betas[0][1] if given.hyperparameters else 0.0
+        second_moment = v / count / rules.correction(beta2, tensors.ages)
+        step = (1.0 if math.isnan(given.lr) else abs(given.lr)) * np.sqrt(update)
         columns = [
             np.sqrt(gradient / count),
             np.sqrt(update / count),
@@ -116,6 +120,8 @@ def update_bounds(tensors: TensorColumns, second_moment: Floats, given: GroupVal
         >>> update_bounds(tensors, 1e-4 * one, given).round(3).tolist()
         [0.33]
     """
+    if given.hyperparameters is None:
+        return np.full(second_moment.shape, math.inf)
     *others, exponent = given.hyperparameters.exponents
     if exponent == 0.5:
         bounds = max_update(*given.hyperparameters.betas[-1], 0.5, tensors.ages)
@@ -139,17 +145,23 @@ def group_reading(given: GroupValues, ahead: float, tensors: Iterable[TensorRead
         ahead: the least margin of the schedules from the next step on; infinite where there is none.
         tensors: the readings of the tensors in the group.
     """
-    present = margin_of(given.hyperparameters)
+    known = given.hyperparameters
+    present = margin_of(known) if known else math.nan
     members = list(tensors)
     return GroupReading(
         lr=given.lr,
-        exponent=given.hyperparameters.exponents,
-        betas=given.hyperparameters.betas,
+        exponent=known.exponents if known else (),
+        betas=known.betas if known else (),
         margin=present,
-        margin_ahead=min(present, ahead),
-        gradient_spread=decades(math.sqrt(each.second_moment) for each in members),
+        margin_ahead=min(present, ahead) if known else math.nan,
+        gradient_spread=decades(_gradient_scale(each) for each in members),
         update_spread=decades(each.update_rms for each in members),
     )
+
+
+def _gradient_scale(tensor: TensorReading) -> float:
+    """The scale of a tensor's gradients: over many steps where there is a second moment, else in this one."""
+    return tensor.gradient_rms if math.isnan(tensor.second_moment) else math.sqrt(tensor.second_moment)
 
 
 @lru_cache(maxsize=64)

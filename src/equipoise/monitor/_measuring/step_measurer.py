@@ -12,18 +12,18 @@ from torch import Tensor, nn
 
 from equipoise.balance._scheduler import Scheduler
 from equipoise.errors import ArgumentError
-from equipoise.hyperparameters import Hyperparameters
 from equipoise.monitor._measuring.gathering import gather
 from equipoise.monitor._measuring.margin_ahead import MarginAhead
+from equipoise.monitor._measuring.optimizers.sums import sums_of
+from equipoise.monitor._measuring.optimizers.theory import first_betas, group_values, is_corrected
 from equipoise.monitor._measuring.parameter_names import names_and_groups, plain_name
 from equipoise.monitor._measuring.predicted_norm import PredictedNorm
 from equipoise.monitor._measuring.quantities import GroupValues, TensorColumns, group_reading, tensor_readings
 from equipoise.monitor._measuring.readings import GroupReading, TensorReading
 from equipoise.monitor._measuring.scale_invariance import ScaleInvariance, ScaleVerdict
 from equipoise.optim._kernels import MEASURES
-from equipoise.optim._optimizer import Equipoise
 from equipoise.optim._state import suffixes
-from equipoise.optim._telemetry import Parts, Telemetry, elements_of
+from equipoise.optim._telemetry import Parts, elements_of
 from equipoise.rules import REFERENCE_STEPS, reference
 from equipoise.theory._region import Floats
 
@@ -33,13 +33,8 @@ PARAMETER, UPDATE = MEASURES.index("parameter"), MEASURES.index("update")
 class StateBeforeStep:
     """What is kept before a step until it is measured, because the step replaces it, or a scheduler changes it afterwards."""
 
-    def __init__(self, optimizer: Equipoise) -> None:
-        self.telemetry: Telemetry | None = None
-        self.groups: list[dict[str, Any]] = [
-            # Schedulers write into a learning rate that is a tensor.
-            {**group, "lr": torch.as_tensor(group["lr"], dtype=torch.float64).detach().clone()}
-            for group in optimizer.param_groups
-        ]
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.groups: list[dict[str, Any]] = [{**group, "lr": _learning_rate(group)} for group in optimizer.param_groups]
 
 
 class StepMeasurer:
@@ -57,7 +52,7 @@ class StepMeasurer:
 
     def __init__(
         self,
-        optimizer: Equipoise,
+        optimizer: torch.optim.Optimizer,
         model: nn.Module,
         schedules: Sequence[Scheduler],
         invariance: Mapping[str, ScaleInvariance],
@@ -65,6 +60,8 @@ class StepMeasurer:
         self._optimizer = optimizer
         self._model = model
         self._margin_ahead = MarginAhead(schedules)
+        self.sums = sums_of(optimizer)
+        """What measures the steps that are read."""
         self._first_values: dict[int, Any] = {}
         """What the moments of each group began with, by its number."""
         self._changed: set[int] = set()
@@ -86,7 +83,7 @@ class StepMeasurer:
     def note_changes(self) -> None:
         """Note, before every step, whether anything has changed that a bound relies on."""
         for number, group in enumerate(self._optimizer.param_groups):
-            present = group["betas"], group["exponent"] if group["stages"] > 1 else None
+            present = first_betas(group), group["exponent"] if group.get("stages", 1) > 1 else None
             if self._first_values.setdefault(number, present) != present:
                 self._changed.add(number)
 
@@ -100,18 +97,21 @@ class StepMeasurer:
             before: what was kept before it.
             means: the means of the metrics, which may still be on the device.
         """
-        parts: Parts = before.telemetry.parts if made and before.telemetry is not None else ()
+        parts: Parts = self.sums.parts if made else ()
         parameters = [parameter for some, _ in parts for parameter in some]
         states = [self._optimizer.state[parameter] for parameter in parameters]
         rates = [group["lr"] for group in before.groups]
         referenced = [row for row, state in enumerate(states) if "reference" in state]
-        beside = [*rates, *(state["step"] for state in states), *(states[row]["reference"] for row in referenced)]
+        beside = [*rates, *map(_steps_of, states), *(states[row]["reference"] for row in referenced)]
         device = self._optimizer.param_groups[0]["params"][0].device
         measured, numbers, metrics = gather(parts, beside, means, device)
         lrs, steps, known = np.split(numbers, [len(rates), len(rates) + len(states)])
         squares = known.reshape(-1, REFERENCE_STEPS)
         references = dict(zip(referenced, map(float, map(reference, squares)), strict=True))
+        lr_of_row = np.array([lrs[self.places[parameter][1]] for parameter in parameters])
+        measured = self.sums.per_learning_rate(measured, parameters, lr_of_row)
 
+        measured_itself = np.array([parameter not in self.sums.displaced for parameter in parameters], np.bool_)
         names = [self.places[parameter][0] for parameter in parameters]
         members: list[list[int]] = [[] for _ in before.groups]  # the rows of `measured` that belong to each group
         for row, parameter in enumerate(parameters):
@@ -119,14 +119,14 @@ class StepMeasurer:
         by_row: dict[int, TensorReading] = {}
         groups: list[GroupReading] = []
         for number, (group, lr, rows) in enumerate(zip(before.groups, lrs.tolist(), members, strict=True)):
-            given = self._group_values(number, group, lr)
-            stages = len(given.hyperparameters.betas)
+            given = group_values(self._optimizer, group, lr, changed=number in self._changed)
+            stages = len(given.hyperparameters.betas) if given.hyperparameters else 1
             # Shape (tensors, averages): the steps of each tensor before each of its averages began.
             born = np.array([_born(states[row], stages) for row in rows]).reshape(len(rows), 2 * stages)
             columns = TensorColumns(
                 elements=np.array([elements_of(parameters[row]) for row in rows], dtype=np.float64),
-                ages=steps[rows] - born[:, 1],
-                alike=(born == born[:, :1]).all(axis=1),
+                ages=steps[rows] - born[:, 1] if is_corrected(self._optimizer) else np.full(len(rows), math.inf),
+                alike=(born == born[:, :1]).all(axis=1) & measured_itself[rows],
                 references=np.array([references.get(row, 0.0) for row in rows]),
                 norm_ratios=np.array([self._norm_ratio(names[row], measured[row], given, steps[row]) for row in rows]),
             )
@@ -134,15 +134,6 @@ class StepMeasurer:
             by_row.update(zip(rows, readings, strict=True))
             groups.append(group_reading(given, self._margin_ahead.least(number, given.hyperparameters), readings))
         return metrics, tuple(groups), {name: by_row[row] for row, name in enumerate(names)}
-
-    def _group_values(self, number: int, group: Mapping[str, Any], lr: float) -> GroupValues:
-        return GroupValues(
-            lr=lr,
-            weight_decay=group["weight_decay"],
-            hyperparameters=Hyperparameters.of_group(group),
-            referenced=group["reference"] != "none",
-            changed=number in self._changed,
-        )
 
     def _norm_ratio(self, name: str, row: Floats, given: GroupValues, step: float) -> float:
         if name not in self._norms:
@@ -159,6 +150,18 @@ class StepMeasurer:
         self._first_values, self._changed = dict(state_dict["begun"]), set(state_dict["changed"])
         for name in self._norms.keys() & state_dict["norms"].keys():
             self._norms[name].load_state_dict(state_dict["norms"][name])
+
+
+def _learning_rate(group: Mapping[str, Any]) -> Tensor:
+    """A copy, because schedulers write into a learning rate that is a tensor; NaN where there is none."""
+    lr = group.get("lr")
+    return torch.as_tensor(math.nan if lr is None else lr, dtype=torch.float64).detach().clone()
+
+
+def _steps_of(state: Mapping[str, Any]) -> Tensor:
+    """How many steps a parameter has seen; NaN where its state does not say."""
+    steps = state.get("step")
+    return steps if isinstance(steps, Tensor) and steps.numel() == 1 else torch.tensor(math.nan)
 
 
 def _born(state: Mapping[str, Any], stages: int) -> list[float]:

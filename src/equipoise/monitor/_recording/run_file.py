@@ -46,6 +46,10 @@ class RunInfo:
     """The shapes of those parameters."""
     group_of: tuple[int, ...]
     """The number of the parameter group that each belongs to."""
+    optimizer: str = ""
+    """The class of the optimizer; empty in files of versions that did not say."""
+    notes: tuple[str, ...] = ()
+    """What is not known of this optimizer, or known in another way than of those of this package: sentences."""
 
 
 class Event(Protocol):
@@ -99,7 +103,9 @@ def reading_line(reading: Reading, names: Sequence[str]) -> str:
         names: the tensors of the header.
     """
     assert reading.tensors.keys() <= set(names)
-    head = {name: plain(getattr(reading, name)) for name in ("step", "time", "made", "metrics", "groups")}
+    head = {name: plain(getattr(reading, name)) for name in ("step", "time", "made", "metrics", "groups", "loop_step")}
+    if reading.jumps:
+        head["jumps"] = plain(reading.jumps)
     tensors = [reading.tensors.get(name) for name in names]
     # By hand: with six digits the file is half as long, and a model has thousands of these numbers.
     columns = [

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.utils.hooks import RemovableHandle
 
+from equipoise.monitor._measuring.optimizers.unwrapping import stepping_optimizer
 from equipoise.monitor._monitor import Monitor
 
 
@@ -34,4 +35,4 @@ def follow_steps(monitor: Monitor, optimizer: torch.optim.Optimizer) -> Removabl
     def stepped(*_: Any) -> None:
         monitor.step()
 
-    return optimizer.register_step_post_hook(stepped)
+    return stepping_optimizer(optimizer).register_step_post_hook(stepped)

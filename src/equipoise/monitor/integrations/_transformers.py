@@ -121,7 +121,7 @@ class _TrainerRun:
     def begin(self, saved: str | None) -> None:
         """Begin a training. One that goes on brings what it has saved."""
         self.end()  # of one that was interrupted, which the Trainer does not tell its callbacks
-        self.monitor = self.make(self.trainer.optimizer.optimizer, self.trainer.model)  # accelerate wraps the optimizer
+        self.monitor = self.make(self.trainer.optimizer, self.trainer.model)
         self._open.callback(self.monitor.close)
         if saved is not None:
             load_state(self.monitor, torch.load(BytesIO(b64decode(saved)), weights_only=True))

@@ -511,3 +511,103 @@ void equipoise_step(const Tensor *tensors, const Memory *memories, const Stage *
                                         &sums[tensor->first_chunk * most]);
     }
 }
+
+/* What a step of an optimizer of another maker did to one tensor: memory that is only read, [count], contiguous, of floats. What
+   is NULL is not looked at, and its sums are 0. */
+typedef struct {
+    const float *gradient, *theta;
+    const float *before;           /* theta before the step: the update is before - theta */
+    const float *m, *v;            /* without before, the update is m m_scale / (sqrt(v v_scale) + eps), or m m_scale without v */
+    int64_t count, first_chunk;    /* as in Tensor */
+    double m_scale, v_scale, eps;
+} Seen;
+
+INLINE void look_at_gradient(const float *g, int64_t count, Sums *sums)
+{
+    float squares = 0, zeros = 0, nonfinite = 0;
+#pragma omp simd reduction(+ : squares, zeros, nonfinite)
+    for (int64_t i = 0; i < count; i++) {
+        squares += g[i] * g[i];
+        zeros += (float)(g[i] == 0);
+        nonfinite += (float)!(fabsf(g[i]) <= FLT_MAX);
+    }
+    sums->input += squares, sums->zeros += zeros, sums->nonfinite += nonfinite;
+}
+
+INLINE void look_at_update(const float *u, int64_t count, Sums *sums)
+{
+    float squares = 0, largest = 0;
+#pragma omp simd reduction(+ : squares) reduction(max : largest)
+    for (int64_t i = 0; i < count; i++) {
+        squares += u[i] * u[i];
+        largest = fabsf(u[i]) > largest ? fabsf(u[i]) : largest;
+    }
+    sums->output += squares;
+    int kept = largest <= sums->largest || sums->largest != sums->largest;
+    sums->largest = squares != squares ? squares : kept ? sums->largest : largest;
+}
+
+CLONES static Sums look_at(const Seen *seen, int64_t start, int64_t length)
+{
+    Sums sums = {0};
+    float u[BLOCK];
+    const float m_scale = (float)seen->m_scale, v_scale = (float)seen->v_scale, eps = (float)seen->eps;
+    for (int64_t at = start, size; at < start + length; at += size) {
+        size = start + length - at;
+        size = size > BLOCK ? BLOCK : size;
+        if (seen->gradient)
+            look_at_gradient(seen->gradient + at, size, &sums);
+        if (seen->theta) {
+            const float *theta = seen->theta + at;
+            float squares = 0;
+#pragma omp simd reduction(+ : squares)
+            for (int64_t i = 0; i < size; i++)
+                squares += theta[i] * theta[i];
+            sums.theta += squares;
+        }
+        if (seen->v) {
+            const float *v = seen->v + at;
+            float second = 0;
+#pragma omp simd reduction(+ : second)
+            for (int64_t i = 0; i < size; i++)
+                second += v[i];
+            sums.second += second;
+        }
+        if (seen->before) {
+            const float *before = seen->before + at, *theta = seen->theta + at;
+            for (int64_t i = 0; i < size; i++)
+                u[i] = before[i] - theta[i];
+        } else if (seen->m && seen->v) {
+            const float *m = seen->m + at, *v = seen->v + at;
+            for (int64_t i = 0; i < size; i++) {
+                float denominator = sqrtf(v[i] * v_scale) + eps;
+                u[i] = m[i] * m_scale / (denominator + (float)(denominator == 0));
+            }
+        } else if (seen->m) {
+            const float *m = seen->m + at;
+            for (int64_t i = 0; i < size; i++)
+                u[i] = m[i] * m_scale;
+        }
+        if (seen->before || seen->m)
+            look_at_update(u, size, &sums);
+    }
+    return sums;
+}
+
+/* The sums of tensors[count] into sums[count]. `parts` is scratch memory, [chunks]. */
+void equipoise_look(const Seen *tensors, int64_t count, int64_t chunks, int64_t threads, Sums *parts, Sums *sums)
+{
+#pragma omp parallel num_threads(threads) if (chunks > 1)
+    {
+        int64_t index = 0;
+#pragma omp for schedule(static)
+        for (int64_t chunk = 0; chunk < chunks; chunk++) {
+            while (index + 1 < count && tensors[index + 1].first_chunk <= chunk)
+                index++;
+            int64_t start = (chunk - tensors[index].first_chunk) * CHUNK, left = tensors[index].count - start;
+            parts[chunk] = look_at(&tensors[index], start, left < CHUNK ? left : CHUNK);
+        }
+    }
+    for (int64_t index = 0; index < count; index++)
+        sums[index] = conclude(1, 1, (tensors[index].count + CHUNK - 1) / CHUNK, &parts[tensors[index].first_chunk]);
+}

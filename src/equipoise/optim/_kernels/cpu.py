@@ -62,6 +62,7 @@ def library() -> ctypes.CDLL | None:
         compiled.equipoise_moving.argtypes = [pointer] * 3 + [number]
         compiled.equipoise_moving.restype = number
         compiled.equipoise_remember.argtypes = [pointer] * 4 + [number] * 4 + [pointer]
+        compiled.equipoise_look.argtypes = [pointer] + [number] * 3 + [pointer] * 2
         return compiled
     log.warning(
         "the fused CPU kernel was not compiled, for want of a C compiler with OpenMP when equipoise was installed: steps on the"

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from equipoise._html import render
+from equipoise._words import printable
 from equipoise.hyperparameters import Hyperparameters
 from equipoise.study._analysis import remarks
 from equipoise.study._analysis.arms import Compared
 from equipoise.study._analysis.question import Question
+from equipoise.study._analysis.verdict_table import LONGEST_SENTENCE, VerdictTable, verdict_table
 from equipoise.study._cells import Cell
 from equipoise.study._spec import Study
 from equipoise.study._statistics.divergence import DivergenceContrast
@@ -17,12 +20,13 @@ from equipoise.study._statistics.target import TimeToTarget
 from equipoise.study._statistics.words import about_arrivals, about_divergence, about_time, about_tuning, number_format
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Analysis:
     """The result of a finished study.
 
     ``analysis.headline`` is the verdict in one sentence, ``analysis.remarks`` what a reader must know to judge it,
-    ``analysis.arms`` every arm's values on the fresh seeds, and ``analysis.contrasts`` its comparison with the baseline.
+    ``analysis.arms`` every arm's values on the fresh seeds, and ``analysis.contrasts`` its comparison with the baseline. A
+    notebook shows all of this, with a figure, for a cell that ends with an analysis.
     """
 
     question: Question
@@ -75,7 +79,7 @@ class Analysis:
         """What speaks against relying on the verdict, most important first."""
         found = [
             *(self.remarks_on_missing or remarks.missing_seeds(self.arms)),
-            *remarks.too_few_seeds(min(len(c.seeds) for c in self.contrasts), len(self.contrasts)),
+            *remarks.too_few_seeds(min(len(c.seeds) for c in self.contrasts), self.contrasts[0].comparisons),
             *remarks.unconfirmed(self.contrasts),
             *remarks.unequal_noise(self.contrasts, self.question.baseline),
             *remarks.diverged(self.arms, self.question, self.diverged_value),
@@ -97,6 +101,11 @@ class Analysis:
         ]
 
     @property
+    def table(self) -> VerdictTable:
+        """The verdict for each arm, in words."""
+        return verdict_table(self.question, self.arms, self.contrasts, self.study)
+
+    @property
     def _target(self) -> str:
         return f"{self.question.metric} = {self.question.target:g}"
 
@@ -111,3 +120,16 @@ class Analysis:
         low, high = contrast.interval
         spec = number_format(high - low)
         return f"{contrast.mean:+{spec}} (95 % interval {low:+{spec}} to {high:+{spec}}, p = {contrast.adjusted_p_value:.2g})"
+
+    def __repr__(self) -> str:
+        return f"<Analysis of {printable(self.question.name)}: {printable(self.headline, LONGEST_SENTENCE)}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the parts of the report that need no script."""
+        return render(
+            "equipoise.study._analysis",
+            "notebook.html",
+            headline=printable(self.headline, LONGEST_SENTENCE),
+            remarks=[printable(remark, LONGEST_SENTENCE) for remark in self.remarks],
+            table=self.table,
+        )

@@ -46,8 +46,8 @@ def decide(
     return Analysis(
         question,
         tuple(arms),
-        tuple(compare(values, question.baseline, question.goal, margin=question.margin)),
-        tuple(compare_divergence(diverged, question.baseline)),
+        tuple(compare(values, question.baseline, question.goal, margin=question.margin, tasks=question.tasks)),
+        tuple(compare_divergence(diverged, question.baseline, question.tasks)),
         tuple(_times_to_target(question, results)),
         diverged_value,
         study,
@@ -55,18 +55,19 @@ def decide(
     )
 
 
-def analyse(table: Table, tuned: Sequence[Tuned]) -> Analysis:
+def analyse(table: Table, tuned: Sequence[Tuned], tasks: int = 1) -> Analysis:
     """Compare the arms of a study.
 
     Args:
         table: with the results of the trials.
         tuned: the point of every arm that could be tuned, in the order of the study.
+        tasks: how many tasks are decided together, of which this is one.
 
     Raises:
         StudyStoppedError: too many trials failed for any comparison.
     """
     study = table.study
-    question, selection = Question.of_study(study), Question.of_selection(study)
+    question, selection = Question.of_study(study, tasks), Question.of_selection(study)
     stand_in = worst_value(question, table.all_results())
     best = max if selection.goal == "maximize" else min
     best_mean = best(best(found.means) for found in tuned)
@@ -90,7 +91,7 @@ def analyse(table: Table, tuned: Sequence[Tuned]) -> Analysis:
     return replace(
         analysis,
         missing=tuple(table.missing()),
-        remarks_on_missing=tuple(remarks_on_missing(table, analysis.contrasts, values, stand_in)),
+        remarks_on_missing=tuple(remarks_on_missing(table, question, analysis.contrasts, values, stand_in)),
     )
 
 
@@ -113,14 +114,14 @@ def _times_to_target(question: Question, results: Mapping[str, Mapping[Seed, Res
         for arm, own in results.items()
     }
     last = max(max(curve, default=0) for own in curves.values() for curve in own.values())
-    yield time_to_target(times, question.baseline, float(last), question.unit)
+    yield time_to_target(times, question.baseline, float(last), question.unit, question.tasks)
     longest = max(result.seconds for own in results.values() for result in own.values())
     if all(math.isfinite(result.seconds) for own in results.values() for result in own.values()):
         seconds = {
             arm: {seed: _seconds_until(time, curves[arm][seed], results[arm][seed].seconds) for seed, time in own.items()}
             for arm, own in times.items()
         }
-        yield time_to_target(seconds, question.baseline, longest, "second")
+        yield time_to_target(seconds, question.baseline, longest, "second", question.tasks)
 
 
 def _seconds_until(time: float, curve: Mapping[int, float], seconds: float) -> float:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from equipoise._words import listed
+from equipoise.study._analysis.question import Question
 from equipoise.study._cells import Cell, Table
 from equipoise.study._statistics.paired import Contrast, compare
 
 
 def remarks_on_missing(
-    table: Table, contrasts: Sequence[Contrast], values: Mapping[str, Mapping[int, float]], worst: float
+    table: Table, question: Question, contrasts: Sequence[Contrast], values: Mapping[str, Mapping[int, float]], worst: float
 ) -> list[str]:
     """What is missing, and what the verdict would be if it counted as the worst value seen. Nothing if all is there.
 
     Args:
         table: of the study.
+        question: what decides.
         contrasts: the comparisons with the baseline, of the seeds that are there.
         values: the metric of every arm that is compared, per seed that is there.
         worst: the worst value seen.
@@ -35,7 +37,7 @@ def remarks_on_missing(
         found.append(f"Points whose tuning trials failed could not be chosen; there may be a better one for: {arms}.")
     seeds = study.seeds_for_comparison
     complete = {arm: {seed: own.get(seed, worst) for seed in seeds} for arm, own in values.items()}
-    counted = compare(complete, study.baseline.name, study.goal, margin=study.margin)
+    counted = compare(complete, question.baseline, question.goal, margin=question.margin, tasks=question.tasks)
     for contrast, other in zip(contrasts, counted, strict=True):
         if len(contrast.seeds) < len(seeds):
             effect = "the same" if other.verdict == contrast.verdict else f'"{other.verdict}" instead of "{contrast.verdict}"'

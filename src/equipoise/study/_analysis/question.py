@@ -30,11 +30,14 @@ class Question:
     """What a diverged run counts with; None: the worst value that any run reported."""
     unit: str = "epoch"
     """What the curves are counted in."""
+    tasks: int = 1
+    """How many tasks are decided together: the intervals of all of them hold at once."""
 
     @classmethod
-    def of_study(cls, study: Study) -> Question:
-        """What a study asks."""
-        return cls(study.name, study.metric, study.goal, study.baseline.name, study.margin, study.target, study.diverged)
+    def of_study(cls, study: Study, tasks: int = 1) -> Question:
+        """What a study asks, alone or as one of several tasks that are decided together."""
+        base = study.baseline.name
+        return cls(study.name, study.metric, study.goal, base, study.margin, study.target, study.diverged, tasks=tasks)
 
     @classmethod
     def of_selection(cls, study: Study) -> Question:

@@ -14,6 +14,9 @@ from equipoise.study._judging.tables import ResultTable, Row
 
 MOST_ARMS, MOST_RUNS_OF_AN_ARM = 100, 1_000
 
+DIVERGED = "diverged"
+"""The status of a run that did."""
+
 Runs = Mapping[str, Mapping[str, Result]]
 """Arm -> seed -> result."""
 
@@ -29,13 +32,15 @@ class Columns:
     """What orders several rows of a run; None: every run has one row."""
     seconds: str | None = None
     """How long the run has taken up to that row."""
+    status: str | None = None
+    """How the run ended."""
 
 
 def read_runs(table: ResultTable, columns: Columns) -> Runs:
     """The runs of a table.
 
     A row without the metric is no reading if there is a column of epochs. A run whose last reading is missing or not finite has
-    diverged.
+    diverged, and one whose status says so.
 
     Raises:
         UnusableInputError: a column is missing, a value is not what it should be, a run appears twice, or there are too many.
@@ -46,10 +51,11 @@ def read_runs(table: ResultTable, columns: Columns) -> Runs:
         table.column(columns.metric),
         None if columns.epoch is None else table.column(columns.epoch),
         None if columns.seconds is None else table.column(columns.seconds),
+        None if columns.status is None else table.column(columns.status),
     )
     rows: dict[str, dict[str, dict[int, Row]]] = defaultdict(lambda: defaultdict(dict))
     for row in table.rows:
-        arm, seed = _label(row, found.arm), _label(row, found.seed)
+        arm, seed = label(row, found.arm), label(row, found.seed)
         epoch = 1 if found.epoch is None else _epoch(row, found.epoch)
         if found.epoch is not None and row.values.get(found.metric) is None:
             _ = rows[arm][seed]  # the run exists, even if it never has the metric
@@ -85,10 +91,16 @@ def _result(rows: Mapping[int, Row], metric: str, columns: Columns) -> Result:
     last = rows[max(rows)] if rows else None
     value = curve[max(curve)] if curve else math.nan
     seconds = math.nan if last is None or columns.seconds is None else _number(last, columns.seconds)
-    return Result(not math.isfinite(value), seconds, {metric: curve})
+    said = last is not None and columns.status is not None and last.values.get(columns.status) == DIVERGED
+    return Result(said or not math.isfinite(value), seconds, {metric: curve})
 
 
-def _label(row: Row, column: str) -> str:
+def label(row: Row, column: str) -> str:
+    """What names an arm, a seed or a task.
+
+    Raises:
+        UnusableInputError: there is nothing, or a list or an object.
+    """
     value = row.values.get(column)
     if value is None or isinstance(value, (list, dict)):
         raise UnusableInputError(f"{row.place} has no {column}")

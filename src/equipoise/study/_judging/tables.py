@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,19 +38,35 @@ class ResultTable:
     rows: tuple[Row, ...]
 
     def column(self, name: str) -> str:
-        """The column of that name, or the only one that ends with it, as ``params.seed`` of MLflow does for ``seed``.
+        """The column of that name, or the only one that ends with it.
+
+        For ``seed`` that is ``params.seed`` of MLflow, ``config/seed`` of Ray Tune, or ``params_seed`` of Optuna.
 
         Raises:
             UnusableInputError: there is none, or more than one.
         """
         if name in self.columns:
             return name
-        found = [column for column in self.columns if column.endswith((f".{name}", f"/{name}"))]
+        optuna = tuple(f"{prefix}_{name}" for prefix in ("params", "value", "values"))
+        found = [column for column in self.columns if column.endswith((f".{name}", f"/{name}")) or column in optuna]
         if len(found) != 1:
             problem = f"has several columns {name!r}" if found else f"has no column {name!r}"
             there = listed([repr(printable(column, 60)) for column in found or self.columns], 10)
             raise UnusableInputError(f"{self.source} {problem}; {'they are' if found else 'its columns are'} {there}")
         return found[0]
+
+    def only(self, column: str, value: str) -> ResultTable:
+        """The rows with a value in a column.
+
+        Raises:
+            UnusableInputError: there is no such column, or no such row.
+        """
+        found = self.column(column)
+        rows = tuple(row for row in self.rows if str(row.values.get(found)) == value)
+        if not rows:
+            there = listed(sorted({repr(printable(str(row.values.get(found)), 60)) for row in self.rows}), 10)
+            raise UnusableInputError(f"{self.source} has no row with {found} = {value!r}; its values are {there}")
+        return replace(self, rows=rows)
 
 
 def read_table(path: Path) -> ResultTable:

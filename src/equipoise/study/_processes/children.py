@@ -94,3 +94,8 @@ def end(children: Sequence[Child]) -> None:
 def usable_cores() -> int:
     """The number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def usable_workers(threads: int) -> int:
+    """How many trials of so many threads run at once if nobody says it: as many as there are usable cores for."""
+    return max(1, usable_cores() // threads)

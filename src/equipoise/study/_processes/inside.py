@@ -55,7 +55,7 @@ def work(connection: Connection, job: Job) -> None:
         task = load_task(assignment.task, sources)
         # A changed source is another trial: it does not go on where the former one was.
         loaded = code_digest({name: digest(text) for name, text in sources.texts.items()})
-        trial = Trial(assignment, connection.send, sources.load, Checkpoint(job.checkpoints / loaded))
+        trial = Trial(assignment, connection.send, sources.load, Checkpoint(job.checkpoints / loaded), sources.note_data)
         seed_all(assignment.seed)
         task(trial)
     except BaseException as error:  # also of sys.exit: a task has no say in how the process ends

@@ -11,8 +11,10 @@ from equipoise.errors import StudyStoppedError
 from equipoise.study._analysis import Analysis, Compared, Question, Tuned, analyse, tune
 from equipoise.study._cells import Cell
 from equipoise.study._names import Goal
+from equipoise.study._records import recorded
 from equipoise.study._report.figures.curves import Band
 from equipoise.study._report.stored import Record, read_curves, read_record
+from equipoise.study._spec import Study
 from equipoise.study._statistics.paired import direction
 from equipoise.study._store import Store
 
@@ -76,8 +78,11 @@ class Contents:
 
     @property
     def settled(self) -> bool:
-        """Whether no trial waits any more: each has a result, or failed."""
-        return _settled(self.cells)
+        """Whether no trial waits any more: each has a result or failed, and the comparison is planned, if it ever can be."""
+        compared = any(cell.phase == "comparison" for cell in self.cells)
+        chosen = self.question.baseline in [found.arm.name for found in self.tuned]
+        hopeless = bool(self.trouble) or (any(cell.failure for cell in self.cells) and not chosen)
+        return _settled(self.cells) and (self.record is None or compared or hopeless)
 
     @property
     def verdict(self) -> Analysis | None:
@@ -85,12 +90,13 @@ class Contents:
         return self.analysis if self.settled else None
 
 
-def of_store(store: Store, name: str | None = None) -> Contents:
+def of_store(store: Store, name: str | None = None, tasks: int = 1) -> Contents:
     """Gather what a store holds of a study, finished or not.
 
     Args:
         store: where it is.
         name: of the study; it need not be given if the store holds one alone.
+        tasks: how many tasks are decided together, of which this is one.
 
     Raises:
         UnusableInputError: the store does not hold it.
@@ -102,12 +108,27 @@ def of_store(store: Store, name: str | None = None) -> Contents:
         if _settled([cell for cell in table.cells if cell.phase == "tuning"]):
             tuned = [found for arm in study.arms if (found := tune(table, arm)) is not None]
         if tuned and any(cell.phase == "comparison" for cell in table.cells):
-            analysis = analyse(table, tuned)
+            analysis = analyse(table, tuned, tasks)
     except StudyStoppedError as error:
         trouble = str(error)
     names = _most_useful_first(record.names, (study.metric, study.selection.metric))
     curves = {name: read_curves(store, record, name) for name in names[:MOST_CHARTED]}
-    return Contents(Question.of_study(study), analysis, tuned, record, curves, max(0, len(names) - MOST_CHARTED), trouble)
+    return Contents(
+        Question.of_study(study, tasks), analysis, tuned, record, curves, max(0, len(names) - MOST_CHARTED), trouble
+    )
+
+
+def kept_spread(store: Store, study: Study) -> float | None:
+    """The largest spread between seeds that the kept trials of a study show, or of that whose store it shares.
+
+    None if there are none, or no arms can be compared yet.
+    """
+    names = [name for name in (study.name, study.store) if name is not None]
+    known = [name for name in names if store.do(lambda connection, name=name: recorded(connection, name)) is not None]
+    contents = of_store(store, known[0]) if known else None
+    if contents is None or contents.analysis is None or contents.question.metric != study.metric:
+        return None
+    return max(contrast.spread for contrast in contents.analysis.contrasts)
 
 
 def of_analysis(analysis: Analysis) -> Contents:

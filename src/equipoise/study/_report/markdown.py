@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 # Also addresses, which some readers of Markdown make links of; and what makes a list or a heading of a line that it begins.
 MARKS = re.compile(r"[\\`*_{}\[\]<>#|$~&]|:(?=//)|(?<=www)\.", re.IGNORECASE)
@@ -21,9 +22,9 @@ def as_markdown(words: Mapping[str, Any]) -> str:
     for title, said in words["brief"]:
         parts += [f"## {title}", _list(said)]
     if words["rows"]:
-        parts += ["## The verdict for each arm", _table(words["headings"], words["rows"]), text(words["caption"])]
+        parts += ["## The verdict for each arm", table(words["headings"], words["rows"]), text(words["caption"])]
     if words["costs"]:
-        parts += ["## Duration and cost", _table(words["cost_headings"], words["costs"])]
+        parts += ["## Duration and cost", table(words["cost_headings"], words["costs"])]
     if words["failures"]:
         parts += ["## Trials that failed", _list([f"{failure['title']}: {failure['reason']}" for failure in words["failures"]])]
     parts += ["## Methods", line(words["methods"])]
@@ -52,10 +53,16 @@ def line(words: str) -> str:
     return BEGINNINGS.sub(r"\1\\\2", text(words.strip()))
 
 
+def linked(words: str, file: str) -> str:
+    """Words that lead to a file beside this one."""
+    return f"[{text(words)}]({quote(file)})"
+
+
 def _list(said: Sequence[str]) -> str:
     return "\n".join(f"- {line(sentence)}" for sentence in said)
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows of words below their headings."""
     lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join(f"| {' | '.join(map(text, line))} |" for line in lines)

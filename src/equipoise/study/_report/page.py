@@ -12,24 +12,18 @@ from plotly.offline import get_plotlyjs  # pyright: ignore[reportMissingTypeStub
 from equipoise._files import replace_file
 from equipoise._html import render
 from equipoise._version import __version__
-from equipoise._words import listed, printable, printable_lines
-from equipoise.study._analysis import Analysis
+from equipoise._words import duration, listed, printable, printable_lines
+from equipoise.study._analysis import LONGEST_SENTENCE, NAME_SHOWN, Analysis
 from equipoise.study._report import sentences
 from equipoise.study._report.contents import Contents, of_analysis, of_store, spent
 from equipoise.study._report.figures import charts
 from equipoise.study._report.figures.marks import Figure
 from equipoise.study._report.markdown import as_markdown
 from equipoise.study._report.stored import DRAWN_SEEDS
-from equipoise.study._report.table import LONGEST_SENTENCE, NAME_SHOWN, caption, headings, rows
 from equipoise.study._report.trials import trials_as_csv
 from equipoise.study._store import Store
 
 COST_HEADINGS = ("arm", "trials", "computing", "one trial", "memory", "optimizer state", "bytes per parameter")
-
-
-def report_file(place: Path, study: str) -> Path:
-    """The HTML file of a report: `place`, or if that is a folder, the file in it that is named after the study."""
-    return place / f"{study}.report.html" if place.is_dir() else place
 
 
 def report_study(store: Store, name: str | None, path: Path) -> Contents:
@@ -48,8 +42,13 @@ def report_study(store: Store, name: str | None, path: Path) -> Contents:
         StudyStoppedError: the store cannot be used.
     """
     contents = of_store(store, name)
-    _write(contents, path, trials_as_csv(contents.cells))
+    write_report(contents, path)
     return contents
+
+
+def report_file(place: Path, name: str) -> Path:
+    """The HTML file of a study's report: what the user has named, or a file of that folder with the study's name."""
+    return place / f"{name}.report.html" if place.is_dir() else place
 
 
 def report_analysis(analysis: Analysis, path: Path) -> None:
@@ -58,12 +57,17 @@ def report_analysis(analysis: Analysis, path: Path) -> None:
     Raises:
         UnusableInputError: the place cannot be written to.
     """
-    _write(of_analysis(analysis), path, "")
+    write_report(of_analysis(analysis), path)
 
 
-def _write(contents: Contents, path: Path, trials: str) -> None:
+def write_report(contents: Contents, path: Path) -> None:
+    """Write what a report shows: a page, and beside it the same words as Markdown and, where trials were run, these as CSV.
+
+    Raises:
+        UnusableInputError: the place cannot be written to.
+    """
     markdown, csv = path.with_suffix(".md"), path.with_suffix(".csv")
-    words = _words(contents)
+    words, trials = _words(contents), "" if contents.record is None else trials_as_csv(contents.cells)
     replace_file(markdown, as_markdown(words).encode())
     if trials:
         replace_file(csv, trials.encode())
@@ -95,9 +99,9 @@ def _words(contents: Contents) -> dict[str, Any]:
             ("What to do next", sentences.next_steps(contents)),
         ],
         "headline": printable(analysis.headline, LONGEST_SENTENCE) if analysis is not None else "",
-        "rows": rows(analysis) if analysis is not None else [],
-        "headings": headings(analysis) if analysis is not None else [],
-        "caption": caption(analysis) if analysis is not None else "",
+        "rows": analysis.table.rows if analysis is not None else [],
+        "headings": analysis.table.headings if analysis is not None else [],
+        "caption": analysis.table.caption if analysis is not None else "",
         "cost_headings": COST_HEADINGS,
         "costs": _costs(contents),
         "failures": _failures(contents),
@@ -127,7 +131,7 @@ def _drawn(contents: Contents) -> dict[str, Any]:
     if places:
         figures["region"] = charts.stability_map(places)
     return {
-        "figures": _rounded(figures),
+        "figures": rounded(figures),
         "seeds_drawn": analysis is not None,
         "names": [printable(name, NAME_SHOWN) for name in contents.curves],
         "uncharted": f"{contents.uncharted:,}" if contents.uncharted else "",
@@ -144,14 +148,14 @@ def _drawn(contents: Contents) -> dict[str, Any]:
     }
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """The same with six significant digits, which are more than a figure can show: a file half as large."""
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     if isinstance(value, list | tuple):
-        return [_rounded(each) for each in cast("Sequence[Any]", value)]
+        return [rounded(each) for each in cast("Sequence[Any]", value)]
     if isinstance(value, dict):
-        return {key: _rounded(each) for key, each in cast("dict[str, Any]", value).items()}
+        return {key: rounded(each) for key, each in cast("dict[str, Any]", value).items()}
     return value
 
 
@@ -162,8 +166,8 @@ def _costs(contents: Contents) -> list[tuple[str, ...]]:
         (
             printable(one.arm, NAME_SHOWN),
             f"{one.trials:,}",
-            sentences.duration(one.seconds),
-            sentences.duration(one.per_trial),
+            duration(one.seconds),
+            duration(one.per_trial),
             "" if one.memory is None else sentences.size(one.memory),
             "" if one.state is None else sentences.size(one.state),
             f"{one.state / one.parameters:.3g}" if one.state is not None and one.parameters else "",

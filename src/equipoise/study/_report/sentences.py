@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 from equipoise._version import __version__
-from equipoise._words import counted, listed, printable
-from equipoise.study._analysis import number_format
+from equipoise._words import counted, duration, listed, printable
+from equipoise.study._analysis import LONGEST_SENTENCE, number_format
 from equipoise.study._report.contents import Contents, Spent, astray, spent
-from equipoise.study._report.table import LONGEST_SENTENCE
 from equipoise.study._statistics.paired import Contrast
 
 UNDECIDED = ("not shown", "no worse")
@@ -117,7 +116,8 @@ def risk(contents: Contents) -> list[str]:
         failed = sum(cell.failure is not None for cell in contents.trials)
         if failed and contents.verdict is None:  # a verdict says itself what is missing
             said.append(f"{counted(failed, 'trial')} failed; the reasons are below.")
-        said.append("One task was tried. Another task, model size or length of training can have another winner.")
+        if contents.question.tasks == 1:
+            said.append("One task was tried. Another task, model size or length of training can have another winner.")
     return said
 
 
@@ -134,7 +134,8 @@ def next_steps(contents: Contents) -> list[str]:
         )
     if analysis.better:
         best = analysis.better[0]
-        said.append(f"Confirm {printable(best.arm)} on a second task, or at full length, before you switch everywhere.")
+        where = "on a second task, or at full length," if contents.question.tasks == 1 else "at full length"
+        said.append(f"Confirm {printable(best.arm)} {where} before you switch everywhere.")
     for found in analysis.contrasts:
         if found.verdict in UNDECIDED and found.mean > 0:
             said.append(_more_seeds(found, contents.question.metric))
@@ -176,8 +177,9 @@ def methods(contents: Contents) -> str:
             " same for every optimizer."
         )
     if analysis is not None:
-        count = len(analysis.contrasts)
-        level = "95 %" if count == 1 else f"1 - 0.05/{count}, so that all {count} hold at once with at least 95 % probability"
+        count, tasks = analysis.contrasts[0].comparisons, f" on {question.tasks} tasks" if question.tasks > 1 else ""
+        level = f"1 - 0.05/{count}, so that all {count}{tasks} hold at once with at least 95 % probability"
+        level = "95 %" if count == 1 else level
         said.append(
             f"We report the difference of {metric} at the end of training from {baseline}, paired by seed, with Student's t"
             f" interval at a confidence of {level}. An optimizer is called better or worse where its interval excludes zero."
@@ -196,14 +198,6 @@ def planned(contents: Contents) -> int:
         return 0
     missing = not any(cell.phase == "comparison" for cell in record.table.cells)
     return len(record.cells) + (len(record.study.arms) * record.study.seeds if missing else 0)
-
-
-def duration(seconds: float) -> str:
-    """A time in the unit that suits it."""
-    for unit, length in (("h", 3600.0), ("min", 60.0)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.3g} s"
 
 
 def size(count: float) -> str:

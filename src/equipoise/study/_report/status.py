@@ -15,9 +15,8 @@ from sqlalchemy import Select, Subquery, distinct, func, select
 from sqlalchemy.engine import Connection
 
 from equipoise._json import plain
-from equipoise._words import printable
+from equipoise._words import duration, printable
 from equipoise.study._records import CELLS
-from equipoise.study._report.sentences import duration
 from equipoise.study._report.stored import find_run
 from equipoise.study._spec import Study
 from equipoise.study._store import Store

@@ -20,8 +20,8 @@ from equipoise.study._records import CELLS, STUDIES, Recorded, recorded
 from equipoise.study._report.figures.curves import Band
 from equipoise.study._spec import Study, TaskSource
 from equipoise.study._store import Store
-from equipoise.study._store.schema import READINGS
-from equipoise.study._store.store import finished_trials, newest_failures, number, portions
+from equipoise.study._store.schema import COSTS, READINGS, TRIALS
+from equipoise.study._store.store import newest_failures, number, portions, result_of
 
 DRAWN_SEEDS, DRAWN_EPOCHS = 25, 100
 """Curves are drawn of so many seeds of each arm, and at so many epochs."""
@@ -68,7 +68,8 @@ def read_record(store: Store, name: str | None = None) -> Record:
         table = Table(study, run.task)
         table.hyperparameters = run.hyperparameters
         cells, last = _read_cells(connection, table)
-        for key, reported, epoch, value in connection.execute(_last_values(study.name)):
+        of_study = select(CELLS.c.trial).where(CELLS.c.study == study.name)
+        for key, reported, epoch, value in connection.execute(last_values(of_study)):
             _add_reading(cells[key], reported, epoch, value)
         for question in {Question.of_study(study), Question.of_selection(study)}:
             if question.diverged is None and any(result.diverged for result in table.all_results()):
@@ -123,32 +124,64 @@ def read_curves(store: Store, record: Record, name: str) -> dict[str, Band]:
     return {arm: Band.of(list(own.values())) for arm, own in values.items()}
 
 
+def planned_trials(study: str) -> Select[Any]:
+    """The planned trials of a study in their order, with what came of them."""
+    return (
+        select(CELLS.c.position, CELLS.c.trial, CELLS.c.phase, CELLS.c.arm, CELLS.c.assignment)
+        .add_columns(TRIALS.c.status, TRIALS.c.seconds, TRIALS.c.finished_at)
+        .add_columns(COSTS.c.memory, COSTS.c.state, COSTS.c.parameters)
+        .outerjoin_from(CELLS, TRIALS, CELLS.c.trial == TRIALS.c.key)
+        .outerjoin(COSTS, COSTS.c.trial == TRIALS.c.key)
+        .where(CELLS.c.study == study)
+        .order_by(CELLS.c.position)
+    )
+
+
+def cell_of(row: Row[Any]) -> Cell:
+    """A planned trial, its result without what it reported."""
+    values: dict[str, Any] = json.loads(row.assignment)
+    cell = Cell(row.arm, row.phase, Assignment(task=TaskSource(**values.pop("task")), **values))
+    if row.status is not None:
+        cell.result = result_of(row.status, row.seconds, row.memory, row.state, row.parameters)
+    return cell
+
+
+def last_values(trials: Select[str]) -> Select[str, str, int, float | None]:
+    """The last reading of every number of some trials.
+
+    The primary key is searched, not read: from one name of a trial to its next one, and there for the last epoch.
+
+    Args:
+        trials: selects their keys.
+    """
+    # In the order of the key, so that neighbours in the file are looked at together.
+    keys = trials.distinct().order_by(*trials.selected_columns).subquery()
+    named = select(keys.c[0].label("trial"), literal("").label("name")).cte("named", recursive=True)
+    following = select(func.min(READINGS.c.name)).where(READINGS.c.trial == named.c.trial, READINGS.c.name > named.c.name)
+    named = named.union_all(select(named.c.trial, following.scalar_subquery()).where(named.c.name.is_not(None)))
+    same = READINGS.c.trial == named.c.trial, READINGS.c.name == named.c.name
+    last = [
+        select(column).where(*same).order_by(READINGS.c.epoch.desc()).limit(1).scalar_subquery()
+        for column in (READINGS.c.epoch, READINGS.c.value)
+    ]
+    return select(named.c.trial, named.c.name, *last).where(named.c.name != "")
+
+
 def _read_cells(connection: Connection, table: Table) -> tuple[dict[str, list[Cell]], datetime | None]:
     """Fill the table with the planned cells and what came of them; return them by key, and when the last was finished."""
-    wanted = select(CELLS.c.trial, CELLS.c.phase, CELLS.c.arm, CELLS.c.assignment)
     cells: dict[str, list[Cell]] = {}
-    for key, phase, arm, assignment in connection.execute(
-        wanted.where(CELLS.c.study == table.study.name).order_by(CELLS.c.position)
-    ):
-        cell = Cell(arm, phase, _assignment(assignment))
-        table.add([cell])
-        cells.setdefault(key, []).append(cell)
     last: datetime | None = None
-    failed = set(cells)
-    for key, _, finished_at, result in finished_trials(connection, cells):
-        failed.remove(key)
-        last = finished_at if last is None else max(last, finished_at)
-        for cell in cells[key]:
-            cell.result = result
-    for key, failure in newest_failures(connection, failed).items():
+    for row in connection.execute(planned_trials(table.study.name)):
+        cell = cell_of(row)
+        if cell.result is not None:
+            last = row.finished_at if last is None else max(last, row.finished_at)
+        table.add([cell])
+        cells.setdefault(row.trial, []).append(cell)
+    unfinished = (key for key, own in cells.items() if own[0].result is None)
+    for key, failure in newest_failures(connection, unfinished).items():
         for cell in cells[key]:
             cell.failure = failure
     return cells, last
-
-
-def _assignment(text: str) -> Assignment:
-    values: dict[str, Any] = json.loads(text)
-    return Assignment(task=TaskSource(**values.pop("task")), **values)
 
 
 def _readings(study: str, name: str) -> Select[str, int, float | None]:
@@ -159,24 +192,6 @@ def _readings(study: str, name: str) -> Select[str, int, float | None]:
 
 def _compared(study: str, name: str) -> Select[str, int, float | None]:
     return _readings(study, name).where(CELLS.c.phase == "comparison")
-
-
-def _last_values(study: str) -> Select[str, str, int, float | None]:
-    """The last reading of every number of every trial of a study.
-
-    The primary key is searched, not read: from one name of a trial to its next one, and there for the last epoch.
-    """
-    # In the order of the key, so that neighbours in the file are looked at together.
-    trials = select(CELLS.c.trial).where(CELLS.c.study == study).distinct().order_by(CELLS.c.trial).subquery()
-    named = select(trials.c.trial, literal("").label("name")).cte("named", recursive=True)
-    following = select(func.min(READINGS.c.name)).where(READINGS.c.trial == named.c.trial, READINGS.c.name > named.c.name)
-    named = named.union_all(select(named.c.trial, following.scalar_subquery()).where(named.c.name.is_not(None)))
-    same = READINGS.c.trial == named.c.trial, READINGS.c.name == named.c.name
-    last = [
-        select(column).where(*same).order_by(READINGS.c.epoch.desc()).limit(1).scalar_subquery()
-        for column in (READINGS.c.epoch, READINGS.c.value)
-    ]
-    return select(named.c.trial, named.c.name, *last).where(named.c.name != "")
 
 
 def _worst_value(question: Question) -> Select[str, int, float | None]:

@@ -9,96 +9,18 @@ from rich.table import Table
 from rich.text import Text
 
 from equipoise._json import plain
-from equipoise._words import counted, printable
-from equipoise.study._analysis import Analysis, number_format
-from equipoise.study._arms.space import Point
-from equipoise.study._statistics.paired import direction
-
-HEADINGS = ("arm", "verdict", "{metric}", "gain", "95 % interval", "p", "{searched}")
-LONGEST_SENTENCE = 2000
-"""A sentence that holds names of others is shown up to so many characters."""
-
-NAME_SHOWN = 60
-"""A name in a table is shown up to so many characters."""
-
-LEARNING_RATE = "lr"
+from equipoise._words import printable
+from equipoise.study._analysis import LONGEST_SENTENCE, Analysis
+from equipoise.study._analysis.verdict_table import CHOSEN
 
 TEXT_COLUMNS = 2
 """The first columns hold words, the others numbers."""
 
 
-def rows(analysis: Analysis) -> list[tuple[str, ...]]:
-    """The table of the verdict, one row per arm, best first; the baseline has no gain. Last is what was chosen, if tuned."""
-    contrasts = {contrast.arm: contrast for contrast in analysis.contrasts}
-    spec = number_format(min((c.interval[1] - c.interval[0]) / 2 for c in analysis.contrasts))
-    sign = direction(analysis.question.goal)
-    table: list[tuple[str, ...]] = []
-    for arm in sorted(analysis.arms, key=lambda arm: -sign * arm.mean):
-        name, value = printable(arm.name, NAME_SHOWN), f"{arm.mean:{spec}}"
-        point = "" if arm.tuned is None else _values(arm.tuned.point)
-        if arm.name not in contrasts:
-            table.append((name, "baseline", value, "", "", "", point))
-            continue
-        found = contrasts[arm.name]
-        low, high = found.interval
-        table.append(
-            (
-                name,
-                found.verdict,
-                value,
-                f"{found.mean:+{spec}}",
-                f"{low:+{spec}} to {high:+{spec}}",
-                f"{found.adjusted_p_value:.2g}",
-                point,
-            )
-        )
-    return table if _tuned(analysis) else [row[:-1] for row in table]
-
-
-def headings(analysis: Analysis) -> list[str]:
-    """The headings of the columns of :func:`rows`."""
-    keys = {key for arm in analysis.arms if arm.tuned is not None for key in arm.tuned.point.values}
-    filled = {
-        "{metric}": printable(analysis.question.metric, NAME_SHOWN),
-        "{searched}": LEARNING_RATE if keys <= {LEARNING_RATE} else "chosen",
-    }
-    shown = HEADINGS if _tuned(analysis) else HEADINGS[:-1]
-    return [filled.get(heading, heading) for heading in shown]
-
-
-def _tuned(analysis: Analysis) -> bool:
-    return any(arm.tuned is not None for arm in analysis.arms)
-
-
-def _values(point: Point) -> str:
-    return f"{point.lr:g}" if list(point.values) == [LEARNING_RATE] else printable(str(point))
-
-
-def caption(analysis: Analysis) -> str:
-    """How the numbers of the table came about."""
-    question, study = analysis.question, analysis.study
-    if study is None:
-        made = f"{question.metric} ({question.goal}) at the end: mean over seeds; nothing was run."
-    else:
-        made = (
-            f"{question.metric} ({question.goal}) after {counted(study.epochs, 'epoch')} of {study.task}: mean of {study.seeds}"
-            f" fresh seeds, the same for every arm. What each arm is trained with was chosen by {study.selection.metric}, from"
-            f" {max(len(arm.tuned.tried) for arm in analysis.arms if arm.tuned)} points on"
-            f" {counted(study.tuning_seeds, 'other seed')}."
-        )
-    count = len(analysis.contrasts)
-    together = "" if count == 1 else f", adjusted for {count} comparisons: all intervals hold at once with 95 % confidence"
-    return printable(
-        f"{made} Gain over {question.baseline}, positive is better, with the interval of the paired t test{together}. A verdict"
-        " is what the interval says, and p, of the same test, is below 0.05 where it excludes 0.",
-        LONGEST_SENTENCE,
-    )
-
-
 def print_report(analysis: Analysis, console: Console) -> None:
     """The verdict and its table, for a terminal; more than a learning rate stands below it, a line per arm."""
-    names, lines = headings(analysis), rows(analysis)
-    chosen = [] if names[-1] == LEARNING_RATE else [f"{arm}: {point}" for arm, *_, point in lines]
+    names, lines = analysis.table.headings, analysis.table.rows
+    chosen = [f"{arm}: {point}" for arm, *_, point in lines] if names[-1] == CHOSEN else []
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, heading in enumerate(names[:-1] if chosen else names):
         table.add_column(Text(heading), justify="left" if index < TEXT_COLUMNS else "right", overflow="fold")
@@ -112,7 +34,7 @@ def print_report(analysis: Analysis, console: Console) -> None:
     console.print()
     for line in [*chosen, ""] if chosen else []:
         console.print(Text(line))
-    console.print(Text(caption(analysis), style="dim"))
+    console.print(Text(analysis.table.caption, style="dim"))
 
 
 def as_plain(analysis: Analysis) -> dict[str, Any]:

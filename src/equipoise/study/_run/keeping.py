@@ -23,7 +23,8 @@ class Keeping:
     study: str
     store: Store
     spool: Spool
-    turn: Turn
+    turns: list[Turn]
+    """That of this study, and those of the studies that are run together with it."""
     stop: Stop
     progress: Progress
     sources: dict[str, str] = field(default_factory=dict[str, str])
@@ -58,7 +59,8 @@ class Keeping:
 
     def tick(self) -> None:
         """Give a sign of life, and say once that the run is about to stop."""
-        self._try(self.turn.beat)
+        for turn in self.turns:
+            self._try(turn.beat)
         if self.stop.reason and not self._told:
             self._told = True
             self.progress.tell(f"{self.stop.reason}: running trials may finish, no other is started; Ctrl-C ends them at once")

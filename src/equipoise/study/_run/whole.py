@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from equipoise._files import read_text
 from equipoise._words import did_you_mean
 from equipoise.errors import StudyStoppedError, UnusableInputError
-from equipoise.hyperparameters import whole_number
 from equipoise.study._analysis import Analysis, Tuned, analyse, best_points, chosen_by_the_metric, too_few_seeds, tune
 from equipoise.study._arms.space import Point
 from equipoise.study._cells import Cell, Table, trials
-from equipoise.study._processes import usable_cores
 from equipoise.study._processes.children import preload
 from equipoise.study._processes.pool import Conditions, execute
 from equipoise.study._processes.rehearsal import rehearse
 from equipoise.study._processes.stopping import Stop
-from equipoise.study._records import record_cells, record_study, recorded
+from equipoise.study._records import Recorded, record_cells, record_study, recorded
 from equipoise.study._report.page import report_file, report_study
 from equipoise.study._report.progress import Progress, default_progress
 from equipoise.study._run.changes import differing_arms, differing_sources
 from equipoise.study._run.keeping import Keeping, unreported
+from equipoise.study._run.turns import HOW_TO_GO_ON, Existing, heeding, in_turn
 from equipoise.study._spec import Study, locate_task, parse_study
-from equipoise.study._store import Spool, Store, Turn, sqlite_file, sqlite_url
-
-Existing: TypeAlias = Literal["reuse", "fork", "fresh"]
-"""What becomes of trials that are kept."""
+from equipoise.study._store import store_url
 
 
 def run(
@@ -61,8 +57,8 @@ def run(
         folder: the file of a task is relative to it; by default the folder of the study file, else the working directory.
         store: the database that keeps the trials, as ``postgresql://user@host/database``; by default the SQLite file NAME.db in
             `folder`.
-        report: where to write the report, one HTML file with Markdown and CSV beside it; in a folder that is there, it is
-            NAME.report.html. By default none is written.
+        report: where to write the report, one HTML file with Markdown and CSV beside it; of a folder, NAME.report.html in it.
+            By default none is written.
         workers: how many trials run at once; by default the number of usable cores, divided by the study's threads.
         existing: what becomes of kept trials. "reuse" takes them, and refuses to run if the task or an arm is not what it was
             for them; "fork" runs what has changed anew beside them; "fresh" runs everything anew.
@@ -102,6 +98,35 @@ def run(
         >>> [(arm.name, len(arm.values)) for arm in analysis.arms]
         [('adamw', 2), ('sgd', 2)]
     """
+    with _in_its_turn(study, folder, store, workers, existing, progress) as running:
+        running.begin()
+        analysis = analyse(running.table, running.complete())
+        if report is not None:
+            report_study(running.store, running.study.name, report_file(Path(report), running.study.name))
+    return analysis
+
+
+def probe(study: Path | str, *, store: str | None = None, workers: int | None = None, progress: Progress | None = None) -> None:
+    """Run the first trial of every arm, unless it is kept: it shows that the task works, and how long it takes.
+
+    Raises:
+        ArgumentError, UnusableInputError: as :func:`run`.
+        StudyStoppedError: it was interrupted, the store failed, or a trial did.
+    """
+    with _in_its_turn(study, None, store, workers, "reuse", progress) as running:
+        running.try_each_arm()
+
+
+@contextmanager
+def _in_its_turn(
+    study: Study | Path | str,
+    folder: Path | str | None,
+    store: str | None,
+    workers: int | None,
+    existing: Existing,
+    progress: Progress | None,
+) -> Generator[WholeRun]:
+    """What runs a study, while no other process does; the arguments are those of :func:`run`."""
     file = ""
     if isinstance(study, Study):
         folder = Path() if folder is None else Path(folder)
@@ -110,49 +135,34 @@ def run(
         folder = path.parent if folder is None else Path(folder)
         file = read_text(path)
         study = parse_study(file, path)
-    if workers is None:
-        workers = max(1, usable_cores() // study.threads)
-    whole_number("workers", workers)
-    url = sqlite_url(folder / f"{study.name}.db") if store is None else store
-    beside = sqlite_file(url) or folder / study.name
-    stem = beside.with_name(beside.name.removesuffix(".db"))
-    logs, checkpoints, spool = (Path(f"{stem}.{kind}") for kind in ("logs", "resume", "spool"))
-    table, stop = Table(study, locate_task(study.task, folder)), Stop()
+    url = store_url(study, folder) if store is None else store
+    table, stop = planned(study, folder), Stop()
+    with (
+        default_progress() if progress is None else nullcontext(progress) as progress,
+        heeding(stop, existing),
+        in_turn(study, folder, url, workers, progress, stop, []) as (keeping, conditions),
+    ):
+        yield WholeRun(table, file, existing, conditions, keeping)
+
+
+def planned(study: Study, folder: Path) -> Table:
+    """The trials that tuning begins with.
+
+    Raises:
+        UnusableInputError: there is no such task.
+    """
+    table = Table(study, locate_task(study.task, folder))
     table.plan_tuning()
-    with default_progress() if progress is None else nullcontext(progress) as progress, stop.listening():
-        try:
-            with (
-                closing(Store(url, folder, progress.tell)) as database,
-                Turn(database, study.name, progress.tell, lambda: bool(stop.reason)) as turn,
-            ):
-                keeping = Keeping(study.name, database, Spool(spool), turn, stop, progress)
-                conditions = Conditions(workers, study.timeout, study.retries, logs, checkpoints)
-                tuned = _Run(table, file, existing, conditions, keeping).complete()
-        except KeyboardInterrupt:
-            if not stop.reason:  # this one is not ours
-                raise
-            raise StudyStoppedError(f"{stop.reason}; what is finished is kept; {HOW_TO_GO_ON[existing]}") from None
-    analysis = analyse(table, tuned)
-    if report is not None:
-        with closing(Store(url, folder)) as database:
-            report_study(database, study.name, report_file(Path(report), study.name))
-    return analysis
+    return table
 
 
 HOW_TO_FORK = 'Undo the change, or run with --fork (existing="fork"): what has changed runs anew, and these are set aside.'
-
-HOW_TO_GO_ON: dict[Existing, str] = {
-    "reuse": "run the same command again to continue",
-    "fork": "run the same command again to continue",
-    "fresh": 'run it again without "fresh" to continue',
-}
-
 
 SLOW_TO_IMPORT = "pytorch_optimizer"
 """It takes a second or two, which every trial would pay."""
 
 
-class _Run:
+class WholeRun:
     """One run of a study, in its turn.
 
     Args:
@@ -161,40 +171,36 @@ class _Run:
         existing: what becomes of kept trials.
         conditions: how trials are run.
         keeping: takes what comes of them.
+        tasks: how many tasks are decided together, of which this is one.
     """
 
-    def __init__(self, table: Table, file: str, existing: Existing, conditions: Conditions, keeping: Keeping) -> None:
+    def __init__(
+        self, table: Table, file: str, existing: Existing, conditions: Conditions, keeping: Keeping, tasks: int = 1
+    ) -> None:
         self.table, self.study, self.file = table, table.study, file
+        self.comparisons = tasks * (len(table.study.arms) - 1)
         self.existing: Existing = existing
         self.conditions, self.keeping = conditions, keeping
         self.store, self.progress = keeping.store, keeping.progress
         self.rehearsed = False
 
-    def complete(self) -> list[Tuned]:
-        """Run everything that is missing, and return how the arms were tuned.
+    def begin(self) -> None:
+        """See what is kept and whether everything can be run, and write what the study is.
 
         Raises:
             UnusableInputError: something cannot be used, or has changed. No trial was run.
+        """
+        self._begin(self.table.cells)
+        self.store.do(lambda connection: record_study(connection, self.table, self.file, self.store.address))
+
+    def complete(self) -> list[Tuned]:
+        """Run everything that is missing once it has begun, and return how the arms were tuned.
+
+        Raises:
+            UnusableInputError: the code of kept trials is not what it was.
             StudyStoppedError: the run stopped before its end.
         """
-        try:
-            self.conditions.logs.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UnusableInputError(f"{self.conditions.logs} cannot be made: {error.strerror}") from None
-        tuning = list(self.table.cells)
-        if read := self.keeping.spool.empty_into(self.store):
-            self.progress.tell(f"{read} result(s) that the store could not take in an earlier run are in it now")
-        if self.existing == "fresh":
-            self._begin_anew()
-        former = self.store.do(lambda connection: recorded(connection, self.study.name))
-        if former is not None:
-            self._refuse_changed_arms(former.study)
-            self.table.hyperparameters = former.hyperparameters
-        for remark in [*chosen_by_the_metric(self.study), *too_few_seeds(self.study.seeds, len(self.study.arms) - 1)]:
-            self.progress.tell(f"warning: {remark}")
-        self._prepare(tuning)
-        self.store.do(lambda connection: record_study(connection, self.table, self.file, self.store.address))
-        self._train(tuning)
+        self._train(list(self.table.cells))
         for ended, following in pairwise(self.study.rungs):
             tuned = self._tuned(ended.stop_after)
             left = {found.arm.name: best_points(found, self.study.selection.goal, following.points) for found in tuned}
@@ -216,6 +222,42 @@ class _Run:
         self._prepare(comparison)
         self._train(comparison)
         return tuned
+
+    def try_each_arm(self) -> None:
+        """Run the first trial of every arm, unless it is kept.
+
+        Raises:
+            UnusableInputError: as in :meth:`begin`.
+            StudyStoppedError: it stopped before its end, or a trial failed.
+        """
+        tuning = list(self.table.cells)
+        if self._begin(tuning) is None:  # else a report shows what was run before
+            self.store.do(lambda connection: record_study(connection, self.table, self.file, self.store.address))
+            self.store.do(lambda connection: record_cells(connection, self.table, tuning))
+        first = list({cell.arm: cell for cell in reversed(tuning)}.values())
+        self._run_missing(first, later=0)
+        for cell in first:
+            if cell.result is None:
+                raise StudyStoppedError(f"the first trial of {cell.arm} failed: {cell.why_missing}")
+
+    def _begin(self, tuning: Sequence[Cell]) -> Recorded | None:
+        """See what is kept and whether everything can be run; return what an earlier run wrote of the study."""
+        try:
+            self.conditions.logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UnusableInputError(f"{self.conditions.logs} cannot be made: {error.strerror}") from None
+        if read := self.keeping.spool.empty_into(self.store):
+            self.progress.tell(f"{read} result(s) that the store could not take in an earlier run are in it now")
+        if self.existing == "fresh":
+            self._begin_anew()
+        former = self.store.do(lambda connection: recorded(connection, self.study.name))
+        if former is not None:
+            self._refuse_changed_arms(former.study)
+            self.table.hyperparameters = former.hyperparameters
+        for remark in [*chosen_by_the_metric(self.study), *too_few_seeds(self.study.seeds, self.comparisons)]:
+            self.progress.tell(f"warning: {remark}")
+        self._prepare(tuning)
+        return former
 
     def _tuned(self, stop_after: int | None = None) -> list[Tuned]:
         """How the arms were tuned, without those of which no point has all results."""
@@ -275,12 +317,15 @@ class _Run:
                 self.progress.tell(f"warning: {doubt}{did_you_mean(name, words)}")
 
     def _train(self, cells: Sequence[Cell]) -> None:
-        """Run the trials of a phase that are not kept."""
+        """Plan the trials of a phase, and run those that are not kept."""
         self.store.do(lambda connection: record_cells(connection, self.table, list(cells)))
+        self._run_missing(cells, later=0 if cells[0].phase == "comparison" else len(self.study.arms) * self.study.seeds)
+
+    def _run_missing(self, cells: Sequence[Cell], later: int) -> None:
         planned = trials(cells)
         missing = [cell for cell in planned if cell.result is None]
         done = len(planned) - len(missing)
-        self.progress.phase(cells[0].phase, len(planned), done)
+        self.progress.phase(cells[0].phase, len(planned), done, later)
         if done:
             self._tell_what_is_reused([cell for cell in planned if cell.result is not None])
         execute(missing, self.conditions, self.keeping, self.keeping.stop)

@@ -64,12 +64,13 @@ class DivergenceContrast:
         return self.adjusted_p_value <= LEVEL
 
 
-def compare_divergence(diverged: Mapping[str, Mapping[Seed, bool]], baseline: str) -> list[DivergenceContrast]:
+def compare_divergence(diverged: Mapping[str, Mapping[Seed, bool]], baseline: str, tasks: int = 1) -> list[DivergenceContrast]:
     """Every other arm against the baseline, on the seeds that both have.
 
     Args:
         diverged: arm -> seed -> whether that run diverged.
         baseline: a key of `diverged`.
+        tasks: how many tasks are decided together.
 
     Example:
         >>> found = compare_divergence({"a": {0: False, 1: False}, "b": {0: True, 1: False}}, "a")
@@ -86,7 +87,7 @@ def compare_divergence(diverged: Mapping[str, Mapping[Seed, bool]], baseline: st
                 arm=arm,
                 only_arm=both.count((True, False)),
                 only_baseline=both.count((False, True)),
-                comparisons=len(diverged) - 1,
+                comparisons=tasks * (len(diverged) - 1),
             )
         )
     return found

@@ -1,7 +1,8 @@
 """Paired comparison of arms with a baseline: one interval for each arm, and verdicts that are read off the intervals.
 
 The interval is Student's t interval of the paired differences, at confidence 1 - 0.05/m for m comparisons, so that all m
-intervals of a study hold at once with at least 95 % probability. A verdict is a statement about an interval, never a second
+intervals of a study hold at once with at least 95 % probability. Several tasks that are decided together are one family: m is
+the number of arms times the number of tasks. A verdict is a statement about an interval, never a second
 test: the two cannot contradict each other. Why so, and how well it is calibrated: docs/decisions/0015.
 """
 
@@ -46,7 +47,8 @@ class Contrast:
     differences: tuple[float, ...]
     """One per seed."""
     comparisons: int
-    """The number of arms that are compared with the baseline; the interval and the p value are adjusted for it."""
+    """The number of arms that are compared with the baseline, times that of the tasks that are decided together; the interval
+    and the p value are adjusted for it."""
     mean: float
     spread: float
     """The standard deviation of the differences: at least what the resolution of the numbers makes of it."""
@@ -105,7 +107,7 @@ class Contrast:
 
 
 def compare(
-    values: Mapping[str, Mapping[Seed, float]], baseline: str, goal: Goal, *, margin: float | None = None
+    values: Mapping[str, Mapping[Seed, float]], baseline: str, goal: Goal, *, margin: float | None = None, tasks: int = 1
 ) -> list[Contrast]:
     """Every other arm against the baseline.
 
@@ -114,6 +116,7 @@ def compare(
         baseline: a key of `values`.
         goal: whether larger or smaller values are better.
         margin: differences up to this do not matter.
+        tasks: how many tasks are decided together; the intervals of all of them hold at once.
 
     Example:
         >>> base, other = dict(enumerate([1.0, 2.0, 3.0, 4.0])), dict(enumerate([1.5, 2.4, 3.6, 4.5]))
@@ -127,6 +130,7 @@ def compare(
     every = np.ldexp(every, -exponent)
     step, roundoff = resolution(every), unit_roundoff(every)
     others = [arm for arm in values if arm != baseline]
+    comparisons = tasks * len(others)
     sign = direction(goal)
     found: list[Contrast] = []
     for arm in others:
@@ -135,7 +139,7 @@ def compare(
         base = np.ldexp(np.array([values[baseline][seed] for seed in seeds]), -exponent)
         differences = sign * (own - base)
         mean, spread = mean_and_spread(differences, step)
-        low, high = simultaneous_interval(mean, spread, len(seeds), len(others))
+        low, high = simultaneous_interval(mean, spread, len(seeds), comparisons)
         with np.errstate(over="ignore"):  # a difference of two of the largest floats is inf
             in_units = np.ldexp(np.array([mean, spread, low, high, *differences]), exponent).tolist()
         found.append(
@@ -143,7 +147,7 @@ def compare(
                 arm=arm,
                 seeds=seeds,
                 differences=tuple(in_units[4:]),
-                comparisons=len(others),
+                comparisons=comparisons,
                 mean=in_units[0],
                 spread=in_units[1],
                 interval=(in_units[2], in_units[3]),

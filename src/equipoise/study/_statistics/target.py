@@ -42,7 +42,9 @@ class TimeToTarget:
         return sum(map(math.isfinite, self.times[arm].values()))
 
 
-def time_to_target(times: Mapping[str, Mapping[Seed, float]], baseline: str, budget: float, unit: str) -> TimeToTarget:
+def time_to_target(
+    times: Mapping[str, Mapping[Seed, float]], baseline: str, budget: float, unit: str, tasks: int = 1
+) -> TimeToTarget:
     """Compare the arms.
 
     Args:
@@ -50,6 +52,7 @@ def time_to_target(times: Mapping[str, Mapping[Seed, float]], baseline: str, bud
         baseline: a key of `times`.
         budget: the time at which every run has ended.
         unit: what the time is counted in.
+        tasks: how many tasks are decided together.
 
     Example:
         >>> base, fast = {0: 3.0, 1: 4.0, 2: math.inf}, {0: 2.0, 1: 2.0, 2: 3.0}
@@ -59,7 +62,7 @@ def time_to_target(times: Mapping[str, Mapping[Seed, float]], baseline: str, bud
     """
     restricted = {arm: {seed: min(time, budget) for seed, time in own.items()} for arm, own in times.items()}
     means = {arm: math.fsum(own.values()) / len(own) for arm, own in restricted.items()}
-    return TimeToTarget(unit, budget, times, means, tuple(compare(restricted, baseline, "minimize")))
+    return TimeToTarget(unit, budget, times, means, tuple(compare(restricted, baseline, "minimize", tasks=tasks)))
 
 
 def first_reached(curve: Mapping[int, float], target: float, goal: Goal) -> float:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from equipoise.errors import MissingExtraError, UnusableInputError
+from equipoise.study._spec import Study
 
 DRIVERS = {name: name.partition("+")[0] for name in ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")}
 """The beginning of a URL -> the kind of database that is reached through the one driver that we test."""
@@ -85,6 +86,11 @@ class Address:
             return create_engine(self.url.set(drivername="postgresql+psycopg"), connect_args=own)
         except ImportError as error:
             raise MissingExtraError("a store on a PostgreSQL server", "postgres") from error
+
+
+def store_url(study: Study, folder: Path) -> str:
+    """The URL of the SQLite file in a folder that keeps the trials of a study, if nobody names another store."""
+    return sqlite_url(folder / f"{study.store or study.name}.db")
 
 
 def sqlite_url(path: Path) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.engine import Connection
@@ -169,7 +169,14 @@ class Store:
 
         def ask(connection: Connection) -> dict[str, Result]:
             current = self._current_codes(connection)
-            found = {each.key: each.result for each in finished_trials(connection, keys) if each.code in current}
+            found: dict[str, Result] = {}
+            rows = select(TRIALS.c.key, TRIALS.c.code, TRIALS.c.status, TRIALS.c.seconds)
+            rows = rows.add_columns(COSTS.c.memory, COSTS.c.state, COSTS.c.parameters)
+            rows = rows.outerjoin_from(TRIALS, COSTS, COSTS.c.trial == TRIALS.c.key)
+            for some in portions(keys):
+                for key, code, *own in connection.execute(rows.where(TRIALS.c.key.in_(some))):
+                    if code in current:
+                        found[key] = result_of(*own)
             for some in portions(found):
                 values = select(READINGS.c.trial, READINGS.c.name, READINGS.c.epoch, READINGS.c.value)
                 values = values.where(READINGS.c.trial.in_(some)).order_by(READINGS.c.epoch)
@@ -251,26 +258,9 @@ class Store:
         return known - changed
 
 
-class Finished(NamedTuple):
-    """A trial that the store keeps."""
-
-    key: str
-    code: str
-    """Of the sources that it ran."""
-    finished_at: datetime
-    result: Result
-    """Without its curves."""
-
-
-def finished_trials(connection: Connection, keys: Iterable[str]) -> Iterator[Finished]:
-    """The trials among `keys` that are finished, whatever their sources."""
-    for some in portions(keys):
-        rows = select(TRIALS.c.key, TRIALS.c.code, TRIALS.c.finished_at, TRIALS.c.status, TRIALS.c.seconds)
-        rows = rows.add_columns(COSTS.c.memory, COSTS.c.state, COSTS.c.parameters)
-        rows = rows.outerjoin_from(TRIALS, COSTS, COSTS.c.trial == TRIALS.c.key).where(TRIALS.c.key.in_(some))
-        for key, code, finished_at, status, seconds, *cost in connection.execute(rows):
-            result = Result(status == "diverged", seconds, cost=None if cost[0] is None else Cost(*cost))
-            yield Finished(key, code, finished_at, result)
+def result_of(status: str, seconds: float, *cost: Any) -> Result:
+    """A result without its curves, from what the tables of trials and of costs have: NULL is a cost that is not kept."""
+    return Result(status == "diverged", seconds, cost=None if cost[0] is None else Cost(*cost))
 
 
 def newest_failures(connection: Connection, keys: Iterable[str]) -> dict[str, Failure]:

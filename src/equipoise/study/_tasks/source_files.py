@@ -77,14 +77,14 @@ def windows(text: Tensor, number: int, context: int, generator: torch.Generator 
 class Windows:
     """Batches of random windows, without end."""
 
-    def __init__(self, text: Tensor, size: Size) -> None:
-        self._text, self._size = text, size
+    def __init__(self, text: Tensor, size: Size, steps: int = STEPS_PER_EPOCH) -> None:
+        self._text, self._size, self._steps = text, size, steps
 
     def __len__(self) -> int:
-        return STEPS_PER_EPOCH
+        return self._steps
 
     def __iter__(self) -> Iterator[Examples]:
-        for _ in range(STEPS_PER_EPOCH):
+        for _ in range(self._steps):
             yield self.draw(self._size.batch)
 
     def draw(self, number: int) -> Examples:

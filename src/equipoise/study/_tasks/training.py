@@ -13,6 +13,9 @@ from torch.nn import functional
 
 from equipoise.study._worker import Trial
 
+EVALUATED = 1000
+"""So many examples at once are evaluated: a network keeps more numbers for each than the example has."""
+
 
 class Examples(NamedTuple):
     """Inputs and their targets; the first dimension of both counts the examples."""
@@ -103,7 +106,10 @@ def train(
             losses.append(loss.detach())
         network.eval()
         with torch.no_grad(), trial.evaluation():
-            validation, test = (network(part.inputs) for part in (data.validation, data.test))
+            validation, test = (
+                torch.cat([network(some) for some in torch.split(part.inputs, EVALUATED)])
+                for part in (data.validation, data.test)
+            )
         trial.report(
             loss=torch.stack(losses).mean(),
             validation_loss=objective(validation, data.validation.targets),

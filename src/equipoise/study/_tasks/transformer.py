@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 VOCABULARY = 128
-"""Tokens are ASCII codes."""
+"""By default tokens are ASCII codes."""
 
 
 class Size(NamedTuple):
@@ -68,15 +68,16 @@ class Transformer(nn.Module):
     Args:
         size: see :class:`Size`.
         norm: ``nn.LayerNorm`` or ``nn.Identity``.
+        vocabulary: how many codes there are.
     """
 
-    def __init__(self, size: Size, norm: type[nn.Module] = nn.LayerNorm) -> None:
+    def __init__(self, size: Size, norm: type[nn.Module] = nn.LayerNorm, vocabulary: int = VOCABULARY) -> None:
         super().__init__()
-        self.token = nn.Embedding(VOCABULARY, size.width)
+        self.token = nn.Embedding(vocabulary, size.width)
         self.position = nn.Embedding(size.context, size.width)
         self.blocks = nn.Sequential(*(Block(size, norm) for _ in range(size.depth)))
         self.norm = norm(size.width)
-        self.head = nn.Linear(size.width, VOCABULARY, bias=False)
+        self.head = nn.Linear(size.width, vocabulary, bias=False)
         for name, weight in self.named_parameters():
             if weight.ndim == 2:  # GPT-2's scheme, for any width: what is added to the stream shrinks with the depth
                 into_stream = name.endswith(("output.weight", "feed_forward.3.weight"))

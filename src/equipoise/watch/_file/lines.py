@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from equipoise.monitor._measuring.readings import GroupReading, Reading, TensorReading
+from equipoise.monitor._measuring.readings import GroupReading, Jump, Reading, TensorReading
 from equipoise.monitor._recording.run_file import FORMAT, GROUP_INDICATORS, INDICATORS, LINE_BYTES, RunInfo
 from equipoise.watch._file.fields import (
     Object,
@@ -51,12 +51,16 @@ class ReadingLine:
     """A row per indicator and a column per tensor of the header, or no column at all; NaN for a tensor without a gradient."""
     seen: NDArray[np.bool_]
     """Whether each tensor had a gradient."""
+    jumps: tuple[Jump, ...]
+    """The settings that jumped before the step."""
+    loop_step: int
+    """The steps of the training loop; 0 where they are not known."""
 
     def reading(self, header: RunInfo) -> Reading:
         """The reading with its tensors by name."""
         rows = zip(header.tensors, self.seen.tolist(), self.tensors.T.tolist(), strict=False)
         tensors = {name: TensorReading(*row) for name, seen, row in rows if seen}
-        return Reading(self.step, self.time, self.made, self.metrics, self.groups, tensors)
+        return Reading(self.step, self.time, self.made, self.metrics, self.groups, tensors, self.jumps, self.loop_step)
 
 
 class VerdictLine(TypedDict):
@@ -168,6 +172,8 @@ def _header(line: Object) -> RunInfo:
         tensors,
         tuple(map(_shape, shapes)),
         group_of,
+        as_name(line.get("optimizer", "")),
+        tuple(as_text(note, "notes") for note in list_at({"notes": [], **line}, "notes")),
     )
 
 
@@ -183,10 +189,13 @@ def _reading(line: Object, header: RunInfo) -> ReadingLine:
         raise refused("made", made, "true or false")
     metrics = {as_name(name): as_number(value, name) for name, value in object_at(line, "metrics").items()}
     groups = tuple(_group(group) for group in list_at(line, "groups"))
+    # Files of earlier versions have neither.
+    jumps = tuple(_jump(jump) for jump in list_at({"jumps": [], **line}, "jumps"))
+    loop_step = whole_number(line.get("loop_step", 0), "loop_step")
     columns = object_at(line, "tensors")
     if not columns:
         empty = np.empty((len(INDICATORS), 0))
-        return ReadingLine(step, time, made, metrics, groups, empty, np.zeros(0, np.bool_))
+        return ReadingLine(step, time, made, metrics, groups, empty, np.zeros(0, np.bool_), jumps, loop_step)
     tensors, most = len(header.tensors), max(header.group_of, default=-1)
     if most >= len(groups):
         raise ValueError(f"groups: it has {len(groups)}, numbered from 0, but there are tensors of group {most}")
@@ -199,7 +208,13 @@ def _reading(line: Object, header: RunInfo) -> ReadingLine:
         raise ValueError("a tensor must have all of its numbers or none")
     if (values < 0).any() or (values[SHARES] > 1).any():
         raise ValueError("the numbers of tensors must not be negative, and shares at most 1")
-    return ReadingLine(step, time, made, metrics, groups, values, ~absent[0])
+    return ReadingLine(step, time, made, metrics, groups, values, ~absent[0], jumps, loop_step)
+
+
+def _jump(value: Any) -> Jump:
+    found = as_object(value, "jumps")
+    before, now = (as_number(field(found, name), name) for name in ("before", "now"))
+    return Jump(as_name(field(found, "name")), before, now)
 
 
 def _group(value: Any) -> GroupReading:
@@ -207,7 +222,7 @@ def _group(value: Any) -> GroupReading:
         raise refused("groups", value, "objects")
     group = cast("Object", value)
     exponent, betas = list_at(group, "exponent"), list_at(group, "betas")
-    if not 0 < len(exponent) == len(betas) <= STAGES:
+    if not len(exponent) == len(betas) <= STAGES:
         raise ValueError(f"{len(exponent)} exponents and {len(betas)} pairs of betas")
     return GroupReading(
         exponent=tuple(as_number(one, "exponent") for one in exponent),

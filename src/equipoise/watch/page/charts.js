@@ -8,7 +8,7 @@ const TENSOR_CHARTS = [["gradient RMS, loss per weight", "gradient_rms", null, t
   ["largest update, weights per learning rate (dashed: its bound)", "largest_update", "bound", true], ["weight RMS", "parameter_rms", null, true],
   ["zero gradients, share of the elements", "zero_fraction", null, false], ["gradients not finite, share of the elements", "nonfinite_fraction", null, false],
   ["norm / the norm that updates predict", "norm_ratio", null, false]];
-const MAY_BE_INFINITE = /\/(margin|margin_ahead)$|^(bound|norm_ratio)\//;
+const MAY_BE_INFINITE = /\/(margin|margin_ahead|lr)$|^(bound|norm_ratio)\//;
 
 function showCharts() {
   const names = [...new Set(runs.flatMap(run => run ? [...run.curves[0].series.keys()] : []))];

@@ -100,7 +100,7 @@ function changed() {
 function show() {
   const begin = performance.now();
   waiting = false;
-  showRuns(); showControls(); showVerdicts(); showTable(); showCharts();
+  showRuns(); showControls(); showVerdicts(); showNotes(); showTable(); showCharts();
   rest = performance.now() + 4 * (performance.now() - begin);
 }
 
@@ -142,12 +142,14 @@ function showRuns() {
 function showAge(run) {
   const {info} = run, started = new Date(1000 * info.started), parts = [`folder ${brief(info.folder, 40)}`];
   run.row.state.title = text(info.path);
+  if (info.optimizer) parts.push(brief(info.optimizer, 40));
   if (info.started !== null) parts.push(`started ${started.toLocaleString("en-GB", {dateStyle: "medium", timeStyle: "short"})}`);
   if (info.step === undefined) parts.push("no readings yet");
   else {
     const seconds = Math.max(0, Date.now() / 1000 - info.time);
     const [unit, length] = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]].find(([, length]) => seconds >= 2 * length) ?? ["s", 1];
-    parts.push(`step ${whole(info.step)}, ${Math.round(seconds / length)} ${unit} ago`);
+    const loop = info.loop_step && info.loop_step !== info.step ? ` (step ${whole(info.loop_step)} of the training loop)` : "";
+    parts.push(`step ${whole(info.step)}${loop}, ${Math.round(seconds / length)} ${unit} ago`);
     if (!info.made) parts.push("step not made");
   }
   if (info.progress < 1) parts.push(`a sample; ${Math.round(100 * info.progress)}% read`);
@@ -230,6 +232,14 @@ function showVerdicts() {
     ? past.slice(0, 100).map(each => verdictItem(...each)) : [make("li", {className: "quiet", textContent: "Nothing yet."})]);
 }
 
+// What is known of an optimizer in another way than of those of this package, or not at all.
+function showNotes() {
+  const notes = shownRuns().flatMap(([run, number]) => run.info.notes.map(note => [note, run, number]));
+  element("notes").hidden = !notes.length;
+  replace(element("notes"), JSON.stringify(notes.map(([note, , number]) => [number, note])),
+    () => notes.map(([note, run, number]) => make("li", {}, ...owner(run, number), text(note))));
+}
+
 function showTable() {
   const run = runs[choice.run], tensors = run?.info.tensors, body = element("table").tBodies[0];
   element("table-title").textContent = `All tensors at the newest reading${runs.length > 1 && run ? ` of ${label(run.info)}` : ""}`;
@@ -245,9 +255,11 @@ function showTable() {
     const bound = values[COLUMNS.indexOf("bound")];
     const cells = values.map((value, index) => {
       const kind = COLUMNS[index], percent = kind.endsWith("fraction") && typeof value === "number";
-      const wrong = typeof value === "string" && !["bound", "norm_ratio"].includes(kind) || kind === "nonfinite_fraction" && value > 0
+      // A second moment that is NaN in earnest makes the weights NaN in the same step.
+      const none = value === "nan" && (kind === "norm_ratio" || kind === "second_moment" && values[COLUMNS.indexOf("parameter_rms")] !== "nan");
+      const wrong = typeof value === "string" && !none && !["bound", "norm_ratio"].includes(kind) || kind === "nonfinite_fraction" && value > 0
         || kind === "largest_update" && value > bound;
-      const shown = kind === "norm_ratio" && value === "nan" ? "" : percent ? `${short(100 * value)}%` : short(value);
+      const shown = none ? "none" : percent ? `${short(100 * value)}%` : short(value);
       return make("td", {textContent: shown, className: wrong ? "bad" : ""});
     });
     return make("tr", {className: name === chosen ? "chosen" : ""}, make("th", {scope: "row"}, button), ...cells);

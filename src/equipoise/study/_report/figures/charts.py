@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from equipoise._words import printable
-from equipoise.check._map import COLOURS, SHADE, STABLE, UNSTABLE, RegionPoint, region_figure
+from equipoise.check._map import COLOURS, MARKS, SHADES, RegionPoint, region_figure
 from equipoise.hyperparameters import Hyperparameters
 from equipoise.study._analysis import Analysis, Compared, Tuned
 from equipoise.study._report.figures.curves import Band, useful_range
@@ -29,6 +29,7 @@ from equipoise.study._report.figures.marks import (
     vertical,
     with_room,
 )
+from equipoise.theory._growth import Growth
 
 VERDICT_COLOURS = {"better": "--good", "as good": "--good", "no worse": "--good", "worse": "--bad"}
 
@@ -176,7 +177,8 @@ def stability_map(hyperparameters: Mapping[str, Hyperparameters]) -> Figure:
     """Where each arm lies in the stability region, by its last stage."""
     drawn: Any = region_figure(region_points(hyperparameters))
     names = {shade: f"--arm{index}" for index, shade in enumerate(COLOURS)}
-    names |= {SHADE: "--shade", STABLE: "--good", UNSTABLE: "--bad"}
+    names |= {SHADES[Growth.NONE]: "--shade", SHADES[Growth.MODERATE]: "--moderate-shade", SHADES[Growth.FAST]: "--fast-shade"}
+    names |= {MARKS[Growth.NONE]: "--good", MARKS[Growth.MODERATE]: "--moderate", MARKS[Growth.FAST]: "--bad"}
 
     def renamed(entry: dict[str, Any]) -> dict[str, Any]:
         return {key: names.get(value, value) if isinstance(value, str) else value for key, value in entry.items()}

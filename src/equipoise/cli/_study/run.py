@@ -1,4 +1,4 @@
-"""``equipoise study``: compare optimizers on your own metric."""
+"""``equipoise study run``: run what is missing, say the verdict, write the report."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equipoise.cli import _judge, _plan, _report
 from equipoise.cli._arguments import from_study_extra, positive
+from equipoise.cli._study._arguments import add_files, several
 from equipoise.errors import StudyStoppedError
 
 if TYPE_CHECKING:
@@ -16,16 +16,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands) -> None:
-    """Add the command to the parser."""
-    study = commands.add_parser("study", help="Compare optimizers on your own metric.", allow_abbrev=False)
-    actions = study.add_subparsers(required=True, metavar="COMMAND")
-    _plan.add(actions)
-    _add_run(actions)
-    _judge.add(actions)
-    _report.add(actions)
-
-
-def _add_run(commands: Commands) -> None:
+    """Add the command to those of ``equipoise study``."""
     parser = commands.add_parser(
         "run",
         help="Run the trials that are missing, print the verdict and write the report.",
@@ -35,7 +26,7 @@ def _add_run(commands: Commands) -> None:
         " they end them at once.",
         allow_abbrev=False,
     )
-    parser.add_argument("file", type=Path, metavar="STUDY.toml", help="The file that describes the study.")
+    add_files(parser)
     parser.add_argument(
         "--workers",
         type=positive,
@@ -45,7 +36,11 @@ def _add_run(commands: Commands) -> None:
     changed = parser.add_mutually_exclusive_group()
     parser.set_defaults(existing="reuse")
     for existing, explained in (
-        ("fork", "Run anew what has changed since its trials were kept; without this, a changed task or arm is refused."),
+        (
+            "fork",
+            "Run anew what has changed since its trials were kept, in the place of those; without this, a changed task or arm"
+            " is refused. (study fork makes another study, and leaves this one as it is.)",
+        ),
         ("fresh", "Run everything anew."),
     ):
         changed.add_argument(f"--{existing}", help=explained, action="store_const", dest="existing", const=existing)
@@ -55,6 +50,7 @@ def _add_run(commands: Commands) -> None:
     parser.add_argument(
         "--report", type=Path, metavar="PATH", help="The file for the report; the default is NAME.report.html beside the study."
     )
+    parser.add_argument("--quiet", action="store_true", help="Show no progress; warnings and failures are shown.")
     parser.add_argument("--json", action="store_true", help="Print one JSON object.")
     parser.set_defaults(run=_run)
 
@@ -63,15 +59,18 @@ def _run(options: argparse.Namespace) -> int:
     with from_study_extra():
         from rich.console import Console
 
+        from equipoise.cli._study import suite
         from equipoise.study._report.page import report_file
-        from equipoise.study._report.progress import ConsoleProgress
+        from equipoise.study._report.progress import ConsoleProgress, QuietProgress
         from equipoise.study._report.table import as_plain, print_report
         from equipoise.study._run import run
 
-    file: Path = options.file
+    if several(options):
+        return suite.run_command(options)
+    file: Path = options.files[0]
     place: Path = options.report or file.parent
     try:
-        with ConsoleProgress(Console(stderr=True)) as progress:
+        with (QuietProgress if options.quiet else ConsoleProgress)(Console(stderr=True)) as progress:
             analysis = run(
                 file,
                 store=options.store,

@@ -1,4 +1,4 @@
-"""``equipoise study report`` and ``equipoise study status``: what a study has found and how far it is, from its store."""
+"""``equipoise study status`` and ``equipoise study report``: how far a study is and what it has found, from its store."""
 
 from __future__ import annotations
 
@@ -9,46 +9,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equipoise.cli._arguments import from_study_extra
-from equipoise.errors import UnusableInputError
+from equipoise.cli._study._arguments import add_source, open_source, several
 
 if TYPE_CHECKING:
     from equipoise.cli._arguments import Commands
-    from equipoise.study._store import Store
-
-STORE_SUFFIXES = (".db", ".sqlite")
 
 
 def add(commands: Commands) -> None:
     """Add the commands to the parser."""
-    report = commands.add_parser(
-        "report",
-        help="Write the report of a study that runs or has run.",
-        description="Write the report of a study from its store, also while it runs: HTML, and beside it Markdown and CSV.",
-        allow_abbrev=False,
-    )
-    _add_source(report)
-    report.add_argument(
-        "--report", type=Path, metavar="PATH", help="The HTML file; the default is NAME.report.html beside the study."
-    )
-    report.set_defaults(run=_report)
     status = commands.add_parser(
         "status",
         help="Print how far a study is.",
         description="Print how far a study is, from its store, also while it runs.",
         allow_abbrev=False,
     )
-    _add_source(status)
+    add_source(status)
+    status.add_argument("--json", action="store_true", help="Print one JSON object.")
     status.set_defaults(run=_status)
-
-
-def _add_source(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "study", type=Path, metavar="STUDY", help="The file that describes the study, or the NAME.db that keeps it."
+    report = commands.add_parser(
+        "report",
+        help="Write the report of a study that runs or has run.",
+        description="Write the report of a study from its store, also while it runs: HTML, and beside it Markdown and CSV.",
+        allow_abbrev=False,
     )
-    parser.add_argument(
-        "--store", metavar="URL", help="The database that keeps the trials; the default is NAME.db beside the file."
+    add_source(report)
+    report.add_argument("--json", action="store_true", help="Print one JSON object.")
+    report.add_argument(
+        "--report", type=Path, metavar="PATH", help="The HTML file; the default is NAME.report.html beside the study."
     )
-    parser.add_argument("--json", action="store_true", help="Print one JSON object.")
+    report.set_defaults(run=_report)
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -56,12 +45,15 @@ def _report(options: argparse.Namespace) -> int:
         from rich.console import Console
         from rich.text import Text
 
+        from equipoise.cli._study import suite
         from equipoise.study._report.page import report_file, report_study
         from equipoise.study._report.sentences import decision, status
         from equipoise.study._report.table import as_plain, print_report
 
-    store, name = _open(options)
-    file: Path = options.study
+    if several(options):
+        return suite.report_command(options)
+    store, name = open_source(options)
+    file: Path = options.files[0]
     path = report_file(options.report or file.parent, name or file.stem)
     with closing(store):
         contents = report_study(store, name, path)
@@ -88,9 +80,12 @@ def _status(options: argparse.Namespace) -> int:
     with from_study_extra():
         from rich.console import Console
 
+        from equipoise.cli._study import suite
         from equipoise.study._report.status import as_plain, print_status, read_status
 
-    store, name = _open(options)
+    if several(options):
+        return suite.status_command(options)
+    store, name = open_source(options)
     with closing(store):
         found = read_status(store, name)
     if options.json:
@@ -98,17 +93,3 @@ def _status(options: argparse.Namespace) -> int:
     else:
         print_status(found, Console())
     return 0
-
-
-def _open(options: argparse.Namespace) -> tuple[Store, str | None]:
-    """The store of a study, and its name if a study file says it. A store that is not there is not made."""
-    from equipoise.study._spec import read_study
-    from equipoise.study._store import Store, sqlite_file, sqlite_url
-
-    file: Path = options.study
-    name = None if file.suffix in STORE_SUFFIXES else read_study(file).name
-    url = options.store or sqlite_url(file if name is None else file.with_name(f"{name}.db"))
-    kept = sqlite_file(url)
-    if kept is not None and not kept.exists():
-        raise UnusableInputError(f"{kept} is not there: no trial of this study was run yet")
-    return Store(url, file.parent), name

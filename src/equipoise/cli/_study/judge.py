@@ -29,6 +29,9 @@ def add(commands: Commands) -> None:
     parser.add_argument("--seed", required=True, metavar="COLUMN", help="What pairs the runs.")
     parser.add_argument("--metric", required=True, metavar="COLUMN", help="What decides; of event files, the tag of a scalar.")
     parser.add_argument("--baseline", required=True, metavar="ARM", help="The arm that the others are compared with.")
+    parser.add_argument(
+        "--task", metavar="COLUMN", help="What names the tasks, if there are several: they are decided together."
+    )
     parser.add_argument("--goal", choices=["maximize", "minimize"], help="The default is what the metric's name tells.")
     parser.add_argument("--epoch", metavar="COLUMN", help="What orders the rows of a run, if it has several; the last decides.")
     parser.add_argument("--seconds", metavar="COLUMN", help="How long a run has taken.")
@@ -41,6 +44,19 @@ def add(commands: Commands) -> None:
         help="What a run without a finite end counts with; by default the worst value.",
     )
     parser.add_argument(
+        "--where",
+        type=_condition,
+        action="append",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="Judge only the rows with this value, as phase=comparison of an export; may be given several times.",
+    )
+    parser.add_argument(
+        "--status",
+        metavar="COLUMN",
+        help="What says how a run ended: where it is 'diverged', the run did, whatever number it ended with.",
+    )
+    parser.add_argument(
         "--folders",
         metavar="PATTERN",
         help="Where the event files of a run lie; by default {ARM}/{SEED}, with those columns.",
@@ -50,28 +66,40 @@ def add(commands: Commands) -> None:
     parser.set_defaults(run=_run)
 
 
+def _condition(text: str) -> tuple[str, str]:
+    column, equals, value = text.partition("=")
+    if not column or not equals:
+        raise ValueError
+    return column, value
+
+
 def _run(options: argparse.Namespace) -> int:
     with from_study_extra():
         from rich.console import Console
 
-        from equipoise.study._judging.judge import judge
+        from equipoise.cli._study import suite
+        from equipoise.study._judging.judge import Asked, judge
         from equipoise.study._report.page import report_analysis
         from equipoise.study._report.table import as_plain, print_report
 
-    analysis = judge(
-        options.results,
-        arm=options.arm,
-        seed=options.seed,
-        metric=options.metric,
-        baseline=options.baseline,
-        goal=options.goal,
-        epoch=options.epoch,
-        seconds=options.seconds,
-        margin=options.margin,
-        target=options.target,
-        diverged=options.diverged,
-        folders=options.folders,
-    )
+    asked: Asked = {
+        "arm": options.arm,
+        "seed": options.seed,
+        "metric": options.metric,
+        "baseline": options.baseline,
+        "goal": options.goal,
+        "epoch": options.epoch,
+        "seconds": options.seconds,
+        "margin": options.margin,
+        "target": options.target,
+        "diverged": options.diverged,
+        "folders": options.folders,
+        "where": dict(options.where),
+        "status": options.status,
+    }
+    if options.task is not None:
+        return suite.judge_command(options, asked)
+    analysis = judge(options.results, **asked)
     if options.report is not None:
         report_analysis(analysis, options.report)
     if options.json:

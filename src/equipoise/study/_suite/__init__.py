@@ -1,0 +1,1 @@
+"""Several tasks, one decision: a suite of studies that share their arms, run one after another and judged together."""
