@@ -14,6 +14,7 @@ from equipoise._lazy import imported_on_first_use
 
 if TYPE_CHECKING:
     from equipoise.study._analysis import Analysis
+    from equipoise.study._engines import RayCluster
     from equipoise.study._judging.judge import judge
     from equipoise.study._run import run
     from equipoise.study._spec import Arm, Study, read_study
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Analysis",
     "Arm",
+    "RayCluster",
     "Study",
     "Suite",
     "SuiteAnalysis",
@@ -43,6 +45,7 @@ __getattr__, __dir__ = imported_on_first_use(
     {
         "Analysis": "_analysis",
         "Arm": "_spec",
+        "RayCluster": "_engines",
         "Study": "_spec",
         "Suite": "_suite.spec",
         "SuiteAnalysis": "_suite.analysis",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from equipoise.cli._arguments import from_study_extra, positive
 from equipoise.cli._study._arguments import add_files, several
-from equipoise.errors import StudyStoppedError
+from equipoise.errors import ArgumentError, StudyStoppedError
 
 if TYPE_CHECKING:
     from equipoise.cli._arguments import Commands
@@ -32,6 +32,15 @@ def add(commands: Commands) -> None:
         type=positive,
         metavar="N",
         help="How many trials run at once; the default is the number of cores, divided by the study's threads.",
+    )
+    parser.add_argument("--gpus", type=positive, metavar="N", help="Give each trial one of N GPUs; then N trials run at once.")
+    parser.add_argument(
+        "--engine", choices=["local", "ray"], default="local", help="Where trials run: on this machine, or on a Ray cluster."
+    )
+    parser.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        help="The Ray cluster: HOST:PORT of its head, auto (the default) for the one that this machine belongs to, or local.",
     )
     changed = parser.add_mutually_exclusive_group()
     parser.set_defaults(existing="reuse")
@@ -60,13 +69,17 @@ def _run(options: argparse.Namespace) -> int:
         from rich.console import Console
 
         from equipoise.cli._study import suite
+        from equipoise.study._engines import RayCluster
         from equipoise.study._report.page import report_file
         from equipoise.study._report.progress import ConsoleProgress, QuietProgress
         from equipoise.study._report.table import as_plain, print_report
         from equipoise.study._run import run
 
+    if options.address is not None and options.engine != "ray":
+        raise ArgumentError("address", options.address, "given together with --engine ray")
+    engine = RayCluster(options.address or "auto") if options.engine == "ray" else None
     if several(options):
-        return suite.run_command(options)
+        return suite.run_command(options, engine)
     file: Path = options.files[0]
     place: Path = options.report or file.parent
     try:
@@ -76,6 +89,8 @@ def _run(options: argparse.Namespace) -> int:
                 store=options.store,
                 report=place,
                 workers=options.workers,
+                gpus=options.gpus,
+                engine=engine,
                 existing=options.existing,
                 progress=progress,
             )

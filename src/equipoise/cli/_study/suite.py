@@ -6,6 +6,7 @@ import argparse
 import json
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
@@ -24,9 +25,12 @@ from equipoise.study._suite.sentences import decision
 from equipoise.study._suite.spec import Suite, read_suite
 from equipoise.study._suite.table import as_plain, print_suite
 
+if TYPE_CHECKING:
+    from equipoise.study._engines import Engine
 
-def run_command(options: argparse.Namespace) -> int:
-    """``equipoise study run``."""
+
+def run_command(options: argparse.Namespace, engine: Engine | None) -> int:
+    """``equipoise study run``, with trials on that engine."""
     from equipoise.study._suite.run import run_suite  # torch, which a look at a suite does without
 
     suite = read_suite(options.files)
@@ -38,6 +42,8 @@ def run_command(options: argparse.Namespace) -> int:
                 store=options.store,
                 report=report,
                 workers=options.workers,
+                gpus=options.gpus,
+                engine=engine,
                 existing=options.existing,
                 progress=progress,
             )

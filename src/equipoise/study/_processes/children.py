@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from equipoise.study._cells import Cell
 from equipoise.study._processes.inside import ENDED_BY
 
 PRELOADED = ["equipoise.study._processes.inside", "sklearn.datasets", "torch._dynamo"]
@@ -23,6 +24,16 @@ def preload(module: str) -> None:
     """Have the fork server import a module, if it does not run yet. One that is not installed is left out."""
     if module not in PRELOADED:
         PRELOADED.append(module)
+
+
+SLOW_TO_IMPORT = "pytorch_optimizer"
+"""It takes a second or two, which every trial would pay that uses it."""
+
+
+def preload_for(cells: Iterable[Cell]) -> None:
+    """Have the fork server import what is slow to import, if one of the cells needs it."""
+    if any(cell.assignment.optimizer.startswith(f"{SLOW_TO_IMPORT}.") for cell in cells):
+        preload(SLOW_TO_IMPORT)
 
 
 @dataclass

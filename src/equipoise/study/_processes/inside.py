@@ -25,6 +25,7 @@ from equipoise._words import printable
 from equipoise.errors import StabilityWarning
 from equipoise.study._cells import Assignment
 from equipoise.study._checkpoint import Checkpoint
+from equipoise.study._processes.gpus import VISIBLE
 from equipoise.study._sources import Sources, code_digest, digest
 from equipoise.study._spec import TaskSource
 from equipoise.study._worker import Finished, Trial
@@ -42,11 +43,15 @@ class Job:
     """Takes what the trial prints."""
     checkpoints: Path
     """A folder for what :meth:`Trial.resume` keeps."""
+    gpu: str | None = None
+    """The one GPU that it may use, as CUDA_VISIBLE_DEVICES names it; None for all that the study may use."""
 
 
 def work(connection: Connection, job: Job) -> None:
     """The main function of a trial's process: run the task, send every report, then one :class:`Finished`."""
     assignment = job.assignment
+    if job.gpu is not None:  # in time: torch is imported, but it looks for GPUs when the first one is used
+        os.environ[VISIBLE] = job.gpu
     sources = enter_process(assignment.task, assignment.threads, job.log)
     started = time.monotonic()
     status: Literal["finished", "diverged", "failed"] = "finished"

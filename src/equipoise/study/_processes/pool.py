@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Protocol
 
 from equipoise.study._cells import Cell, Failure, Result
-from equipoise.study._processes.children import Child, end, how_it_ended, start
+from equipoise.study._processes.children import Child, end, how_it_ended, preload_for, start, usable_workers
+from equipoise.study._processes.gpus import first_gpus
 from equipoise.study._processes.inside import Job, work
 from equipoise.study._processes.logs import bounded_size, end_of, log_of
 from equipoise.study._processes.stopping import Stop
@@ -35,7 +36,10 @@ LAST_WORDS = 2.0
 class Conditions:
     """How trials are run."""
 
-    workers: int
+    workers: int | None
+    """How many run at once; None for as many as there are GPUs to give, or else as many as the cores carry."""
+    gpus: int | None
+    """How many GPUs there are to give, one to each trial; None where trials see all GPUs of the machine."""
     timeout: float
     """Seconds of silence after which a trial hangs."""
     retries: int
@@ -66,6 +70,7 @@ class _Running:
 
     cell: Cell
     attempt: int
+    gpu: str | None
     child: Child
     log: Path
     heard: float
@@ -120,15 +125,25 @@ def execute(cells: Sequence[Cell], conditions: Conditions, keeper: Keeper, stop:
         conditions: how.
         keeper: is told of every attempt, as soon as it ended.
         stop: when it is asked, no further trial is started.
+
+    Raises:
+        ArgumentError: there are not as many GPUs. No trial was run.
     """
+    if not cells:
+        return
+    preload_for(cells)
+    gpus = None if conditions.gpus is None else first_gpus(conditions.gpus)
+    workers = conditions.workers or conditions.gpus or usable_workers(cells[0].assignment.threads)
     waiting = deque((cell, 1) for cell in cells)
     running: list[_Running] = []
     leaving: list[tuple[_Running, float]] = []
     try:
         while running or (waiting and not stop.reason):
-            while waiting and not stop.reason and len(running) < conditions.workers:
-                running.append(_start(*waiting.popleft(), conditions))
-            wait([sign for trial in running for sign in trial.signs()], TICK)
+            free = [None] * workers if gpus is None else _unused(gpus, [*running, *(trial for trial, _ in leaving)])
+            while waiting and not stop.reason and len(running) < workers and free:
+                running.append(_start(*waiting.popleft(), free.pop(0), conditions))
+            ending = [trial.child.process.sentinel for trial, _ in leaving]
+            wait([*(sign for trial in running for sign in trial.signs()), *ending], TICK)
             for trial in list(running):
                 finished = trial.look(conditions.timeout)
                 if finished is not None:
@@ -145,12 +160,18 @@ def execute(cells: Sequence[Cell], conditions: Conditions, keeper: Keeper, stop:
         end([trial.child for trial in [*running, *(trial for trial, _ in leaving)]])
 
 
-def _start(cell: Cell, attempt: int, conditions: Conditions) -> _Running:
+def _unused(gpus: Sequence[str], trials: Sequence[_Running]) -> list[str | None]:
+    """The GPUs that no process has, not even one whose trial is finished: it may hold memory of its GPU until it ends."""
+    used = {trial.gpu for trial in trials}
+    return [gpu for gpu in gpus if gpu not in used]
+
+
+def _start(cell: Cell, attempt: int, gpu: str | None, conditions: Conditions) -> _Running:
     log = log_of(cell, conditions.logs)
     if attempt == 1:
         log.unlink(missing_ok=True)
-    job = Job(cell.assignment, log, conditions.checkpoints / cell.assignment.key)
-    return _Running(cell, attempt, start(work, job, name=cell.label), log, time.monotonic())
+    job = Job(cell.assignment, log, conditions.checkpoints / cell.assignment.key, gpu)
+    return _Running(cell, attempt, gpu, start(work, job, name=cell.label), log, time.monotonic())
 
 
 def _tell(trial: _Running, finished: Finished, conditions: Conditions, keeper: Keeper) -> bool:

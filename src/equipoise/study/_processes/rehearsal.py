@@ -15,7 +15,7 @@ from equipoise.errors import StabilityWarning, UnusableInputError
 from equipoise.hyperparameters import Hyperparameters
 from equipoise.optim._optimizer import Equipoise
 from equipoise.study._cells import Cell
-from equipoise.study._processes.children import end, start
+from equipoise.study._processes.children import end, preload_for, start
 from equipoise.study._processes.inside import enter_process, in_one_line, load_task
 from equipoise.study._processes.logs import end_of
 from equipoise.study._sources import Sources
@@ -48,6 +48,7 @@ def rehearse(cells: Sequence[Cell], task: str, log: Path, timeout: float) -> Reh
         UnusableInputError: the task cannot be loaded, or an optimizer or a controller cannot be made.
     """
     log.unlink(missing_ok=True)
+    preload_for(cells)
     child = start(_rehearse, list(cells), task, log, name="rehearsal")
     try:
         if not child.connection.poll(timeout):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from equipoise.errors import StudyStoppedError
 from equipoise.hyperparameters import whole_number
-from equipoise.study._processes import usable_workers
+from equipoise.study._engines import Engine, ThisMachine
 from equipoise.study._processes.pool import Conditions
 from equipoise.study._processes.stopping import Stop
 from equipoise.study._report.progress import Progress
@@ -19,6 +20,27 @@ from equipoise.study._store import Spool, Store, Turn, sqlite_file
 
 Existing: TypeAlias = Literal["reuse", "fork", "fresh"]
 """What becomes of trials that are kept."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """What trials run on.
+
+    Raises:
+        ArgumentError: a number is not a whole number of at least 1.
+    """
+
+    workers: int | None = None
+    """How many run at once; None for as many as there are GPUs to give, or else as many as the cores carry."""
+    gpus: int | None = None
+    """How many GPUs there are to give, one to each trial."""
+    engine: Engine = field(default_factory=ThisMachine)
+
+    def __post_init__(self) -> None:
+        for name, count in {"workers": self.workers, "gpus": self.gpus}.items():
+            if count is not None:
+                whole_number(name, count)
+
 
 HOW_TO_GO_ON: dict[Existing, str] = {
     "reuse": "run the same command again to continue",
@@ -41,7 +63,7 @@ def heeding(stop: Stop, existing: Existing) -> Generator[None]:
 
 @contextmanager
 def in_turn(
-    study: Study, folder: Path, store: str, workers: int | None, progress: Progress, stop: Stop, turns: list[Turn]
+    study: Study, folder: Path, store: str, means: Means, progress: Progress, stop: Stop, turns: list[Turn]
 ) -> Generator[tuple[Keeping, Conditions]]:
     """Wait until no other process runs the study, and be the one that does: what keeps its trials, and how they are run.
 
@@ -49,14 +71,11 @@ def in_turn(
         study: what is run.
         folder: the file of a task is relative to it.
         store: its URL.
-        workers: how many trials run at once; None: as many as there are usable cores for.
+        means: what trials run on.
         progress: is told what happens.
         stop: whether to start no further trial.
         turns: of the studies that are run together with this one; its own is added.
     """
-    if workers is None:
-        workers = usable_workers(study.threads)
-    whole_number("workers", workers)
     beside = sqlite_file(store) or folder / study.name
     stem = beside.with_name(beside.name.removesuffix(".db"))
     logs, checkpoints, spool = (Path(f"{stem}.{kind}") for kind in ("logs", "resume", "spool"))
@@ -69,4 +88,4 @@ def in_turn(
     with closing(Store(store, folder, progress.tell)) as database, Turn(database, study.name, progress.tell, stopped) as turn:
         turns.append(turn)
         keeping = Keeping(study.name, database, Spool(spool), turns, stop, progress)
-        yield keeping, Conditions(workers, study.timeout, study.retries, logs, checkpoints)
+        yield keeping, Conditions(means.workers, means.gpus, study.timeout, study.retries, logs, checkpoints)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from equipoise.errors import StudyStoppedError, UnusableInputError
 from equipoise.study._analysis import Analysis, Tuned, analyse, best_points, chosen_by_the_metric, too_few_seeds, tune
 from equipoise.study._arms.space import Point
 from equipoise.study._cells import Cell, Table, trials
-from equipoise.study._processes.children import preload
-from equipoise.study._processes.pool import Conditions, execute
+from equipoise.study._engines import Engine, ThisMachine
+from equipoise.study._processes.pool import Conditions
 from equipoise.study._processes.rehearsal import rehearse
 from equipoise.study._processes.stopping import Stop
 from equipoise.study._records import Recorded, record_cells, record_study, recorded
@@ -25,7 +25,7 @@ from equipoise.study._report.page import report_file, report_study
 from equipoise.study._report.progress import Progress, default_progress
 from equipoise.study._run.changes import differing_arms, differing_sources
 from equipoise.study._run.keeping import Keeping, unreported
-from equipoise.study._run.turns import HOW_TO_GO_ON, Existing, heeding, in_turn
+from equipoise.study._run.turns import HOW_TO_GO_ON, Existing, Means, heeding, in_turn
 from equipoise.study._spec import Study, locate_task, parse_study
 from equipoise.study._store import store_url
 
@@ -37,6 +37,8 @@ def run(
     store: str | None = None,
     report: Path | str | None = None,
     workers: int | None = None,
+    gpus: int | None = None,
+    engine: Engine | None = None,
     existing: Existing = "reuse",
     progress: Progress | None = None,
 ) -> Analysis:
@@ -59,7 +61,12 @@ def run(
             `folder`.
         report: where to write the report, one HTML file with Markdown and CSV beside it; of a folder, NAME.report.html in it.
             By default none is written.
-        workers: how many trials run at once; by default the number of usable cores, divided by the study's threads.
+        workers: how many trials run at once; by default as many as there are `gpus`, or else as many as the usable cores carry:
+            their number divided by the study's threads.
+        gpus: give each trial one of so many GPUs: the first that this process may use, or those of the cluster. By default
+            every trial sees all GPUs of this machine, and none on a cluster.
+        engine: where trials run: by default in processes of this machine, or on a :class:`RayCluster`. Results do not depend on
+            it.
         existing: what becomes of kept trials. "reuse" takes them, and refuses to run if the task or an arm is not what it was
             for them; "fork" runs what has changed anew beside them; "fresh" runs everything anew.
         progress: is told what happens; by default a bar is drawn if stderr is a terminal.
@@ -68,7 +75,7 @@ def run(
         The verdict (`headline`, `remarks`), every arm's values, and the contrasts with the baseline.
 
     Raises:
-        ArgumentError: `workers` is not a whole number of at least 1.
+        ArgumentError: `workers` or `gpus` is not a whole number of at least 1, or there are not so many GPUs.
         UnusableInputError: the file is not a study, its task or an arm's optimizer cannot be used or has changed, the store
             cannot be opened (in these cases no trial was run), or the report cannot be written.
         StudyStoppedError: it was interrupted, the store failed, the task never reports the metric, too many trials failed for a
@@ -98,7 +105,7 @@ def run(
         >>> [(arm.name, len(arm.values)) for arm in analysis.arms]
         [('adamw', 2), ('sgd', 2)]
     """
-    with _in_its_turn(study, folder, store, workers, existing, progress) as running:
+    with _in_its_turn(study, folder, store, Means(workers, gpus, engine or ThisMachine()), existing, progress) as running:
         running.begin()
         analysis = analyse(running.table, running.complete())
         if report is not None:
@@ -113,7 +120,7 @@ def probe(study: Path | str, *, store: str | None = None, workers: int | None = 
         ArgumentError, UnusableInputError: as :func:`run`.
         StudyStoppedError: it was interrupted, the store failed, or a trial did.
     """
-    with _in_its_turn(study, None, store, workers, "reuse", progress) as running:
+    with _in_its_turn(study, None, store, Means(workers), "reuse", progress) as running:
         running.try_each_arm()
 
 
@@ -122,11 +129,11 @@ def _in_its_turn(
     study: Study | Path | str,
     folder: Path | str | None,
     store: str | None,
-    workers: int | None,
+    means: Means,
     existing: Existing,
     progress: Progress | None,
 ) -> Generator[WholeRun]:
-    """What runs a study, while no other process does; the arguments are those of :func:`run`."""
+    """What runs a study, while no other process does; the arguments are as those of :func:`run`."""
     file = ""
     if isinstance(study, Study):
         folder = Path() if folder is None else Path(folder)
@@ -140,9 +147,10 @@ def _in_its_turn(
     with (
         default_progress() if progress is None else nullcontext(progress) as progress,
         heeding(stop, existing),
-        in_turn(study, folder, url, workers, progress, stop, []) as (keeping, conditions),
+        closing(means.engine) as engine,
+        in_turn(study, folder, url, means, progress, stop, []) as (keeping, conditions),
     ):
-        yield WholeRun(table, file, existing, conditions, keeping)
+        yield WholeRun(table, file, existing, engine, conditions, keeping)
 
 
 def planned(study: Study, folder: Path) -> Table:
@@ -158,9 +166,6 @@ def planned(study: Study, folder: Path) -> Table:
 
 HOW_TO_FORK = 'Undo the change, or run with --fork (existing="fork"): what has changed runs anew, and these are set aside.'
 
-SLOW_TO_IMPORT = "pytorch_optimizer"
-"""It takes a second or two, which every trial would pay."""
-
 
 class WholeRun:
     """One run of a study, in its turn.
@@ -169,18 +174,26 @@ class WholeRun:
         table: with the cells that are tuned.
         file: the text of the study file, or "".
         existing: what becomes of kept trials.
+        engine: runs trials.
         conditions: how trials are run.
         keeping: takes what comes of them.
         tasks: how many tasks are decided together, of which this is one.
     """
 
     def __init__(
-        self, table: Table, file: str, existing: Existing, conditions: Conditions, keeping: Keeping, tasks: int = 1
+        self,
+        table: Table,
+        file: str,
+        existing: Existing,
+        engine: Engine,
+        conditions: Conditions,
+        keeping: Keeping,
+        tasks: int = 1,
     ) -> None:
         self.table, self.study, self.file = table, table.study, file
         self.comparisons = tasks * (len(table.study.arms) - 1)
         self.existing: Existing = existing
-        self.conditions, self.keeping = conditions, keeping
+        self.engine, self.conditions, self.keeping = engine, conditions, keeping
         self.store, self.progress = keeping.store, keeping.progress
         self.rehearsed = False
 
@@ -301,8 +314,6 @@ class WholeRun:
     def _rehearse(self) -> None:
         """See whether the task can be loaded, the optimizers made, and whether the metric's name is one that the task knows."""
         arms = {cell.arm: cell for cell in reversed(self.table.cells)}
-        if any(cell.assignment.optimizer.startswith(f"{SLOW_TO_IMPORT}.") for cell in arms.values()):
-            preload(SLOW_TO_IMPORT)
         log = self.conditions.logs / "rehearsal.log"
         found = rehearse([arms[arm.name] for arm in self.study.arms], self.study.task, log, self.study.timeout)
         self.rehearsed = True
@@ -328,7 +339,7 @@ class WholeRun:
         self.progress.phase(cells[0].phase, len(planned), done, later)
         if done:
             self._tell_what_is_reused([cell for cell in planned if cell.result is not None])
-        execute(missing, self.conditions, self.keeping, self.keeping.stop)
+        self.engine.execute(missing, self.conditions, self.keeping, self.keeping.stop)
         if reason := self.keeping.stop.reason:
             finished = sum(cell.result is not None for cell in planned)
             raise StudyStoppedError(

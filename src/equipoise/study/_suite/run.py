@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
 from equipoise.errors import StudyStoppedError
+from equipoise.study._engines import Engine, ThisMachine
 from equipoise.study._processes.stopping import Stop
 from equipoise.study._report.progress import Progress, default_progress
-from equipoise.study._run.turns import Existing, heeding, in_turn
+from equipoise.study._run.turns import Existing, Means, heeding, in_turn
 from equipoise.study._run.whole import WholeRun, planned
 from equipoise.study._store import Turn
 from equipoise.study._suite.analysis import SuiteAnalysis
@@ -24,6 +25,8 @@ def run_suite(
     store: str | None = None,
     report: Path | str | None = None,
     workers: int | None = None,
+    gpus: int | None = None,
+    engine: Engine | None = None,
     existing: Existing = "reuse",
     progress: Progress | None = None,
 ) -> SuiteAnalysis:
@@ -39,12 +42,12 @@ def run_suite(
             several tasks; files of their own keep their own.
         report: where to write the report, one HTML file with Markdown and CSV beside it, and one more for each task; by default
             none is written.
-        workers: how many trials run at once, as for :func:`run`.
+        workers, gpus, engine: what trials run on, as for :func:`run`.
         existing: what becomes of kept trials, as for :func:`run`.
         progress: is told what happens; by default a bar is drawn if stderr is a terminal.
 
     Raises:
-        ArgumentError: `workers` is not a whole number of at least 1.
+        ArgumentError: `workers` or `gpus` is not a whole number of at least 1, or there are not so many GPUs.
         UnusableInputError: a file is not a study, or something of a study cannot be used or has changed; no trial was run.
         StudyStoppedError: it was interrupted, or the store failed. Trials that finished are kept.
 
@@ -63,18 +66,20 @@ def run_suite(
         Keep adamw: no other arm is shown to beat it on any of 2 tasks.
     """
     suite = suite if isinstance(suite, Suite) else read_suite(suite)
+    means = Means(workers, gpus, engine or ThisMachine())
     stop, turns, tasks = Stop(), list[Turn](), len(suite.parts)
     with (
         default_progress() if progress is None else nullcontext(progress) as progress,
         heeding(stop, existing),
+        closing(means.engine),
         ExitStack() as stack,
     ):
         runs = dict[str, WholeRun]()
         for task, part in suite.parts.items():
             table, url = planned(part.study, part.folder), store_url(part, store)
-            entered = in_turn(part.study, part.folder, url, workers, progress, stop, turns)
+            entered = in_turn(part.study, part.folder, url, means, progress, stop, turns)
             keeping, conditions = stack.enter_context(entered)
-            runs[task] = WholeRun(table, part.file, existing, conditions, keeping, tasks)
+            runs[task] = WholeRun(table, part.file, existing, means.engine, conditions, keeping, tasks)
         for whole in runs.values():
             whole.begin()
         for number, (task, whole) in enumerate(runs.items(), 1):
