@@ -73,6 +73,9 @@ PEERS: dict[str, Made] = {
     "torch SGD, fused": (torch.optim.SGD, {"fused": True, "momentum": 0.9}),
     "pytorch_optimizer PAdam(0.25)": (PAdam, {"partial": 0.25}),
 }
+BY_HAND = "\n## What a look at a study costs\n"
+"""What stands on the page from here on was measured by another script, and stays."""
+
 LOW: Made = (Equipoise, {"rounding": "stochastic"})
 
 
@@ -175,7 +178,9 @@ def main() -> None:
     options.json.write_text(json.dumps({"machine": machine, **tables}, indent=1) + "\n")
     about = "# What a step costs\n\nWritten by `make bench`: medians of ratios, the two sides taking turns. "
     about += ", ".join(f"{name} {value}" for name, value in machine.items()) + "."
-    options.page.write_text("\n\n".join([about, *(f"## {t}\n\n{markdown(table)}" for t, table in tables.items())]) + "\n")
+    kept = options.page.read_text().partition(BY_HAND)[1:] if options.page.exists() else ()
+    page = "\n\n".join([about, *(f"## {t}\n\n{markdown(table)}" for t, table in tables.items())]) + "\n"
+    options.page.write_text(page + "".join(kept))
     for title, table in tables.items():
         shown = Table(title, *WORKLOADS, box=None)
         for label in next(iter(table.values())):

@@ -7,6 +7,8 @@ import pytest
 
 from equipoise import cli
 
+from .study.postgresql import Server, binaries
+
 # A busy machine is no failure, and a test that fails fails again.
 hypothesis.settings.register_profile(
     "here", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -28,3 +30,15 @@ def run(capsys):
         return stopped.value.code, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """A PostgreSQL server of our own."""
+    found = binaries()
+    if found is None:
+        pytest.skip("no PostgreSQL server is installed")
+    server = Server(found)
+    server.start()
+    yield server
+    server.remove()

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+
+from sqlalchemy import NullPool, create_engine, inspect, select
+
+from equipoise.study._store import sqlite_url
+from equipoise.study._store.schema import READINGS, TRIALS
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,13 +72,17 @@ class Struck:
     folder: Path
     seeds: int
     pause: float
-    seen: dict[str, str] = field(default_factory=dict[str, str])
+    store: str = ""
+    """Its URL; by default the file beside the study."""
+    seen: dict[str, datetime] = field(default_factory=dict[str, datetime])
     """When each trial was finished, by its key."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir()
         (self.folder / "task.py").write_text(TASK.replace("PAUSE", str(self.pause)))
         (self.folder / "study.toml").write_text(STUDY.replace("SEEDS", str(self.seeds)))
+        self.store = self.store or sqlite_url(self.folder / "struck.db")
+        self.engine = create_engine(self.store, poolclass=NullPool)
 
     @property
     def trials(self) -> int:
@@ -81,6 +90,7 @@ class Struck:
 
     def start(self) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "equipoise", "study", "run", str(self.folder / "study.toml"), "--workers", "2"]
+        command += ["--store", self.store]
         streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(command, cwd=ROOT, start_new_session=True, **streams)
 
@@ -91,26 +101,20 @@ class Struck:
 
     def look(self) -> None:
         """What was finished stays finished, and is not finished again."""
-        if not (self.folder / "struck.db").exists():
-            return
-        database = sqlite3.connect(self.folder / "struck.db", timeout=30)
-        try:
-            rows = dict(database.execute("SELECT key, finished_at FROM trial").fetchall())
-        except sqlite3.OperationalError:  # it was struck before there were tables
-            rows = {}
-        finally:
-            database.close()
-        assert self.seen.items() <= rows.items(), "a finished trial was lost or repeated"
-        self.seen = rows
+        with self.engine.connect() as connection:
+            begun = inspect(connection).has_table("trial")  # else it was struck before there were tables
+            rows = connection.execute(select(TRIALS.c.key, TRIALS.c.finished_at)).all() if begun else []
+        finished = {row.key: row.finished_at for row in rows}
+        assert self.seen.items() <= finished.items(), "a finished trial was lost or repeated"
+        self.seen = finished
 
     def readings(self) -> list[tuple[object, ...]]:
         """All that the store holds of the trials, but for times."""
-        database = sqlite3.connect(self.folder / "struck.db")
-        found = database.execute(
-            "SELECT arm, learning_rate, seed, name, epoch, value FROM reading JOIN trial ON key = trial ORDER BY 1, 2, 3, 4, 5"
-        ).fetchall()
-        database.close()
-        return found
+        wanted = select(
+            TRIALS.c.arm, TRIALS.c.learning_rate, TRIALS.c.seed, READINGS.c.name, READINGS.c.epoch, READINGS.c.value
+        )
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(wanted.join(READINGS).order_by(*wanted.selected_columns))]
 
 
 def strike(struck: Struck, strikes: int, rng: random.Random) -> int:

@@ -10,6 +10,7 @@ import pytest
 
 from equipoise.study import run as run_study
 from equipoise.study._run import probe
+from equipoise.study._store import sqlite_url
 
 TASK = '''
 import os
@@ -86,6 +87,14 @@ def executed(tmp_path: Path) -> Callable[[], list[str]]:
     """The trials that were executed so far, each as "learning-rate seed", in the order of their start."""
     log = tmp_path / "executed.log"
     return lambda: log.read_text().splitlines() if log.exists() else []
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a store that is not made yet, of each kind."""
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path / "a folder with spaces.db")
+    return request.getfixturevalue("postgresql").place()
 
 
 @dataclass

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sqlite3
 import subprocess
 import threading
@@ -22,9 +20,6 @@ from equipoise.study._store.store import record
 
 from .recorder import Recorder, run
 
-FIRST_SCHEMA = ("arguments", "controller", "epochs", "learning_rate", "metric", "optimizer", "seed")
-"""What an assignment held besides the task."""
-
 ONE_POINT = ("tuning_seeds = 2\nlearning_rates = [0.01, 0.1]", "tuning_seeds = 1\nlearning_rates = [0.1]")
 
 
@@ -36,7 +31,7 @@ def make_cell(seed: int = 0) -> Cell:
 @pytest.fixture
 def impatient(monkeypatch):
     monkeypatch.setattr(patience_module, "PATIENCE", 1.0)
-    monkeypatch.setattr(turn_module, "GONE", 1.0)
+    monkeypatch.setattr(turn_module, "GONE", 2)
 
 
 @pytest.fixture
@@ -44,6 +39,13 @@ def store(tmp_path):
     told = []
     store = Store(sqlite_url(tmp_path / "study.db"), tmp_path, told.append)
     store.told = told
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def any_store(store_url, tmp_path):
+    store = Store(store_url, tmp_path)
     yield store
     store.close()
 
@@ -155,45 +157,23 @@ def test_a_damaged_store_is_one_line(store, tmp_path):
         Store(sqlite_url(path)).results([make_cell().assignment.key])
 
 
-def test_failures_are_kept_and_given_to_cells_without_a_result(store):
+def test_failures_are_kept_and_given_to_cells_without_a_result(any_store):
     cell = make_cell()
     cell.result, cell.failure = None, Failure("it broke", "x.log", "the\nend")
-    store.add_failure("study", cell)
+    any_store.add_failure("study", cell)
     again = Cell("arm", "tuning", cell.assignment)
-    store.fill([again])
+    any_store.fill([again])
     assert again.failure == cell.failure
 
 
-def test_a_store_of_the_first_schema_becomes_one_of_this_and_keeps_its_trials(tmp_path, write_study, executed):
-    path = write_study(ONE_POINT)
-    first, _ = run(path)
-    task = path.with_name("task.py")
-    database = sqlite3.connect(tmp_path / "store.db")
-    for table in ("equipoise", "code", "source", "failure", "runner"):
-        database.execute(f"DROP TABLE {table}")
-    for column in ("code", "former"):
-        database.execute(f"ALTER TABLE trial DROP COLUMN {column}")
-    for key, assignment in database.execute("SELECT key, assignment FROM trial").fetchall():
-        values = {name: json.loads(assignment)[name] for name in FIRST_SCHEMA}
-        values["task"] = {"function": "train", "module": str(task), "sha256": hashlib.sha256(task.read_bytes()).hexdigest()}
-        former = f"of schema 1: {key}"[:64]
-        database.execute("UPDATE trial SET key = ?, assignment = ? WHERE key = ?", [former, json.dumps(values), key])
-        for table in ("reading", "cost"):
-            database.execute(f"UPDATE {table} SET trial = ? WHERE trial = ?", [former, key])
-    database.commit()
-    database.close()
-    assert run(path)[0] == first
-    assert len(executed()) == 2 + 2 * 3
-
-
-def test_a_second_runner_waits_for_its_turn_and_says_for_whom(store):
+def test_a_second_runner_waits_for_its_turn_and_says_for_whom(any_store):
     told, order = [], []
 
     def second():
-        with Turn(store, "study", told.append, lambda: False):
+        with Turn(any_store, "study", told.append, lambda: False):
             order.append("second")
 
-    with Turn(store, "study", told.append, lambda: False):
+    with Turn(any_store, "study", told.append, lambda: False):
         waiting = threading.Thread(target=second)
         waiting.start()
         while not told:
@@ -203,21 +183,21 @@ def test_a_second_runner_waits_for_its_turn_and_says_for_whom(store):
     assert order == ["first", "second"]
     assert len(told) == 1
     assert "has been running this study since" in told[0]
-    with Turn(store, "another study", told.append, lambda: False), Turn(store, "study", told.append, lambda: False):
+    with Turn(any_store, "another study", told.append, lambda: False), Turn(any_store, "study", told.append, lambda: False):
         assert len(told) == 1
 
 
-def test_whoever_waits_can_be_stopped(store):
-    with Turn(store, "study", print, lambda: False), pytest.raises(StudyStoppedError, match="nothing was begun"):
-        Turn(store, "study", lambda _: None, lambda: True).__enter__()
+def test_whoever_waits_can_be_stopped(any_store):
+    with Turn(any_store, "study", print, lambda: False), pytest.raises(StudyStoppedError, match="nothing was begun"):
+        Turn(any_store, "study", lambda _: None, lambda: True).__enter__()
 
 
-def test_a_runner_without_a_sign_of_life_loses_its_place_and_stops(store, monkeypatch):
-    monkeypatch.setattr(turn_module, "GONE", 1.0)
+def test_a_runner_without_a_sign_of_life_loses_its_place_and_stops(any_store, monkeypatch):
+    monkeypatch.setattr(turn_module, "GONE", 2)
     monkeypatch.setattr(turn_module, "BEAT", 0.0)
-    frozen = Turn(store, "study", print, lambda: False).__enter__()
+    frozen = Turn(any_store, "study", print, lambda: False).__enter__()
     frozen.beat()
-    with Turn(store, "study", lambda _: None, lambda: False) as other:
+    with Turn(any_store, "study", lambda _: None, lambda: False) as other:
         with pytest.raises(StudyStoppedError, match="another process runs this study now"):
             frozen.beat()
         other.beat()

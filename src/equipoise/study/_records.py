@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, DateTime, ForeignKey, Integer, String, Table, Text, delete, insert, select
+from sqlalchemy import Column, ForeignKey, Integer, String, Table, Text, delete, insert, select
 from sqlalchemy.engine import Connection
 
 from equipoise.hyperparameters import Hyperparameters
@@ -21,13 +21,13 @@ from equipoise.study._cells import Cell
 from equipoise.study._cells import Table as Plan
 from equipoise.study._names import LONGEST_NAME
 from equipoise.study._spec import TaskSource
-from equipoise.study._store import METADATA
+from equipoise.study._store import METADATA, Address, Moment
 
 STUDIES = Table(
     "study",
     METADATA,
     Column("name", String(LONGEST_NAME), primary_key=True),
-    Column("recorded_at", DateTime(timezone=True), nullable=False),
+    Column("recorded_at", Moment, nullable=False),
     Column("study", Text, nullable=False),  # as JSON
     Column("file", Text, nullable=False),  # as it was written; empty for a study that was made in Python
     Column("task", Text, nullable=False),
@@ -48,13 +48,14 @@ CELLS = Table(
 )
 
 
-def record_study(connection: Connection, plan: Plan, file: str) -> None:
+def record_study(connection: Connection, plan: Plan, file: str, address: Address) -> None:
     """Write what a study is, in place of what an earlier run wrote.
 
     Args:
         connection: to the store, in a transaction.
         plan: with the hyperparameters of the arms.
         file: the text of the study file, or "".
+        address: of the store. Its passwords are left out of the command that is running.
     """
     name = plan.study.name
     connection.execute(delete(CELLS).where(CELLS.c.study == name))
@@ -68,7 +69,7 @@ def record_study(connection: Connection, plan: Plan, file: str) -> None:
             "file": file,
             "task": json.dumps(asdict(plan.task)),
             "hyperparameters": json.dumps({arm: asdict(found) for arm, found in plan.hyperparameters.items()}),
-            "command": shlex.join([Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]),
+            "command": shlex.join(map(address.hide, [Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]])),
             "environment": json.dumps(environment()),
         },
     )
@@ -110,24 +111,25 @@ def recorded(connection: Connection, name: str) -> Recorded | None:
         row.file,
         row.command,
         json.loads(row.environment),
-        utc(row.recorded_at),
+        row.recorded_at,
     )
 
 
 def record_cells(connection: Connection, plan: Plan, cells: list[Cell]) -> None:
-    """Add the cells of a phase to the plan of a study.
+    """Write the cells of a phase behind those of the plan of a study that came before them.
 
     Args:
         connection: to the store, in a transaction.
         plan: has `cells` at its end.
         cells: as they were planned.
     """
-    first = len(plan.cells) - len(cells)
+    name, first = plan.study.name, len(plan.cells) - len(cells)
+    connection.execute(delete(CELLS).where(CELLS.c.study == name, CELLS.c.position >= first))
     connection.execute(
         insert(CELLS),
         [
             {
-                "study": plan.study.name,
+                "study": name,
                 "position": first + index,
                 "phase": cell.phase,
                 "arm": cell.arm,
@@ -137,11 +139,6 @@ def record_cells(connection: Connection, plan: Plan, cells: list[Cell]) -> None:
             for index, cell in enumerate(cells)
         ],
     )
-
-
-def utc(time: datetime) -> datetime:
-    """A time from a database: SQLite knows no zones, and was given UTC."""
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def environment() -> dict[str, str]:

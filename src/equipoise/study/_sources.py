@@ -84,7 +84,7 @@ class Sources(MetaPathFinder):
 
     def note(self, path: Path, text: bytes) -> None:
         """Note what is about to be compiled."""
-        self.texts[source_name(path, self._folder)] = text.decode(errors="replace")
+        self.texts[source_name(path, self._folder)] = as_text(text)
 
     def note_data(self, path: Path) -> None:
         """Note what a file with data holds.
@@ -143,6 +143,11 @@ def source_name(path: Path, folder: Path) -> str:
     return relative_name(path.resolve(), PACKAGE.parent if path.is_relative_to(TASKS) else folder)
 
 
+def as_text(source: bytes) -> str:
+    """A source as every database can hold it."""
+    return source.decode(errors="replace").replace("\0", "\ufffd")
+
+
 def digest(text: str) -> str:
     """The SHA-256 of a source."""
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
@@ -188,6 +193,6 @@ def read_source(name: str, folder: Path) -> str | None:
                 return None
     root = PACKAGE.parent if name.startswith(relative_name(TASKS, PACKAGE.parent)) else folder
     try:
-        return (root / name).read_bytes().decode(errors="replace")
+        return as_text((root / name).read_bytes())
     except OSError:
         return None

@@ -8,7 +8,7 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -20,7 +20,8 @@ from equipoise.study._arms.space import MOST_POINTS, Axis, Point, Range, Space, 
 from equipoise.study._arms.tuning import Rung, SelectBy, Selection, chooses_the_worst, rungs
 from equipoise.study._data import DATASETS, require
 from equipoise.study._faults import described
-from equipoise.study._names import Name, storable
+from equipoise.study._names import Goal, Name, storable
+from equipoise.study._statistics.power import MOST_SEEDS
 
 BUILT_IN_TASKS = {
     "digits": "equipoise.study._tasks.digits:digits",
@@ -53,7 +54,7 @@ FIRST_COMPARISON_SEED = 10_000
 
 FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
-MOST_SEEDS, MOST_EPOCHS, MOST_EXTENSIONS = 10_000, 10**9, 100
+MOST_EPOCHS, MOST_EXTENSIONS = 10**9, 100
 
 
 class Study(BaseModel):
@@ -99,7 +100,7 @@ class Study(BaseModel):
     """What chooses among the points of an arm, with the study's goal, or with one of its own, as
     ``{ metric = "validation_loss", goal = "minimize" }``. By default it is `metric`, and the study warns: a number that has
     chosen is no fair judge."""
-    goal: Literal["maximize", "minimize"]
+    goal: Goal
     epochs: int = Field(ge=1, le=MOST_EPOCHS)
     """How long every trial trains."""
     seeds: int = Field(ge=2, le=MOST_SEEDS)

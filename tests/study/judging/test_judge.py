@@ -14,7 +14,7 @@ from rich.console import Console
 
 from equipoise.errors import ArgumentError, UnusableInputError
 from equipoise.study import judge
-from equipoise.study._report.table import headings, print_report
+from equipoise.study._report.table import print_report
 from equipoise.study._statistics.paired import compare
 
 ACCURACY = {"adamw": 0.90, "sgd": 0.92, "lion": 0.87}
@@ -257,7 +257,7 @@ def test_every_column_of_the_verdict_is_printed_in_the_table(tmp_path):
     analysis, printed = judge(written(tmp_path, as_csv(records())), **QUESTION), io.StringIO()
     print_report(analysis, Console(file=printed, width=100))
     table = next(block for block in printed.getvalue().split("\n\n") if block.startswith("arm"))
-    assert table.split("\n")[0].split() == " ".join(headings(analysis)).split()
+    assert table.split("\n")[0].split() == " ".join(analysis.table.headings).split()
     assert f"{analysis.contrasts[0].adjusted_p_value:.2g}" in table
 
 

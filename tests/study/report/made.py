@@ -22,7 +22,7 @@ DIVERGED, COLLAPSED, FAILED = 10_001, 10_002, 10_003
 
 
 def make_store(
-    path: Path,
+    place: Path | str,
     *,
     name: str = "widgets",
     gain: float = 0.03,
@@ -39,7 +39,7 @@ def make_store(
     """Make it.
 
     Args:
-        path: of its file.
+        place: of its file, or a URL.
         name: of the study.
         gain: what the second arm is better by than the baseline.
         arms: four names, the baseline first.
@@ -98,9 +98,9 @@ def make_store(
         cell.result = Result(diverges, 10.0 + index, curves, Cost(600_000_000, 8_000, 1_000))
         store.add(study.name, cell)
 
-    store = Store(sqlite_url(path))
+    store = Store(sqlite_url(place) if isinstance(place, Path) else place)
     tuning = table.plan_tuning()
-    store.do(lambda connection: record_study(connection, table, FILE))
+    store.do(lambda connection: record_study(connection, table, FILE, store.address))
     store.do(lambda connection: record_cells(connection, table, tuning))
     for cell in tuning[: len(tuning) // (1 if tuned else 2)]:
         train(cell)

@@ -10,7 +10,7 @@ from equipoise.errors import UnusableInputError
 from equipoise.study._report.contents import MOST_CHARTED, of_store
 from equipoise.study._report.page import report_study
 from equipoise.study._report.status import read_status
-from equipoise.study._report.stored import read_curves, read_record, reported_names
+from equipoise.study._report.stored import read_curves, read_record
 from tests.study.recorder import run
 from tests.study.report.made import COLLAPSED, DIVERGED, FAILED, make_store
 
@@ -134,7 +134,7 @@ def test_last_values_are_those_of_the_last_epoch(made):
         if result is not None:
             assert result.curves.keys() == kept[key].curves.keys() == {"accuracy", "validation_accuracy", "loss"}
             assert all(result.last(name) == pytest.approx(kept[key].last(name), nan_ok=True) for name in result.curves)
-    assert reported_names(store, record) == ["accuracy", "loss", "validation_accuracy"]
+    assert record.names == ["accuracy", "loss", "validation_accuracy"]
 
 
 def test_a_study_that_the_store_does_not_hold_is_named_with_those_that_it_does(made):

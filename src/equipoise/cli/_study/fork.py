@@ -46,7 +46,7 @@ def _run(options: argparse.Namespace) -> int:
         from equipoise.study._cells import Table, trials
         from equipoise.study._preparing.fork import fork_study, parse_change
         from equipoise.study._spec import locate_task
-        from equipoise.study._store import Store, sqlite_file, store_url
+        from equipoise.study._store import Address, Store, sqlite_file, store_url
 
     folder: Path = options.file.parent
     copy, study = fork_study(options.file, options.name, dict(map(parse_change, options.changes)))
@@ -61,6 +61,6 @@ def _run(options: argparse.Namespace) -> int:
         print(json.dumps({"study": str(copy), "tuning_trials": len(planned), "tuning_trials_kept": kept}, indent=2))
         return 0
     print(f"{copy} shares the store of {options.file}: {kept:,} of its {counted(len(planned), 'tuning trial')} are kept.")
-    where = "" if options.store is None else f" --store {options.store}"
+    where = "" if options.store is None else f" --store {Address.parse(url).name}"
     print(f"Those that are the same in both are not run again: equipoise study run {copy}{where}")
     return 0

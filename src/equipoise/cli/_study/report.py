@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,8 @@ def _report(options: argparse.Namespace) -> int:
     store, name = open_source(options)
     file: Path = options.files[0]
     path = report_file(options.report or file.parent, name or file.stem)
-    contents = report_study(store, name, path)
+    with closing(store):
+        contents = report_study(store, name, path)
     if options.json:
         verdict = {} if contents.verdict is None else as_plain(contents.verdict)
         found = {
@@ -84,7 +86,8 @@ def _status(options: argparse.Namespace) -> int:
     if several(options):
         return suite.status_command(options)
     store, name = open_source(options)
-    found = read_status(store, name)
+    with closing(store):
+        found = read_status(store, name)
     if options.json:
         print(json.dumps(as_plain(found), indent=2, allow_nan=False))
     else:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from equipoise.errors import StudyStoppedError
 from equipoise.study._cells import Result
+from equipoise.study._names import Goal
 from equipoise.study._spec import Selection, Study
-from equipoise.study._statistics.paired import Goal
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from equipoise.study._analysis.question import Question, value_of, worst_value
 from equipoise.study._arms.arm import Arm
 from equipoise.study._arms.space import Point, Range, axis_of
 from equipoise.study._cells import Result, Table
-from equipoise.study._statistics.paired import Goal, direction
+from equipoise.study._names import Goal
+from equipoise.study._statistics.paired import direction
 from equipoise.study._statistics.precision import mean
 
 
@@ -43,7 +46,7 @@ class Tuned:
         """The learning rate of each point."""
         return tuple(point.lr for point in self.points)
 
-    @property
+    @cached_property
     def means(self) -> list[float]:
         """The mean over tuning seeds, per point."""
         return [mean(row) for row in self.scores]
@@ -88,7 +91,8 @@ def tune(table: Table, arm: Arm, stop_after: int | None = None) -> Tuned | None:
     if not points:
         return None
     question = Question.of_selection(study)
-    stand_in = worst_value(question, table.all_results())
+    any_diverged = any(result.diverged for row in rows for result in row)
+    stand_in = worst_value(question, table.all_results()) if any_diverged else math.nan  # which then nothing counts with
     scores = tuple(tuple(value_of(result, question.metric, stand_in) for result in row) for row in rows)
     diverged = tuple(sum(result.diverged for result in row) for row in rows)
     begun = [point for some in tried.values() for point in some if point not in tried.get(stop_after, [])]

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag
 
-from equipoise.study._names import Name
-
-LOWER_IS_BETTER = re.compile(r"loss|error|perplexity|nll|[mr]mse|mae", re.IGNORECASE)
-HIGHER_IS_BETTER = re.compile(r"accuracy|f1|auc|score|precision|recall", re.IGNORECASE)
+from equipoise.study._names import Goal, Name, goal_told_by
 
 
 class Rung(NamedTuple):
@@ -30,7 +26,7 @@ class Selection(BaseModel):
 
     metric: Name
     """The last number that the task reports under this name, in the mean over the tuning seeds."""
-    goal: Literal["maximize", "minimize"]
+    goal: Goal
 
 
 SelectBy = Annotated[
@@ -43,15 +39,15 @@ SelectBy = Annotated[
 ]
 
 
-def chooses_the_worst(name: str, metric: str, goal: Literal["maximize", "minimize"]) -> bool:
+def chooses_the_worst(name: str, metric: str, goal: Goal) -> bool:
     """Whether a number's name says that it is better the other way than the goal, and the metric's name does not.
 
     Example:
         >>> chooses_the_worst("validation_loss", "accuracy", "maximize")
         True
     """
-    opposite = LOWER_IS_BETTER if goal == "maximize" else HIGHER_IS_BETTER
-    return bool(opposite.search(name)) and not opposite.search(metric)
+    told = goal_told_by(name)
+    return told not in (None, goal, goal_told_by(metric))
 
 
 def rungs(points: int, epochs: int, halving: int | None) -> tuple[Rung, ...]:

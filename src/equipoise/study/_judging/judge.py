@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Required, TypedDict, Unpack
@@ -14,11 +13,7 @@ from equipoise.study._analysis import Analysis, Compared, Question, decide, valu
 from equipoise.study._judging.event_folders import SECONDS, STEP, read_event_folders
 from equipoise.study._judging.runs import Columns, Runs, read_runs
 from equipoise.study._judging.tables import ResultTable, read_table
-from equipoise.study._statistics.paired import Goal
-
-LARGER_IS_BETTER = ("accuracy", "acc", "auc", "f1", "bleu", "rouge", "reward", "score", "map", "iou", "precision", "recall")
-SMALLER_IS_BETTER = ("loss", "error", "perplexity", "ppl", "rmse", "mse", "mae", "nll", "wer", "cer", "fid", "bpb", "bpc")
-"""Words in the name of a metric that tell its goal."""
+from equipoise.study._names import Goal, goal_told_by
 
 
 def judge(
@@ -187,8 +182,7 @@ def _check_pairs(path: str, runs: Runs, baseline: str) -> None:
 
 
 def _told_by(metric: str) -> Goal:
-    words = set(re.split(r"[^a-z0-9]+", metric.lower()))
-    larger, smaller = (not words.isdisjoint(names) for names in (LARGER_IS_BETTER, SMALLER_IS_BETTER))
-    if larger == smaller:
+    goal = goal_told_by(metric)
+    if goal is None:
         raise ArgumentError("goal", None, f"'maximize' or 'minimize' here: the name {metric!r} does not tell which is better")
-    return "maximize" if larger else "minimize"
+    return goal

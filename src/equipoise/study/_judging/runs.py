@@ -12,9 +12,7 @@ from equipoise.errors import UnusableInputError
 from equipoise.study._cells import Result
 from equipoise.study._judging.tables import ResultTable, Row
 
-MOST_ARMS = 100
-MOST_SEEDS = 1_000
-"""So many seeds an arm may have."""
+MOST_ARMS, MOST_RUNS_OF_AN_ARM = 100, 1_000
 
 DIVERGED = "diverged"
 """The status of a run that did."""
@@ -81,10 +79,10 @@ def _check_counts(table: ResultTable, columns: Columns, rows: Mapping[str, Mappi
             f" up to {MOST_ARMS}"
         )
     for arm, own in rows.items():
-        if len(own) > MOST_SEEDS:
+        if len(own) > MOST_RUNS_OF_AN_ARM:
             raise UnusableInputError(
                 f"{table.source}: {columns.arm} {printable(arm, 60)!r} has {len(own):,} seeds: accepted are up to"
-                f" {MOST_SEEDS:,}"
+                f" {MOST_RUNS_OF_AN_ARM:,}"
             )
 
 

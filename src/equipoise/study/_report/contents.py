@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from equipoise.errors import StudyStoppedError
 from equipoise.study._analysis import Analysis, Compared, Question, Tuned, analyse, tune
 from equipoise.study._cells import Cell
+from equipoise.study._names import Goal
 from equipoise.study._records import recorded
 from equipoise.study._report.figures.curves import Band
-from equipoise.study._report.stored import Record, read_curves, read_record, reported_names
+from equipoise.study._report.stored import Record, read_curves, read_record
 from equipoise.study._spec import Study
-from equipoise.study._statistics.paired import Goal, direction
+from equipoise.study._statistics.paired import direction
 from equipoise.study._store import Store
 
 MOST_CHARTED = 12
@@ -66,9 +67,14 @@ class Contents:
         return [] if self.record is None else self.record.table.cells
 
     @property
+    def trials(self) -> Sequence[Cell]:
+        """One cell for each planned trial, which arms may share."""
+        return [] if self.record is None else [cells[0] for cells in self.record.cells.values()]
+
+    @property
     def done(self) -> int:
         """How many planned trials have a result."""
-        return sum(cell.result is not None for cell in self.cells)
+        return sum(cell.result is not None for cell in self.trials)
 
     @property
     def settled(self) -> bool:
@@ -105,7 +111,7 @@ def of_store(store: Store, name: str | None = None, tasks: int = 1) -> Contents:
             analysis = analyse(table, tuned, tasks)
     except StudyStoppedError as error:
         trouble = str(error)
-    names = _most_useful_first(reported_names(store, record), (study.metric, study.selection.metric))
+    names = _most_useful_first(record.names, (study.metric, study.selection.metric))
     curves = {name: read_curves(store, record, name) for name in names[:MOST_CHARTED]}
     return Contents(
         Question.of_study(study, tasks), analysis, tuned, record, curves, max(0, len(names) - MOST_CHARTED), trouble

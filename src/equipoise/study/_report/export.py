@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TextIO, TypeAlias
 
@@ -17,6 +16,7 @@ from equipoise.study._report.stored import cell_of, find_run, last_values, plann
 from equipoise.study._report.trials import COLUMNS, as_text, columns_of, described, line_of, searched
 from equipoise.study._store import Store
 from equipoise.study._store.schema import READINGS, TRIALS
+from equipoise.study._store.store import number
 
 TableName: TypeAlias = Literal["trials", "readings"]
 Format: TypeAlias = Literal["csv", "jsonl"]
@@ -90,14 +90,14 @@ def _rows(
     """The rows of some trials."""
     keys = {place.trial for place in cells}
     if table == "trials":
-        wanted = last_values(list(keys))
+        wanted = last_values(select(TRIALS.c.key).where(TRIALS.c.key.in_(keys)))
     else:
         wanted = select(READINGS.c.trial, READINGS.c.name, READINGS.c.epoch, READINGS.c.value)
         wanted = wanted.where(READINGS.c.trial.in_(keys))
     values: dict[str, dict[int, dict[str, float]]] = {}  # trial -> epoch, or 0 for the last one of each number -> column
     for trial, name, epoch, value in store.do(lambda connection: connection.execute(wanted).all()):
         row = values.setdefault(trial, {}).setdefault(0 if table == "trials" else epoch, {})
-        row[columns[name]] = math.nan if value is None else value
+        row[columns[name]] = number(value)
     for place, cell in cells.items():
         trial = described(cell)
         if table == "trials":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from equipoise._version import __version__
 from equipoise._words import counted, duration, listed, printable
 from equipoise.study._analysis import LONGEST_SENTENCE, number_format
@@ -73,7 +75,8 @@ def cost(contents: Contents) -> list[str]:
     arms = [arm.name for arm in contents.record.study.arms]
     each = spent(contents.cells, arms)
     more = planned(contents) - contents.done
-    said = [f"{counted(contents.done, 'trial')} took {duration(sum(one.seconds for one in each))} of computing in all."]
+    seconds = math.fsum(cell.result.seconds for cell in contents.trials if cell.result is not None)
+    said = [f"{counted(contents.done, 'trial')} took {duration(seconds)} of computing in all."]
     if more:
         said.append(f"{counted(more, 'more trial')} {'is' if more == 1 else 'are'} planned.")
     base = next((one for one in each if one.arm == contents.question.baseline), None)
@@ -110,7 +113,7 @@ def risk(contents: Contents) -> list[str]:
         if not lost and not any(arm.diverged for arm in contents.verdict.arms):
             said.append("No seed of any arm diverged, and none ended far from the others of its arm.")
     if contents.record is not None:
-        failed = sum(cell.failure is not None for cell in contents.cells)
+        failed = sum(cell.failure is not None for cell in contents.trials)
         if failed and contents.verdict is None:  # a verdict says itself what is missing
             said.append(f"{counted(failed, 'trial')} failed; the reasons are below.")
         if contents.question.tasks == 1:
@@ -194,7 +197,7 @@ def planned(contents: Contents) -> int:
     if record is None:
         return 0
     missing = not any(cell.phase == "comparison" for cell in record.table.cells)
-    return len(record.table.cells) + (len(record.study.arms) * record.study.seeds if missing else 0)
+    return len(record.cells) + (len(record.study.arms) * record.study.seeds if missing else 0)
 
 
 def size(count: float) -> str:

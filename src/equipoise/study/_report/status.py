@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from equipoise._json import plain
 from equipoise._words import duration, printable
-from equipoise.study._records import CELLS, utc
+from equipoise.study._records import CELLS
 from equipoise.study._report.stored import find_run
 from equipoise.study._spec import Study
 from equipoise.study._store import Store
@@ -90,7 +90,7 @@ def read_status(store: Store, name: str | None = None) -> Status:
             study.name,
             phases,
             math.fsum(row.seconds for row in rows if row.seconds is not None),
-            max((utc(row.newest) for row in rows if row.newest is not None), default=None),
+            max((row.newest for row in rows if row.newest is not None), default=None),
             "" if runner is None else f"process {runner.process} on {runner.host}",
             None if runner is None else _seconds_left(connection, study.name, run.recorded_at, waiting),
         )
@@ -125,7 +125,7 @@ def _seconds_left(connection: Connection, study: str, since: datetime, waiting: 
     planned = _trials_of(study)
     done = select(func.count(), func.max(TRIALS.c.finished_at)).where(TRIALS.c.finished_at >= since)
     count, newest = connection.execute(done.where(TRIALS.c.key.in_(select(planned.c.trial)))).one()
-    return (utc(newest) - since).total_seconds() / count * waiting if count else None
+    return (newest - since).total_seconds() / count * waiting if count else None
 
 
 def print_status(status: Status, console: Console) -> None:

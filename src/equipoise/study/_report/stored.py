@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,18 +10,18 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Row, Select, and_, func, select
+from sqlalchemy import Row, Select, func, literal, select
 from sqlalchemy.engine import Connection
 
 from equipoise.errors import UnusableInputError
 from equipoise.study._analysis import Question
-from equipoise.study._cells import Assignment, Cell, Cost, Failure, Result, Table
-from equipoise.study._records import CELLS, STUDIES, Recorded, recorded, utc
+from equipoise.study._cells import Assignment, Cell, Table
+from equipoise.study._records import CELLS, STUDIES, Recorded, recorded
 from equipoise.study._report.figures.curves import Band
 from equipoise.study._spec import Study, TaskSource
 from equipoise.study._store import Store
-from equipoise.study._store.schema import COSTS, FAILURES, READINGS, TRIALS
-from equipoise.study._store.store import portions
+from equipoise.study._store.schema import COSTS, READINGS, TRIALS
+from equipoise.study._store.store import newest_failures, number, portions, result_of
 
 DRAWN_SEEDS, DRAWN_EPOCHS = 25, 100
 """Curves are drawn of so many seeds of each arm, and at so many epochs."""
@@ -45,6 +44,11 @@ class Record:
         """What is compared."""
         return self.table.study
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the numbers that trials reported."""
+        return sorted({name for result in self.table.all_results() for name in result.curves})
+
 
 def read_record(store: Store, name: str | None = None) -> Record:
     """Read a study.
@@ -64,8 +68,9 @@ def read_record(store: Store, name: str | None = None) -> Record:
         table = Table(study, run.task)
         table.hyperparameters = run.hyperparameters
         cells, last = _read_cells(connection, table)
-        for key, reported, epoch, value in connection.execute(last_values()):
-            _add_reading(cells.get(key, []), reported, epoch, value)
+        of_study = select(CELLS.c.trial).where(CELLS.c.study == study.name)
+        for key, reported, epoch, value in connection.execute(last_values(of_study)):
+            _add_reading(cells[key], reported, epoch, value)
         for question in {Question.of_study(study), Question.of_selection(study)}:
             if question.diverged is None and any(result.diverged for result in table.all_results()):
                 _add_readings(cells, question.metric, connection.execute(_worst_value(question)))
@@ -97,14 +102,6 @@ def find_run(connection: Connection, store: Store, name: str | None) -> Recorded
     return run
 
 
-def reported_names(store: Store, record: Record) -> list[str]:
-    """The names of the numbers that a few trials reported: of each arm, the first that has a result."""
-    keys = [(cell.arm, key) for key, cells in record.cells.items() for cell in cells if cell.result is not None]
-    first = dict(reversed(keys))
-    wanted = select(READINGS.c.name).where(READINGS.c.trial.in_(first.values())).distinct()
-    return sorted(store.do(lambda connection: list(connection.scalars(wanted))))
-
-
 def read_curves(store: Store, record: Record, name: str) -> dict[str, Band]:
     """The curves of a reported number, of every arm, over the first comparison seeds that have a result."""
     seeds = record.study.seeds_for_comparison[:DRAWN_SEEDS]
@@ -123,7 +120,7 @@ def read_curves(store: Store, record: Record, name: str) -> dict[str, Band]:
         for key, epoch, value in store.do(lambda connection, wanted=wanted: connection.execute(wanted).all()):
             for cell in compared[key]:
                 own = values.setdefault(cell.arm, {}).setdefault(cell.assignment.seed, {})
-                own[epoch] = math.nan if value is None else value
+                own[epoch] = number(value)
     return {arm: Band.of(list(own.values())) for arm, own in values.items()}
 
 
@@ -145,37 +142,46 @@ def cell_of(row: Row[Any]) -> Cell:
     values: dict[str, Any] = json.loads(row.assignment)
     cell = Cell(row.arm, row.phase, Assignment(task=TaskSource(**values.pop("task")), **values))
     if row.status is not None:
-        cost = None if row.memory is None else Cost(row.memory, row.state, row.parameters)
-        cell.result = Result(row.status == "diverged", row.seconds, cost=cost)
+        cell.result = result_of(row.status, row.seconds, row.memory, row.state, row.parameters)
     return cell
 
 
-def last_values(trials: Sequence[str] | None = None) -> Select[str, str, int, float | None]:
-    """The last reading of every number of some trials, or of all in the store; the primary key has them in this order."""
-    newest = select(READINGS.c.trial, READINGS.c.name, func.max(READINGS.c.epoch).label("epoch"))
-    if trials is not None:
-        newest = newest.where(READINGS.c.trial.in_(trials))
-    newest = newest.group_by(READINGS.c.trial, READINGS.c.name).subquery()
-    same = READINGS.c.trial == newest.c.trial, READINGS.c.name == newest.c.name, READINGS.c.epoch == newest.c.epoch
-    return select(READINGS.c.trial, READINGS.c.name, READINGS.c.epoch, READINGS.c.value).join(newest, and_(*same))
+def last_values(trials: Select[str]) -> Select[str, str, int, float | None]:
+    """The last reading of every number of some trials.
+
+    The primary key is searched, not read: from one name of a trial to its next one, and there for the last epoch.
+
+    Args:
+        trials: selects their keys.
+    """
+    # In the order of the key, so that neighbours in the file are looked at together.
+    keys = trials.distinct().order_by(*trials.selected_columns).subquery()
+    named = select(keys.c[0].label("trial"), literal("").label("name")).cte("named", recursive=True)
+    following = select(func.min(READINGS.c.name)).where(READINGS.c.trial == named.c.trial, READINGS.c.name > named.c.name)
+    named = named.union_all(select(named.c.trial, following.scalar_subquery()).where(named.c.name.is_not(None)))
+    same = READINGS.c.trial == named.c.trial, READINGS.c.name == named.c.name
+    last = [
+        select(column).where(*same).order_by(READINGS.c.epoch.desc()).limit(1).scalar_subquery()
+        for column in (READINGS.c.epoch, READINGS.c.value)
+    ]
+    return select(named.c.trial, named.c.name, *last).where(named.c.name != "")
 
 
 def _read_cells(connection: Connection, table: Table) -> tuple[dict[str, list[Cell]], datetime | None]:
     """Fill the table with the planned cells and what came of them; return them by key, and when the last was finished."""
     cells: dict[str, list[Cell]] = {}
-    times = list[datetime]()
+    last: datetime | None = None
     for row in connection.execute(planned_trials(table.study.name)):
         cell = cell_of(row)
         if cell.result is not None:
-            times.append(utc(row.finished_at))
+            last = row.finished_at if last is None else max(last, row.finished_at)
         table.add([cell])
         cells.setdefault(row.trial, []).append(cell)
-    failed = select(FAILURES.c.trial, FAILURES.c.reason, FAILURES.c.log, FAILURES.c.output).order_by(FAILURES.c.id)
-    failed = failed.where(FAILURES.c.trial.in_(select(CELLS.c.trial).where(CELLS.c.study == table.study.name)))
-    for key, *failure in connection.execute(failed):
+    unfinished = (key for key, own in cells.items() if own[0].result is None)
+    for key, failure in newest_failures(connection, unfinished).items():
         for cell in cells[key]:
-            cell.failure = Failure(*failure) if cell.result is None else None
-    return cells, max(times, default=None)
+            cell.failure = failure
+    return cells, last
 
 
 def _readings(study: str, name: str) -> Select[str, int, float | None]:
@@ -201,6 +207,6 @@ def _add_readings(cells: Mapping[str, Sequence[Cell]], name: str, rows: Iterable
 
 
 def _add_reading(cells: Sequence[Cell], name: str, epoch: int, value: float | None) -> None:
-    for cell in cells:
-        if cell.result is not None:
-            cell.result.curves.setdefault(name, {})[epoch] = math.nan if value is None else value
+    result = cells[0].result  # which they share
+    if result is not None:
+        result.curves.setdefault(name, {})[epoch] = number(value)

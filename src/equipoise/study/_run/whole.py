@@ -57,7 +57,8 @@ def run(
     Args:
         study: the study, or the path of its TOML file.
         folder: the file of a task is relative to it; by default the folder of the study file, else the working directory.
-        store: the database that keeps the trials, as a URL of SQLAlchemy; by default NAME.db in `folder`.
+        store: the database that keeps the trials, as ``postgresql://user@host/database``; by default the SQLite file NAME.db in
+            `folder`.
         report: where to write the report, one HTML file with Markdown and CSV beside it; of a folder, NAME.report.html in it.
             By default none is written.
         workers: how many trials run at once; by default as many as there are `gpus`, or else as many as the usable cores carry:
@@ -203,7 +204,7 @@ class WholeRun:
             UnusableInputError: something cannot be used, or has changed. No trial was run.
         """
         self._begin(self.table.cells)
-        self.store.do(lambda connection: record_study(connection, self.table, self.file))
+        self.store.do(lambda connection: record_study(connection, self.table, self.file, self.store.address))
 
     def complete(self) -> list[Tuned]:
         """Run everything that is missing once it has begun, and return how the arms were tuned.
@@ -244,7 +245,7 @@ class WholeRun:
         """
         tuning = list(self.table.cells)
         if self._begin(tuning) is None:  # else a report shows what was run before
-            self.store.do(lambda connection: record_study(connection, self.table, self.file))
+            self.store.do(lambda connection: record_study(connection, self.table, self.file, self.store.address))
             self.store.do(lambda connection: record_cells(connection, self.table, tuning))
         first = list({cell.arm: cell for cell in reversed(tuning)}.values())
         self._run_missing(first, later=0)

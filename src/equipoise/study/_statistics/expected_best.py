@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from equipoise.study._statistics.paired import Floats, Goal, direction
+from equipoise.study._names import Goal
+from equipoise.study._statistics.paired import Floats, direction
 
 RESAMPLES = 2_000
 

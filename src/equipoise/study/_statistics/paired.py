@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from equipoise.study._names import Goal
 from equipoise.study._statistics.power import LEVEL, detectable_difference, seeds_to_show
 from equipoise.study._statistics.precision import resolution, unit_roundoff
 from equipoise.study._statistics.sign_flips import sign_flip_p_value
 
 Floats: TypeAlias = NDArray[np.float64]
-Goal: TypeAlias = Literal["maximize", "minimize"]
 Seed: TypeAlias = Any
 """What pairs runs: a number or a text. (Hashable would be the type, but keys of mappings have to be of one type exactly.)"""
 

@@ -13,6 +13,7 @@ POWER = 0.8
 """The probability with which a real difference is to be shown."""
 
 MOST_SEEDS = 10_000
+"""So many a study may have, and no more are sought."""
 
 
 def power(difference: float, seeds: int, comparisons: int) -> float:

@@ -14,7 +14,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from equipoise.study._statistics.paired import Floats, Goal, Seed, direction
+from equipoise.study._names import Goal
+from equipoise.study._statistics.paired import Floats, Seed, direction
 from equipoise.study._statistics.precision import resolution
 
 Scale: TypeAlias = Literal["spreads", "ratio"]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize
 
-from equipoise.study._statistics.paired import Contrast, Floats, Goal, Seed, compare, direction
+from equipoise.study._names import Goal
+from equipoise.study._statistics.paired import Contrast, Floats, Seed, compare, direction
 
 ROUNDING = 1e-12
 """Relative: a mean of equal readings may differ from them by so much."""

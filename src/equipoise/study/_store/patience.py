@@ -14,6 +14,10 @@ PATIENCE = 60.0
 """Seconds."""
 
 PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_PROTOCOL")
+"""The beginnings of the names of SQLite's errors that may pass."""
+
+PASSING_STATES = ("08", "40", "53", "55P03", "57", "58")
+"""Those of PostgreSQL's: of the connection, between transactions, for want of resources, a lock, a shutdown, its system."""
 
 T = TypeVar("T")
 
@@ -48,10 +52,16 @@ def patiently(do: Callable[[], T], store: str, tell: Callable[[str], None]) -> T
 
 def why(error: SQLAlchemyError | ImportError) -> str:
     """The database's own words, in one line."""
-    return " ".join(str(error.orig if isinstance(error, DBAPIError) else error).split())
+    words: object = error.orig if isinstance(error, DBAPIError) else error
+    # A server also quotes our statement; the first of its words say what is wrong.
+    said: str | None = getattr(getattr(words, "diag", None), "message_primary", None)
+    return " ".join(str(said or words).split())
 
 
 def _may_pass(error: OperationalError | InterfaceError) -> bool:
-    """SQLite says what it is, and calls a missing table as operational as a lock. A server's errors are those of its reach."""
+    """SQLite calls a missing table as operational as a lock, and so does PostgreSQL; but both say what it is."""
     name: str | None = getattr(error.orig, "sqlite_errorname", None)
-    return name is None or name.startswith(PASSING)
+    if name is not None:
+        return name.startswith(PASSING)
+    state: str | None = getattr(error.orig, "sqlstate", None)
+    return state is None or state.startswith(PASSING_STATES)  # a server that is out of reach says nothing

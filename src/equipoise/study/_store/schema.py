@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +20,37 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     delete,
+    func,
     insert,
     inspect,
     select,
+    text,
     update,
 )
-from sqlalchemy.engine import Connection
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection, Dialect
 
 from equipoise.errors import UnusableInputError
 from equipoise.study._cells import Assignment
 from equipoise.study._names import LONGEST_NAME
 from equipoise.study._sources import code_digest, source_name
 from equipoise.study._spec import TaskSource
+
+
+class Moment(TypeDecorator[datetime]):
+    """A time, in UTC wherever it comes from: SQLite knows no zones, and a server answers in its own."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """What the database has as a time in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
 
 SCHEMA = 2
 """1 had no version, and the hash of the task's file in the key of every trial."""
@@ -51,7 +71,7 @@ TRIALS = Table(
     Column("seed", Integer, nullable=False),
     Column("status", String(16), nullable=False),
     Column("seconds", Float, nullable=False),
-    Column("finished_at", DateTime(timezone=True), nullable=False),
+    Column("finished_at", Moment, nullable=False),
     Column("assignment", Text, nullable=False),
 )
 
@@ -84,7 +104,7 @@ FAILURES = Table(
     Column("arm", Text, nullable=False),
     Column("learning_rate", Float, nullable=False),
     Column("seed", Integer, nullable=False),
-    Column("failed_at", DateTime(timezone=True), nullable=False),
+    Column("failed_at", Moment, nullable=False),
     Column("reason", Text, nullable=False),
     Column("log", Text, nullable=False),
     Column("output", Text, nullable=False),
@@ -107,9 +127,16 @@ RUNNERS = Table(
     Column("token", String(32), nullable=False),
     Column("host", Text, nullable=False),
     Column("process", Integer, nullable=False),
-    Column("since", DateTime(timezone=True), nullable=False),
+    Column("since", Moment, nullable=False),
     Column("beat", Integer, nullable=False),  # grows as long as it runs
 )
+
+
+INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+"""Both databases can leave out what is there, each in its own way."""
+
+ONE_AT_A_TIME = 0x65717569706F6973
+"""The number of the lock under which tables are made, on a server that has several clients: "equipois" in ASCII."""
 
 
 def prepare(connection: Connection, folder: Path) -> None:
@@ -122,6 +149,14 @@ def prepare(connection: Connection, folder: Path) -> None:
     Raises:
         UnusableInputError: the database has tables of these names that are others, or is of a later version.
     """
+    if connection.dialect.name == "postgresql":
+        encoding = connection.scalar(text("SHOW server_encoding"))
+        if encoding != "UTF8":
+            raise UnusableInputError(
+                f"its encoding is {encoding}, which has not every character; createdb --encoding=UTF8 --template=template0 NAME"
+                " makes one that has"
+            )
+        connection.execute(select(func.pg_advisory_xact_lock(ONE_AT_A_TIME)))
     inspector = inspect(connection)
     present = {
         table: {column["name"] for column in inspector.get_columns(table.name)}
@@ -145,6 +180,12 @@ def prepare(connection: Connection, folder: Path) -> None:
         connection.execute(insert(VERSION), {"schema": SCHEMA})
 
 
+def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows, but for those whose keys are there: another process may have inserted them a moment ago."""
+    if rows:
+        connection.execute(INSERTS[connection.dialect.name](table).on_conflict_do_nothing(), rows)
+
+
 def rename(connection: Connection, trial: str, key: str, **values: Any) -> None:
     """Give a trial another key, with all that belongs to it, and other values in its own row."""
     row = connection.execute(select(TRIALS).where(TRIALS.c.key == trial)).mappings().one()
@@ -160,8 +201,8 @@ def _from_first(connection: Connection, folder: Path) -> None:
     connection.exec_driver_sql("ALTER TABLE trial ADD COLUMN former VARCHAR(64)")
     METADATA.create_all(connection)
     known: set[str] = set()
-    for key, text in connection.execute(select(TRIALS.c.key, TRIALS.c.assignment)).all():
-        values: dict[str, Any] = json.loads(text)
+    for key, assignment in connection.execute(select(TRIALS.c.key, TRIALS.c.assignment)).all():
+        values: dict[str, Any] = json.loads(assignment)
         former = values.pop("task")
         task = TaskSource(former["module"], former["function"], str(folder))
         name = _file_of(task)

@@ -1,4 +1,4 @@
-"""Where finished trials are kept: a SQLite file (in WAL mode), or any database that SQLAlchemy reaches."""
+"""Where finished trials are kept: a SQLite file (in WAL mode), or a database of a PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import create_engine, event, func, insert, select
-from sqlalchemy.engine import Connection, make_url
+from sqlalchemy import func, insert, select
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from equipoise.errors import StudyStoppedError, UnusableInputError
 from equipoise.study._cells import Cell, Cost, Failure, Result
 from equipoise.study._sources import code_digest, digest, read_source
-from equipoise.study._spec import Study
+from equipoise.study._store.address import Address
 from equipoise.study._store.patience import patiently, why
-from equipoise.study._store.schema import CODES, COSTS, FAILURES, READINGS, SOURCES, TRIALS, prepare, rename
+from equipoise.study._store.schema import CODES, COSTS, FAILURES, READINGS, SOURCES, TRIALS, insert_missing, prepare, rename
 
 AT_ONCE = 500
 """Keys in one question: databases limit them."""
@@ -50,31 +50,46 @@ class Store:
         """Open, and create what is missing.
 
         Args:
-            url: of SQLAlchemy, as ``sqlite:///study.db``.
+            url: as ``sqlite:///study.db`` or ``postgresql://user@host/database``.
             folder: of the study, whose sources decide which trials count; by default the working directory.
             tell: is told when the database makes others wait.
 
         Raises:
             UnusableInputError: the database cannot be opened, or is another program's.
+            MissingExtraError: the driver is not installed.
         """
         self._folder = Path().resolve() if folder is None else folder.resolve()
         self._tell = tell
+        self.address = Address.parse(url)
+        self.name = self.address.name
+        self.engine = self.address.engine()
         try:
-            address = make_url(url)
-        except SQLAlchemyError:
-            raise UnusableInputError("the store is not a URL of SQLAlchemy, as sqlite:///study.db") from None
-        self.name = str(address)  # hides a password
+            self._open()
+        except UnusableInputError:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        if self.address.on_server:
+            self._reach()
         try:
-            sqlite = address.get_backend_name() == "sqlite"
-            self.engine = create_engine(address, connect_args={"timeout": 1.0} if sqlite else {})
-            if sqlite:
-                event.listen(self.engine, "connect", _configure_sqlite)
-                event.listen(self.engine, "begin", _begin_sqlite)
             self._patiently(lambda connection: prepare(connection, self._folder))
-        except (SQLAlchemyError, ImportError) as error:
+        except SQLAlchemyError as error:
             raise UnusableInputError(f"the store {self.name} cannot be opened: {why(error)}") from error
         except UnusableInputError as error:
             raise UnusableInputError(f"the store {self.name} cannot be used: {error}") from None
+
+    def _reach(self) -> None:
+        """Connect once. A server that has never answered is not waited for: its address may be wrong."""
+        try:
+            self.engine.connect().close()
+        except SQLAlchemyError as error:
+            database = self.address.url.database or "NAME"
+            raise UnusableInputError(
+                f"the store {self.name} cannot be opened: {why(error)}; check that the server runs, that the user and the"
+                " password are right (PGPASSWORD and ~/.pgpass count, too), and that the database was made"
+                f" (createdb {database})"
+            ) from error
 
     def close(self) -> None:
         """Close the connections to the database."""
@@ -82,6 +97,9 @@ class Store:
 
     def do(self, work: Callable[[Connection], T]) -> T:
         """Do something in one transaction; if the database cannot now, wait and try again.
+
+        Args:
+            work: may be done again although it was done: a connection can be lost before the database says that it was.
 
         Raises:
             StudyStoppedError: the database cannot be used.
@@ -152,36 +170,27 @@ class Store:
         def ask(connection: Connection) -> dict[str, Result]:
             current = self._current_codes(connection)
             found: dict[str, Result] = {}
+            rows = select(TRIALS.c.key, TRIALS.c.code, TRIALS.c.status, TRIALS.c.seconds)
+            rows = rows.add_columns(COSTS.c.memory, COSTS.c.state, COSTS.c.parameters)
+            rows = rows.outerjoin_from(TRIALS, COSTS, COSTS.c.trial == TRIALS.c.key)
             for some in portions(keys):
-                rows = select(TRIALS.c.key, TRIALS.c.code, TRIALS.c.status, TRIALS.c.seconds).where(TRIALS.c.key.in_(some))
-                for key, code, status, seconds in connection.execute(rows):
+                for key, code, *own in connection.execute(rows.where(TRIALS.c.key.in_(some))):
                     if code in current:
-                        found[key] = Result(status == "diverged", seconds)
-                costs = select(COSTS.c.trial, COSTS.c.memory, COSTS.c.state, COSTS.c.parameters).where(COSTS.c.trial.in_(some))
-                for key, *cost in connection.execute(costs):
-                    if key in found:
-                        found[key].cost = Cost(*cost)
+                        found[key] = result_of(*own)
+            for some in portions(found):
                 values = select(READINGS.c.trial, READINGS.c.name, READINGS.c.epoch, READINGS.c.value)
                 values = values.where(READINGS.c.trial.in_(some)).order_by(READINGS.c.epoch)
                 for key, name, epoch, value in connection.execute(values):
-                    if key in found:
-                        found[key].curves.setdefault(name, {})[epoch] = math.nan if value is None else value
+                    found[key].curves.setdefault(name, {})[epoch] = number(value)
             return found
 
+        keys = list(keys)
         return self.do(ask)
 
     def failures(self, keys: Iterable[str]) -> dict[str, Failure]:
         """The newest failure of each trial among `keys`."""
-
-        def ask(connection: Connection) -> dict[str, Failure]:
-            found: dict[str, Failure] = {}
-            for some in portions(keys):
-                rows = select(FAILURES.c.trial, FAILURES.c.reason, FAILURES.c.log, FAILURES.c.output)
-                for key, *failure in connection.execute(rows.where(FAILURES.c.trial.in_(some)).order_by(FAILURES.c.id)):
-                    found[key] = Failure(*failure)
-            return found
-
-        return self.do(ask)
+        keys = list(keys)
+        return self.do(lambda connection: newest_failures(connection, keys))
 
     def finished_between(self, keys: Iterable[str]) -> tuple[datetime, datetime] | None:
         """When the first and the last of the trials among `keys` were finished; None where there is none."""
@@ -223,8 +232,9 @@ class Store:
         """Let trials count no more, so that they are run anew. They stay in the database under other keys."""
 
         def rename_all(connection: Connection) -> None:
-            for key in keys:
-                rename(connection, key, uuid.uuid4().hex, former=key)
+            for some in portions(keys):
+                for key in connection.scalars(select(TRIALS.c.key).where(TRIALS.c.key.in_(some))).all():
+                    rename(connection, key, uuid.uuid4().hex, former=key)
 
         self.do(rename_all)
 
@@ -246,6 +256,26 @@ class Store:
             if present[name] != sha256:
                 changed.add(code)
         return known - changed
+
+
+def result_of(status: str, seconds: float, *cost: Any) -> Result:
+    """A result without its curves, from what the tables of trials and of costs have: NULL is a cost that is not kept."""
+    return Result(status == "diverged", seconds, cost=None if cost[0] is None else Cost(*cost))
+
+
+def newest_failures(connection: Connection, keys: Iterable[str]) -> dict[str, Failure]:
+    """The newest failure of each trial among `keys`."""
+    found: dict[str, Failure] = {}
+    for some in portions(keys):
+        rows = select(FAILURES.c.trial, FAILURES.c.reason, FAILURES.c.log, FAILURES.c.output)
+        for key, *failure in connection.execute(rows.where(FAILURES.c.trial.in_(some)).order_by(FAILURES.c.id)):
+            found[key] = Failure(*failure)
+    return found
+
+
+def number(value: float | None) -> float:
+    """A reading: NULL is NaN, which SQLite does not have."""
+    return math.nan if value is None else value
 
 
 def record(study: str, cell: Cell, sources: Mapping[str, str]) -> dict[str, Any]:
@@ -270,26 +300,6 @@ def record(study: str, cell: Cell, sources: Mapping[str, str]) -> dict[str, Any]
     return {"trial": trial, "readings": readings, "cost": cost, "sources": dict(sources)}
 
 
-def store_url(study: Study, folder: Path) -> str:
-    """The URL of the SQLite file in a folder that keeps the trials of a study, if nobody names another store."""
-    return sqlite_url(folder / f"{study.store or study.name}.db")
-
-
-def sqlite_url(path: Path) -> str:
-    """The URL of a SQLite file."""
-    return f"sqlite:///{path}"
-
-
-def sqlite_file(url: str) -> Path | None:
-    """The file of a store; None where it is no SQLite file."""
-    try:
-        address = make_url(url)
-    except SQLAlchemyError:
-        return None
-    file = address.database
-    return Path(file) if address.get_backend_name() == "sqlite" and file not in (None, "", ":memory:") else None
-
-
 def _who(study: str, cell: Cell) -> dict[str, Any]:
     assignment = cell.assignment
     return {
@@ -304,11 +314,11 @@ def _add_sources(connection: Connection, code: str, sources: Mapping[str, str]) 
     """Keep the sources of a trial, unless another had the same."""
     if connection.scalar(select(func.count()).where(CODES.c.code == code)):
         return
-    for name, text in sources.items():
-        sha256 = digest(text)
-        connection.execute(insert(CODES), {"code": code, "name": name, "sha256": sha256})
-        if not connection.scalar(select(func.count()).where(SOURCES.c.sha256 == sha256)):
-            connection.execute(insert(SOURCES), {"sha256": sha256, "text": text})
+    digests = {name: digest(text) for name, text in sources.items()}
+    rows = [{"code": code, "name": name, "sha256": digests[name]} for name in sorted(digests)]
+    insert_missing(connection, CODES, rows)
+    texts = {digests[name]: text for name, text in sources.items()}
+    insert_missing(connection, SOURCES, [{"sha256": sha256, "text": texts[sha256]} for sha256 in sorted(texts)])
 
 
 def portions(keys: Iterable[str]) -> Iterator[list[str]]:
@@ -316,16 +326,3 @@ def portions(keys: Iterable[str]) -> Iterator[list[str]]:
     every = sorted(set(keys))
     for start in range(0, len(every), AT_ONCE):
         yield every[start : start + AT_ONCE]
-
-
-def _configure_sqlite(connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # transactions begin where SQLAlchemy says, also for what changes tables
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")

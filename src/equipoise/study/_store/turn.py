@@ -26,11 +26,11 @@ from equipoise.study._store.store import Store
 BEAT = 5.0
 """Seconds between two signs of life."""
 
-GONE = 30.0
-"""Seconds without one, after which a runner is gone."""
-
 LOOK = 0.5
 """Seconds between two looks at a runner that others wait for."""
+
+GONE = 60
+"""A runner is gone after so many looks without a sign of life. While a server is down there are neither looks nor signs."""
 
 
 class Turn:
@@ -52,15 +52,17 @@ class Turn:
         self._beaten = 0.0
 
     def __enter__(self) -> Self:
-        seen: tuple[str, int] | None = None  # of the other runner, and since when
-        since, told = 0.0, False
-        while (other := self._take(seen if time.monotonic() - since > GONE else None)) is not None:
+        seen: tuple[str, int] | None = None  # of the other runner, and how often
+        looks, told = 0, False
+        while (other := self._take(seen if looks > GONE else None)) is not None:
+            looks += 1
             if (other["token"], other["beat"]) != seen:
-                seen, since = (other["token"], other["beat"]), time.monotonic()
+                seen, looks = (other["token"], other["beat"]), 0
             if not told:
                 self._tell(
                     f"process {other['process']} on {other['host']} has been running this study since"
-                    f" {other['since']:%Y-%m-%d %H:%M} UTC; waiting for it to end"
+                    f" {other['since']:%Y-%m-%d %H:%M} UTC; waiting until it ends, or gives no sign of life for"
+                    f" {GONE * LOOK:g} s"
                 )
                 told = True
             if self._stopped():
@@ -99,8 +101,10 @@ class Turn:
 
         def take(connection: Connection) -> dict[str, Any] | None:
             found = connection.execute(select(RUNNERS).where(RUNNERS.c.study == self._study)).mappings().one_or_none()
+            if found is not None and found["token"] == self._token:  # kept, though the connection was lost before it said so
+                return None
             if found is not None:
-                if (found["token"], found["beat"]) != dead and not _has_ended(found["host"], found["process"]):
+                if (found["token"], found["beat"]) != dead and not self._has_ended(found["host"], found["process"]):
                     return dict(found)
                 same = RUNNERS.c.token == found["token"], RUNNERS.c.beat == found["beat"]
                 if connection.execute(delete(RUNNERS).where(*same)).rowcount == 0:
@@ -113,15 +117,17 @@ class Turn:
         except IntegrityError:  # another came first
             return self._take(None)
 
+    def _has_ended(self, host: str, process: int) -> bool:
+        """Whether a process was on this machine and is no more. Of others nothing is known.
 
-def _has_ended(host: str, process: int) -> bool:
-    """Whether a process was on this machine and is no more. Of others nothing is known."""
-    if host != platform.node():
+        Clients of a server may be machines of equal names, as containers are.
+        """
+        if self._store.address.on_server or host != platform.node():
+            return False
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
         return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
