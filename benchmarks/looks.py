@@ -21,10 +21,11 @@ from sqlalchemy import insert
 from equipoise.study._analysis import tune
 from equipoise.study._cells import Cell, Cost, Result, Table
 from equipoise.study._records import record_cells, record_study
-from equipoise.study._spec import Study, locate_task, read_study
+from equipoise.study._spec import Study, read_study
 from equipoise.study._store import Store, sqlite_url
 from equipoise.study._store.schema import COSTS, READINGS, TRIALS
 from equipoise.study._store.store import record
+from equipoise.study._task_source import locate_task
 
 ARMS = ("adamw", "sgd", "quarter", "eighth", "kadam", "lion", "muon", "soap", "adopt", "prodigy")
 EPOCHS, POINTS, TUNING_SEEDS, SEEDS = 100, 50, 10, 500

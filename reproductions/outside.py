@@ -28,7 +28,7 @@ import torch
 
 from equipoise import StabilityWarning
 from equipoise.study._cells import Assignment
-from equipoise.study._spec import BUILT_IN_TASKS, TaskSource
+from equipoise.study._task_source import BUILT_IN_TASKS, TaskSource
 from equipoise.study._worker import DivergedError, Report, Trial
 
 TASKS = {

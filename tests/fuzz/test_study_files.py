@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from equipoise._words import printable
 from equipoise.errors import UnusableInputError
 from equipoise.study._cells import Table
-from equipoise.study._spec import locate_task, read_study
+from equipoise.study._spec import read_study
+from equipoise.study._task_source import locate_task
 
 HEAD = {
     "name": "widgets",

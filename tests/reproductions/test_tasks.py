@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from equipoise.study._cells import Assignment
-from equipoise.study._spec import TaskSource
+from equipoise.study._task_source import TaskSource
 from equipoise.study._worker import Report, Trial
 from reproductions import tasks
 from reproductions.resnet import resnet18

@@ -14,8 +14,8 @@ from equipoise.study import read_study
 from equipoise.study._analysis import analyse, tune
 from equipoise.study._arms.space import Point
 from equipoise.study._cells import Assignment, Result, Table, trials
-from equipoise.study._spec import TaskSource, locate_task
 from equipoise.study._store import Store, sqlite_url
+from equipoise.study._task_source import TaskSource, locate_task
 
 
 @pytest.fixture

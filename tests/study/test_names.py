@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from equipoise.errors import ArgumentError, UnusableInputError
 from equipoise.study._cells import Assignment, Cell, Result
 from equipoise.study._names import check_reported_names
-from equipoise.study._spec import TaskSource, read_study
+from equipoise.study._spec import read_study
 from equipoise.study._store import Store, sqlite_url
+from equipoise.study._task_source import TaskSource
 from equipoise.study._worker import Trial
 
 ASSIGNMENT = Assignment(TaskSource("task.py", "train", "0" * 64), "loss", 3, "torch.optim.SGD", {}, 0.1, 0)

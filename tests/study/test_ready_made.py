@@ -12,7 +12,8 @@ from equipoise.errors import ArgumentError
 from equipoise.study._arms.ready_made import READY_MADE
 from equipoise.study._cells import Assignment, Table
 from equipoise.study._processes.rehearsal import probe
-from equipoise.study._spec import Study, locate_task
+from equipoise.study._spec import Study
+from equipoise.study._task_source import locate_task
 from equipoise.study._tasks.digits import digits
 from equipoise.study._worker import Report, Trial, build_optimizer
 

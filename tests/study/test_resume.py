@@ -13,8 +13,8 @@ import torch
 
 from equipoise.study._cells import Assignment
 from equipoise.study._checkpoint import Checkpoint
-from equipoise.study._spec import TaskSource
 from equipoise.study._store import sqlite_url
+from equipoise.study._task_source import TaskSource
 from equipoise.study._worker import Report, Trial
 
 from .recorder import run

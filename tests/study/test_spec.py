@@ -10,7 +10,8 @@ import pytest
 from equipoise.errors import UnusableInputError
 from equipoise.study._arms.arm import LearningRateRange
 from equipoise.study._arms.space import Point
-from equipoise.study._spec import locate_task, read_study
+from equipoise.study._spec import read_study
+from equipoise.study._task_source import locate_task
 
 
 def test_a_study_file_becomes_arms_rates_and_seeds(write_study):

@@ -16,8 +16,8 @@ from sqlalchemy import text
 from equipoise.errors import UnusableInputError
 from equipoise.study._cells import Assignment, Cell, Cost, Result
 from equipoise.study._sources import as_text
-from equipoise.study._spec import TaskSource
 from equipoise.study._store import Store, sqlite_url
+from equipoise.study._task_source import TaskSource
 
 FIRST_SCHEMA = ("arguments", "controller", "epochs", "learning_rate", "metric", "optimizer", "seed")
 """What an assignment held besides the task."""

@@ -12,11 +12,11 @@ from sqlalchemy import text
 
 from equipoise.errors import StudyStoppedError, UnusableInputError
 from equipoise.study._cells import Assignment, Cell, Failure, Result
-from equipoise.study._spec import TaskSource
 from equipoise.study._store import Spool, Store, Turn, sqlite_url
 from equipoise.study._store import patience as patience_module
 from equipoise.study._store import turn as turn_module
 from equipoise.study._store.store import record
+from equipoise.study._task_source import TaskSource
 
 from .recorder import Recorder, run
 

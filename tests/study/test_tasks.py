@@ -9,7 +9,7 @@ import torch
 
 from equipoise.study._cells import Assignment
 from equipoise.study._data import DATASETS
-from equipoise.study._spec import BUILT_IN_TASKS, TaskSource
+from equipoise.study._task_source import BUILT_IN_TASKS, TaskSource
 from equipoise.study._tasks.digits import LONG_TAIL
 from equipoise.study._tasks.training import Examples, Shuffled, split
 from equipoise.study._tasks.transformer import Size

@@ -11,7 +11,7 @@ from torch import nn
 from equipoise.errors import ArgumentError
 from equipoise.study._arms.schedule import factor
 from equipoise.study._cells import Assignment
-from equipoise.study._spec import TaskSource
+from equipoise.study._task_source import TaskSource
 from equipoise.study._worker import Report, Trial
 
 

@@ -9,7 +9,7 @@ import torch
 
 from equipoise.errors import ArgumentError
 from equipoise.study._cells import Assignment
-from equipoise.study._spec import TaskSource
+from equipoise.study._task_source import TaskSource
 from equipoise.study._worker import DivergedError, Report, Trial
 
 

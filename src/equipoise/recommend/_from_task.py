@@ -22,7 +22,7 @@ from equipoise.rules import Reference
 from equipoise.study._cells import Assignment
 from equipoise.study._processes import end, start, usable_cores
 from equipoise.study._processes.inside import enter_process, load_task, seed_all
-from equipoise.study._spec import BUILT_IN_TASKS, TaskSource, locate_task
+from equipoise.study._task_source import BUILT_IN_TASKS, TaskSource, locate_task
 from equipoise.study._worker import Trial
 
 WEIGHT_DECAY = 0.01

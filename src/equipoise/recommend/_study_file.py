@@ -15,7 +15,8 @@ from equipoise._files import replace_file
 from equipoise.errors import UnusableInputError
 from equipoise.recommend._evidence import Evidence, typical_scale
 from equipoise.recommend._recommendation import DIFFERENT, Recommendation
-from equipoise.study._spec import Study, locate_task
+from equipoise.study._spec import Study
+from equipoise.study._task_source import locate_task
 from equipoise.theory._exponent import scale_degree
 
 SEEDS, TUNING_SEEDS = 8, 2

@@ -15,7 +15,8 @@ from equipoise.hyperparameters import Hyperparameters
 from equipoise.study._arms.arm import Arm
 from equipoise.study._arms.schedule import ScheduleName
 from equipoise.study._arms.space import Point
-from equipoise.study._spec import Study, TaskSource
+from equipoise.study._spec import Study
+from equipoise.study._task_source import TaskSource
 
 Phase: TypeAlias = Literal["tuning", "comparison"]
 """First the tuning seeds choose among the points of every arm, then fresh seeds compare the arms."""

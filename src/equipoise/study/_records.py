@@ -20,8 +20,8 @@ from equipoise.hyperparameters import Hyperparameters
 from equipoise.study._cells import Cell
 from equipoise.study._cells import Table as Plan
 from equipoise.study._names import LONGEST_NAME
-from equipoise.study._spec import TaskSource
 from equipoise.study._store import METADATA, Address, Moment
+from equipoise.study._task_source import TaskSource
 
 STUDIES = Table(
     "study",

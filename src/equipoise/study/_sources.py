@@ -23,7 +23,7 @@ from typing import Any, Self
 
 from equipoise._words import did_you_mean
 from equipoise.study._data import data_folder
-from equipoise.study._spec import relative_name
+from equipoise.study._task_source import relative_name
 
 PACKAGE = Path(__file__).parents[1]
 TASKS = PACKAGE / "study" / "_tasks"

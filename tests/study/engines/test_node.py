@@ -14,7 +14,7 @@ from equipoise.study import RayCluster, read_study
 from equipoise.study._cells import Table
 from equipoise.study._engines.arrival import arrive
 from equipoise.study._engines.node import Order, carry_out
-from equipoise.study._spec import locate_task
+from equipoise.study._task_source import locate_task
 
 from ..conftest import TASK
 from ..recorder import run

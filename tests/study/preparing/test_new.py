@@ -13,7 +13,7 @@ import torch
 from equipoise.study import Trial, read_study
 from equipoise.study._cells import Table
 from equipoise.study._preparing.new import KINDS
-from equipoise.study._spec import locate_task
+from equipoise.study._task_source import locate_task
 
 KEYS_TO_SHORTEN = ("epochs=1", "points=1", "seeds=2")
 

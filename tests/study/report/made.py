@@ -12,8 +12,9 @@ from equipoise.hyperparameters import Hyperparameters
 from equipoise.study._analysis import tune
 from equipoise.study._cells import Cell, Cost, Failure, Result, Table
 from equipoise.study._records import record_cells, record_study
-from equipoise.study._spec import Study, TaskSource
+from equipoise.study._spec import Study
 from equipoise.study._store import Store, sqlite_url
+from equipoise.study._task_source import TaskSource
 
 FILE = 'name = "widgets"  # <b>made</b>\n'
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from equipoise.study._cells import Assignment, Cell, Failure, Result
 from equipoise.study._report.progress import ConsoleProgress, QuietProgress
-from equipoise.study._spec import TaskSource
+from equipoise.study._task_source import TaskSource
 
 EVIL = "\x1b[2J\x1b]0;title\x07[red]\rarm\u202e"
 

@@ -45,8 +45,8 @@ def _run(options: argparse.Namespace) -> int:
         from equipoise._words import counted
         from equipoise.study._cells import Table, trials
         from equipoise.study._preparing.fork import fork_study, parse_change
-        from equipoise.study._spec import locate_task
         from equipoise.study._store import Address, Store, sqlite_file, store_url
+        from equipoise.study._task_source import locate_task
 
     folder: Path = options.file.parent
     copy, study = fork_study(options.file, options.name, dict(map(parse_change, options.changes)))

@@ -12,7 +12,7 @@ from equipoise.study._cells import Cell, Failure, Result
 from equipoise.study._processes.logs import log_of
 from equipoise.study._processes.pool import Conditions, execute
 from equipoise.study._processes.stopping import Stop
-from equipoise.study._spec import TaskSource
+from equipoise.study._task_source import TaskSource
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from equipoise.study._cells import Assignment
 from equipoise.study._checkpoint import Checkpoint
 from equipoise.study._processes.gpus import VISIBLE
 from equipoise.study._sources import Sources, code_digest, digest
-from equipoise.study._spec import TaskSource
+from equipoise.study._task_source import TaskSource
 from equipoise.study._worker import Finished, Trial
 
 ENDED_BY = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))

@@ -18,10 +18,11 @@ from equipoise.study._analysis import Question
 from equipoise.study._cells import Assignment, Cell, Table
 from equipoise.study._records import CELLS, STUDIES, Recorded, recorded
 from equipoise.study._report.figures.curves import Band
-from equipoise.study._spec import Study, TaskSource
+from equipoise.study._spec import Study
 from equipoise.study._store import Store
 from equipoise.study._store.schema import COSTS, READINGS, TRIALS
 from equipoise.study._store.store import newest_failures, number, portions, result_of
+from equipoise.study._task_source import TaskSource
 
 DRAWN_SEEDS, DRAWN_EPOCHS = 25, 100
 """Curves are drawn of so many seeds of each arm, and at so many epochs."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from equipoise._words import printable
+from equipoise.errors import UnusableInputError
 from equipoise.study._spec import Study
 from equipoise.study._store.store import Outdated
 
@@ -17,6 +18,32 @@ OF_THE_STUDY = ("task", "epochs", "threads")
 
 NOT_TRAINED = {"name", "baseline", "learning_rates", "search"}
 """What an arm says of the study, not of its training: other points are other trials beside those that are kept."""
+
+
+HOW_TO_FORK = 'Undo the change, or run with --fork (existing="fork"): what has changed runs anew, and these are set aside.'
+
+
+def refuse_changed_arms(former: Mapping[str, Any], study: Study) -> None:
+    """Refuse a study whose kept trials are of other arms, or of another task.
+
+    Raises:
+        UnusableInputError: it lists every difference.
+    """
+    if changed := differing_arms(former, study):
+        listed = "\n".join(f"  {each}" for each in changed)
+        raise UnusableInputError(f"the study is not what it was when its trials were kept:\n{listed}\n{HOW_TO_FORK}")
+
+
+def refuse_changed_sources(outdated: Outdated) -> None:
+    """Refuse trials that are kept, but ran other code than there is now.
+
+    Raises:
+        UnusableInputError: it shows the difference.
+    """
+    raise UnusableInputError(
+        f"{len(outdated.keys)} trial(s), kept since {outdated.since:%Y-%m-%d %H:%M} UTC, ran other code than there is now:\n"
+        f"{differing_sources(outdated)}\n{HOW_TO_FORK}"
+    )
 
 
 def differing_sources(outdated: Outdated) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from equipoise._files import read_text
 from equipoise._words import did_you_mean
@@ -23,11 +22,12 @@ from equipoise.study._processes.stopping import Stop
 from equipoise.study._records import Recorded, record_cells, record_study, recorded
 from equipoise.study._report.page import report_file, report_study
 from equipoise.study._report.progress import Progress, default_progress
-from equipoise.study._run.changes import differing_arms, differing_sources
+from equipoise.study._run.changes import refuse_changed_arms, refuse_changed_sources
 from equipoise.study._run.keeping import Keeping, unreported
 from equipoise.study._run.turns import HOW_TO_GO_ON, Existing, Means, heeding, in_turn
-from equipoise.study._spec import Study, locate_task, parse_study
+from equipoise.study._spec import Study, parse_study
 from equipoise.study._store import store_url
+from equipoise.study._task_source import locate_task
 
 
 def run(
@@ -164,9 +164,6 @@ def planned(study: Study, folder: Path) -> Table:
     return table
 
 
-HOW_TO_FORK = 'Undo the change, or run with --fork (existing="fork"): what has changed runs anew, and these are set aside.'
-
-
 class WholeRun:
     """One run of a study, in its turn.
 
@@ -265,7 +262,8 @@ class WholeRun:
             self._begin_anew()
         former = self.store.do(lambda connection: recorded(connection, self.study.name))
         if former is not None:
-            self._refuse_changed_arms(former.study)
+            if self.existing == "reuse" and self.store.keys_of(self.study.name):
+                refuse_changed_arms(former.study, self.study)
             self.table.hyperparameters = former.hyperparameters
         for remark in [*chosen_by_the_metric(self.study), *too_few_seeds(self.study.seeds, self.comparisons)]:
             self.progress.tell(f"warning: {remark}")
@@ -287,12 +285,6 @@ class WholeRun:
         for key in {*kept, *(cell.assignment.key for cell in self.table.cells)}:
             shutil.rmtree(self.conditions.checkpoints / key, ignore_errors=True)
 
-    def _refuse_changed_arms(self, former: Mapping[str, Any]) -> None:
-        changed = differing_arms(former, self.study)
-        if changed and self.existing == "reuse" and self.store.keys_of(self.study.name):
-            listed = "\n".join(f"  {each}" for each in changed)
-            raise UnusableInputError(f"the study is not what it was when its trials were kept:\n{listed}\n{HOW_TO_FORK}")
-
     def _prepare(self, cells: Sequence[Cell]) -> None:
         """Fill the cells of a phase with what is kept, and see to it that the others can be run."""
         self.store.fill(cells)
@@ -302,11 +294,7 @@ class WholeRun:
         keys = [cell.assignment.key for cell in cells if cell.result is None]
         outdated = self.store.outdated(keys)
         if outdated.keys and self.existing == "reuse":
-            since = f"{outdated.since:%Y-%m-%d %H:%M} UTC"
-            raise UnusableInputError(
-                f"{len(outdated.keys)} trial(s), kept since {since}, ran other code than there is now:\n"
-                f"{differing_sources(outdated)}\n{HOW_TO_FORK}"
-            )
+            refuse_changed_sources(outdated)
         self.store.set_aside(outdated.keys)
         if keys and not self.rehearsed:
             self._rehearse()

@@ -36,7 +36,7 @@ from equipoise.errors import UnusableInputError
 from equipoise.study._cells import Assignment
 from equipoise.study._names import LONGEST_NAME
 from equipoise.study._sources import code_digest, source_name
-from equipoise.study._spec import TaskSource
+from equipoise.study._task_source import TaskSource
 
 
 class Moment(TypeDecorator[datetime]):
