@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from equipoise.errors import StudyStoppedError, UnusableInputError
+from equipoise.study._processes.rehearsal import made_of
 
 from .recorder import Recorder, run
 
@@ -116,6 +117,11 @@ def test_a_metric_that_the_task_never_reports_stops_the_study_at_the_first_trial
         r"warning: the task may never report 'los', because (\S+, )*task.py does not contain that name: did you mean 'loss'\?",
         doubt,
     )
+
+
+def test_a_metric_whose_name_the_task_puts_together_is_not_doubted():
+    assert made_of("validation_accuracy", {"validation_", "accuracy", "loss"})
+    assert not made_of("validation_acuracy", {"validation_", "accuracy", "loss"})
 
 
 def test_a_metric_that_kept_trials_never_reported_is_refused_before_any_trial_is_run(write_study, executed):

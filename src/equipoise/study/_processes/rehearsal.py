@@ -35,6 +35,11 @@ class Rehearsed:
     """Why the study cannot be run."""
 
 
+def made_of(word: str, words: set[str]) -> bool:
+    """Whether sources with these words can name it, whole, or put together as ``f"validation_{name}"`` does."""
+    return word in words or any(word[:end] in words and word[end:] in words for end in range(1, len(word)))
+
+
 def rehearse(cells: Sequence[Cell], task: str, log: Path, timeout: float) -> Rehearsed:
     """Load the task, and make every arm's optimizer and controller for a small model, in a process of its own.
 

@@ -17,7 +17,7 @@ from equipoise.study._arms.space import Point
 from equipoise.study._cells import Cell, Table, trials
 from equipoise.study._engines import Engine, ThisMachine
 from equipoise.study._processes.pool import Conditions
-from equipoise.study._processes.rehearsal import rehearse
+from equipoise.study._processes.rehearsal import made_of, rehearse
 from equipoise.study._processes.stopping import Stop
 from equipoise.study._records import Recorded, record_cells, record_study, recorded
 from equipoise.study._report.page import report_file, report_study
@@ -310,7 +310,7 @@ class WholeRun:
             self.progress.warn(warning)
         words = set(re.findall(r"\w+", " ".join(found.sources.values())))
         for name in sorted(self.table.cells[0].assignment.needed):
-            if words and not words.issuperset(re.findall(r"\w+", name)):
+            if words and not all(made_of(word, words) for word in re.findall(r"\w+", name)):
                 files = ", ".join(sorted(found.sources))
                 doubt = f"the task may never report {name!r}, because {files} does not contain that name"
                 self.progress.tell(f"warning: {doubt}{did_you_mean(name, words)}")
