@@ -128,16 +128,17 @@ class RayCluster:
     def _connected(self, cell: Cell, conditions: Conditions) -> Any:
         """The module `ray`, with a connection to the cluster that lasts until :meth:`close`."""
         task = cell.assignment.task
-        if self._ray is not None and self._folder == task.folder:
+        checkpoints = conditions.checkpoints.resolve()
+        if self._mark is not None and (self._folder, self._mark.parent) == (task.folder, checkpoints):
             return self._ray
-        self.close()  # it was sent another folder
+        self.close()  # another study, of several that run together, has other folders
         if Path(task.place).is_absolute():
             raise UnusableInputError(
                 f"{task.place} is outside of the study's folder, {task.folder}, and only that is sent to the Ray cluster: move"
                 " the file there, or run the study from a folder that holds both"
             )
-        conditions.checkpoints.mkdir(exist_ok=True)
-        self._mark = conditions.checkpoints.resolve() / f".seen-{uuid.uuid4().hex}"
+        checkpoints.mkdir(exist_ok=True)
+        self._mark = checkpoints / f".seen-{uuid.uuid4().hex}"
         self._mark.touch()
         name = conditions.logs.name.removesuffix(".logs")
         self._folder = task.folder
