@@ -34,7 +34,7 @@ class Run:
         else:
             self.model = DistributedDataParallel(self.model)
         self.optimizer = SMES(self.model.parameters(), lr=0.05)
-        self.snapshots = Snapshots({"model": self.model, "optimizer": self.optimizer}, every=2, folder=on_disk)
+        self.snapshots = Snapshots({"model": self.model, "optimizer": self.optimizer}, every=2, keep=2, folder=on_disk)
         self.guard = Guard(policy, snapshots=self.snapshots)
         self.monitor = Monitor(self.optimizer, self.model, every=1, guard=self.guard)
 

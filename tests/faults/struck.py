@@ -25,7 +25,7 @@ from .training import Run, bad_batch
 BEFORE, UNTIL = 4, 6
 """The signal strikes between these steps: a snapshot is written at 5, and one removed for it."""
 TWICE = [(6, bad_batch()), (6, bad_batch())]
-"""The run goes back to 5, and the second time to 3: the snapshot of 5 is removed, and written again when it comes by."""
+"""The run goes back to 5, and the second time to 3: the snapshot of 5 is removed. None is taken before it has recovered."""
 
 CALLS = {"open", "write", "flush", "fsync", "truncate", "chmod", "replace", "unlink", "mkdir"}
 """In Python's own terms: functions of os and io, and methods of files."""

@@ -28,7 +28,7 @@ def test_kill_9_and_ctrl_c_at_every_point_of_a_snapshot_and_a_rollback_lose_noth
     assert done.returncode == 0, done.stderr
     ends = json.loads(done.stdout)
     assert ends == [end] * (len(ends) - 1) + ["undisturbed"]
-    assert len(ends) > 50  # two snapshots are written there, and one is removed
+    assert len(ends) > 40  # a snapshot is written there, and two are removed
     went_back_to = set()
     for number in range(1, len(ends) + 1):
         folder = tmp_path / str(number)

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from equipoise import SMES
-from equipoise.monitor import Guard, JsonLines, Monitor, Reading, Snapshots, Warn
+from equipoise.monitor import Guard, JsonLines, Monitor, Reading, Snapshots, Thresholds, Warn
 from equipoise.monitor._guarding.policies import Policy
 from equipoise.monitor._recording.run_file import FILE
 from equipoise.monitor._recording.sinks import Sink
@@ -47,8 +47,9 @@ class Run:
         self.rate = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, 100)
         self.data = Data()
         objects = {"model": self.model, "optimizer": self.optimizer, "rate": self.rate, "data": self.data}
-        self.snapshots = Snapshots(objects, folder=folder and folder / SNAPSHOTS, every=snapshot_every)
-        self.guard = Guard(policy, snapshots=self.snapshots)
+        self.snapshots = Snapshots(objects, folder=folder and folder / SNAPSHOTS, every=snapshot_every, keep=2)
+        # A learning rate that jumps is one of the faults, and what it does is to be seen, not that it does.
+        self.guard = Guard(policy, snapshots=self.snapshots, thresholds=Thresholds(jump=1e300))
         given = [*([JsonLines(folder)] if folder else []), *sinks]
         self.monitor = Monitor(self.optimizer, self.model, every=every, sinks=given, guard=self.guard)
         self.micro_batches = micro_batches

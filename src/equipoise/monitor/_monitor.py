@@ -161,12 +161,13 @@ class Monitor:
         self._metrics.add(metrics)
         self.steps += 1
         self.loop_steps += 1
-        jumps, self._jumps = (*self._jumps, *self._settings.look_at_batch(metrics)), ()
+        self._jumps = (*self._jumps, *self._settings.look_at_batch(metrics))
         made, before = self._made, self._before
         self._measurer.sums.close()
         self._made, self._before = False, None
-        if self.steps % self.every and not jumps:
+        if not self._is_due(self.steps):
             return None
+        jumps, self._jumps = self._jumps, ()
         if len(self._measurer.places) != sum(len(group["params"]) for group in self.optimizer.param_groups):
             self._measurer.find_parameters()
             self._sinks.close()
@@ -242,6 +243,11 @@ class Monitor:
         self._metrics.load_state_dict(state_dict["metrics"])
         self._measurer.load_state_dict(state_dict["reader"])
 
+    def _is_due(self, step: int) -> bool:
+        """Whether a step is read: one of `every`, or, of a single process, one before which a setting jumped. Several processes
+        must read the same steps, and a setting may jump on one of them alone: they tell of it in the next reading."""
+        return step % self.every == 0 or (bool(self._jumps) and not sharding.is_distributed())
+
     def _opened_sinks(self) -> SinkSet:
         parameters, places = zip(*self._measurer.places.items(), strict=True)
         names, numbers = zip(*places, strict=True)
@@ -258,7 +264,7 @@ class Monitor:
         self._measurer.note_changes()
         self._measurer.sums.close()  # of a step that failed
         self._jumps = (*self._jumps, *self._settings.look(optimizer.param_groups))
-        if (self.steps + 1) % self.every == 0 or self._jumps:
+        if self._is_due(self.steps + 1):
             self._before = StateBeforeStep(optimizer)
             self._measurer.sums.open()
         closure: Callable[[], Any] | None = named.get("closure", given[1] if len(given) > 1 else None)

@@ -8,11 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 
-from equipoise.errors import UnusableInputError
+from equipoise.errors import StudyStoppedError, UnusableInputError
 from equipoise.study import run_suite
+from equipoise.study._report.status import read_status
+from equipoise.study._store import Store, sqlite_url
+from tests.study.recorder import Recorder
 
 TASKS = '''
 import os
@@ -78,6 +82,9 @@ optimizer = "torch.optim.SGD"
 learning_rates = [0.3]
 """
 
+PLANNED = {"tuning": 2, "comparison": 6}
+"""Trials of each task."""
+
 
 def write(folder, *changes):
     (folder / "tasks.py").write_text(TASKS)
@@ -104,6 +111,24 @@ def test_no_trial_of_any_task_is_run_if_one_of_them_cannot_be(tmp_path):
     with pytest.raises(UnusableInputError, match=r"absent\.py cannot be read"):
         run_suite(path)
     assert executed(tmp_path) == 0
+
+
+class Impatient(Recorder):
+    """Ends a suite when its first task begins."""
+
+    def tell(self, message):
+        super().tell(message)
+        if message.startswith("task "):
+            raise StudyStoppedError("enough")
+
+
+def test_every_task_is_planned_before_the_first_one_begins(tmp_path):
+    path = write(tmp_path)
+    with pytest.raises(StudyStoppedError, match="enough"):
+        run_suite(path, progress=Impatient())
+    with closing(Store(sqlite_url(tmp_path / "two.db"), tmp_path)) as store:
+        for task in ("loss", "quality"):
+            assert {phase: found.planned for phase, found in read_status(store, f"two.{task}").phases.items()} == PLANNED
 
 
 @pytest.mark.long

@@ -52,7 +52,7 @@ def spaced(steps: Sequence[int], keep: int) -> list[int]:
     """The steps of the snapshots to keep: recent ones close together, older ones further apart.
 
     One after the other goes, until there are `keep`: the oldest if it is 2^keep times as old as the second newest; else the one
-    that leaves the smallest gap for its age.
+    that leaves the smallest gap for its age. The newest two are always kept.
 
     Args:
         steps: ascending.
@@ -68,10 +68,11 @@ def spaced(steps: Sequence[int], keep: int) -> list[int]:
     kept = list(steps)
     while len(kept) > keep:
         ages = [kept[-1] - step for step in kept]
-        if ages[0] > 2**keep * ages[-2]:
+        between = range(1, len(kept) - 2)
+        if not between or ages[0] > 2**keep * ages[-2]:
             del kept[0]
         else:
-            del kept[min(range(1, len(kept) - 1), key=lambda place: (ages[place - 1] - ages[place + 1]) / ages[place - 1])]
+            del kept[min(between, key=lambda place: (ages[place - 1] - ages[place + 1]) / ages[place - 1])]
     return kept
 
 

@@ -200,8 +200,10 @@ class WholeRun:
         Raises:
             UnusableInputError: something cannot be used, or has changed. No trial was run.
         """
-        self._begin(self.table.cells)
+        former = self._begin(self.table.cells)
         self.store.do(lambda connection: record_study(connection, self.table, self.file, self.store.address))
+        if former is None:  # else what was planned is known, also the comparison
+            self.store.do(lambda connection: record_cells(connection, self.table, self.table.cells))
 
     def complete(self) -> list[Tuned]:
         """Run everything that is missing once it has begun, and return how the arms were tuned.
