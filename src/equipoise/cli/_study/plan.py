@@ -72,6 +72,9 @@ def _run(options: argparse.Namespace) -> int:
         from equipoise.study._spec import read_study
 
     if several(options):
+        for name in ("probe", "workers", "store"):
+            if given := getattr(options, name):
+                raise ArgumentError(name, given, "given for one task: how long several take is not estimated")
         return suite.plan_command(options)
     study = read_study(options.files[0])
     workers = options.workers or usable_workers(study.threads)

@@ -95,7 +95,8 @@ class SuiteAnalysis:
             return f"No decision: none of {counted(len(self.undecided), 'task')} has a verdict."
         if self.better:
             most = len(self.better[0].on("better"))
-            return f"Use {self._alternatives(most)} in place of {self.baseline}: {self._on(self.better[0])}{self._lacking}."
+            advice = "Use" if most == len(self.tasks) else "Consider"
+            return f"{advice} {self._alternatives(most)} in place of {self.baseline}: {self._on(self.better[0])}{self._lacking}."
         if any(analysis.better for analysis in self.tasks.values()):
             best: dict[str, list[str]] = {}
             for task, analysis in self.tasks.items():
