@@ -25,7 +25,11 @@ def runs(*gains):
     [
         ([(1, 0), (1, 0)], None, "Use arm1 in place of arm0: better on all 2 tasks."),
         ([(1, 1), (1, 1)], None, "Use arm1 or arm2 in place of arm0: better on all 2 tasks."),
-        ([(1, 0), (0, 0)], None, "Consider arm1 in place of arm0: better on 1 of 2 tasks, and not shown to be worse on the other."),
+        (
+            [(1, 0), (0, 0)],
+            None,
+            "Consider arm1 in place of arm0: better on 1 of 2 tasks, and not shown to be worse on the other.",
+        ),
         ([(1, 0), (-1, 0)], None, "Choose by task: arm1 on task0; arm0 on task1."),
         ([(-1, 0), (0, -1)], None, "Keep arm0: no other arm is shown to beat it on any of 2 tasks."),
         ([(0, 0), (0, -1)], 0.5, "Keep arm0, or take arm1: as good within the margin on all 2 tasks."),

@@ -96,7 +96,8 @@ class SuiteAnalysis:
         if self.better:
             most = len(self.better[0].on("better"))
             advice = "Use" if most == len(self.tasks) else "Consider"
-            return f"{advice} {self._alternatives(most)} in place of {self.baseline}: {self._on(self.better[0])}{self._lacking}."
+            arms, where = self._alternatives(most), self._on(self.better[0])
+            return f"{advice} {arms} in place of {self.baseline}: {where}{self._lacking}."
         if any(analysis.better for analysis in self.tasks.values()):
             best: dict[str, list[str]] = {}
             for task, analysis in self.tasks.items():
