@@ -51,7 +51,7 @@ def test_a_trial_on_a_node_has_the_result_the_sources_and_the_output_of_one_at_h
     assert order.cell.assignment.key == at_home.assignment.key
     assert outcome.result.curves == at_home.result.curves
     assert outcome.sources["task.py"] == PRINTING
-    assert outcome.log == b"seed 0\n"
+    assert outcome.log.startswith(b"seed 0\n")  # whatever measures coverage may print after it
 
 
 def test_a_trial_that_is_cut_short_goes_on_where_the_nodes_see_the_folder_of_the_study(write_study, tmp_path, as_on_a_node):
@@ -61,7 +61,7 @@ def test_a_trial_that_is_cut_short_goes_on_where_the_nodes_see_the_folder_of_the
     as_on_a_node(write_study(task=task).parent)
     order = first_order(tmp_path / "study.toml", tmp_path / "mark")
     # What is there is another folder of that name.
-    assert [carry_out(order).log[-40:].count(b"Error") for _ in range(2)] == [1, 1]
+    assert [carry_out(order).log.count(b"\nAssertionError") for _ in range(2)] == [1, 1]
     (tmp_path / "mark").touch()
     assert carry_out(order).failure.reason.startswith("AssertionError")
     outcome = carry_out(order)
